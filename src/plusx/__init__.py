@@ -1,0 +1,61 @@
+"""plusx: residual networks and the convolutional networks before and after them.
+
+    y = F(x) + x
+
+The verbs of the command line, as functions. Each is imported when it is first used, so that `import plusx` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plusx.analysis.cost import cost, summarise
+    from plusx.data.folder import check
+    from plusx.deploy.predictor import Predictor, predict
+    from plusx.engine.benchmark import benchmark_training
+    from plusx.engine.evaluation import evaluate
+    from plusx.engine.training import resume, train
+    from plusx.experiments.degradation import degradation
+    from plusx.nets import build, entry, names
+    from plusx.runs.store import load_run as load
+
+_HOMES = {
+    "build": ("plusx.nets", "build"),  # a net by name
+    "entry": ("plusx.nets", "entry"),  # the published facts of a net
+    "names": ("plusx.nets", "names"),  # of all nets
+    "cost": ("plusx.analysis.cost", "cost"),  # parameters, multiply-adds and activation bytes by layer
+    "summarise": ("plusx.analysis.cost", "summarise"),  # the same for a catalog name or a run directory
+    "check": ("plusx.data.folder", "check"),  # a class folder: what is in it and what cannot be decoded
+    "train": ("plusx.engine.training", "train"),
+    "resume": ("plusx.engine.training", "resume"),
+    "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
+    "evaluate": ("plusx.engine.evaluation", "evaluate"),
+    "predict": ("plusx.deploy.predictor", "predict"),
+    "Predictor": ("plusx.deploy.predictor", "Predictor"),
+    "degradation": ("plusx.experiments.degradation", "degradation"),  # what `plusx demo` runs
+    "benchmark_training": ("plusx.engine.benchmark", "benchmark_training"),
+}
+
+__all__ = [
+    "Predictor",
+    "benchmark_training",
+    "build",
+    "check",
+    "cost",
+    "degradation",
+    "entry",
+    "evaluate",
+    "load",
+    "names",
+    "predict",
+    "resume",
+    "summarise",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'plusx' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

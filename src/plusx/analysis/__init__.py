@@ -1,0 +1,1 @@
+"""What a net is and does: one question per file."""

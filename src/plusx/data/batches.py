@@ -1,0 +1,136 @@
+"""The loader: which images, read, normalise, augment, yield. Every batch is a function of (seed, step).
+
+The training images form one endless stream, epoch after epoch, each a fresh permutation; step s takes the images from
+s B to (s + 1) B of it. So every image is seen once an epoch, no batch is short, and any step can be made anew, which is
+why resume needs no loader state and the number of workers changes nothing.
+
+Shapes: B images in a batch, C channels, H height, W width.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from plusx.data.decode import UndecodableError
+from plusx.data.images import ImageSet, epoch_order
+from plusx.data.preprocess import Box, Look, Preprocess
+from plusx.data.randomness import generator
+
+Batch = tuple[Tensor, Tensor]
+"""x_BCHW, float32 and normalised, and labels_B, int64."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to training images, as functions that take a keyword `generator`."""
+
+    look: Callable[..., Box] | None = None
+    """(width, height) of an image file to the part of it that is looked at."""
+    change: tuple[Callable[..., Tensor], ...] = ()
+    """Applied in turn to each normalised batch."""
+
+
+@dataclass(frozen=True)
+class TrainBatches(Dataset[Batch]):
+    """`batches[step]` is the batch of that step."""
+
+    images: ImageSet
+    preprocess: Preprocess
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, step: int) -> Batch:
+        indices, looks = [], []
+        for place in range(step * self.batch_size, (step + 1) * self.batch_size):
+            epoch, position = divmod(place, len(self.images))
+            index = _order(len(self.images), self.seed, epoch)[position]
+            indices.append(index)
+            if self.augmentation.look is not None:
+                rng = generator(self.seed, "look", epoch, index)
+                looks.append(partial(self.augmentation.look, generator=rng))
+        x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks))
+        rng = generator(self.seed, "augment", step)
+        for change in self.augmentation.change:
+            x_BCHW = change(x_BCHW, generator=rng)
+        return x_BCHW, self.images.labels_N[indices]
+
+    def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
+        """The batches of steps start .. stop - 1, in order."""
+        return _load(self, range(start, stop), workers)
+
+
+@dataclass(frozen=True)
+class EvalBatches(Dataset[Batch]):
+    """Every image once, in order; the last batch holds what is left."""
+
+    images: ImageSet
+    preprocess: Preprocess
+    batch_size: int
+    workers: int = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        indices = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.images)))
+        pixels_BCHW = _read(self.images, indices, self.preprocess, [])
+        return self.preprocess.normalise(pixels_BCHW), self.images.labels_N[indices.start : indices.stop]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return _load(self, range(len(self)), self.workers)
+
+
+@lru_cache(maxsize=4)  # neighbouring steps share an epoch; a permutation of 50,000 takes longer than a batch
+def _order(length: int, seed: int, epoch: int) -> list[int]:
+    return epoch_order(length, seed=seed, epoch=epoch).tolist()
+
+
+def _read(images: ImageSet, indices: Sequence[int], preprocess: Preprocess, looks: Sequence[Look]) -> Tensor:
+    """The images at these positions as uint8, B x C x H x W."""
+    if images.pixels_NCHW is not None:
+        return images.pixels_NCHW[torch.as_tensor(indices)]
+    assert images.files is not None
+    choices: Sequence[Look | None] = looks or [None] * len(indices)
+    return torch.stack([preprocess.pixels(images.files[i], look) for i, look in zip(indices, choices, strict=True)])
+
+
+def _load(dataset: Dataset[Batch], numbers: Sequence[int], workers: int) -> Iterator[Batch]:
+    """The batches of those numbers, made here or ahead of time by worker processes."""
+    if workers == 0:
+        yield from (dataset[number] for number in numbers)
+        return
+    loader = DataLoader(
+        _Guarded(dataset),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        generator=torch.Generator(),  # the loader draws a number; not from the global generator
+        collate_fn=_as_is,
+    )
+    for batch in loader:
+        if isinstance(batch, UndecodableError):
+            raise batch
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Guarded(Dataset[Any]):
+    """Hands an unreadable picture over as a value: raised in a worker it would arrive as a traceback in a string."""
+
+    dataset: Dataset[Batch]
+
+    def __getitem__(self, number: int) -> Batch | UndecodableError:
+        try:
+            return self.dataset[number]
+        except UndecodableError as fault:
+            return fault
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,98 @@
+"""An image set: where the pixels are, what the labels are, what the classes are called.
+
+Shapes: N images, C channels, H height, W width.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from plusx.data.randomness import generator
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of known classes: either pixels in memory, or files that are read when they are needed."""
+
+    labels_N: Tensor
+    """Class index of each image, int64."""
+    class_names: tuple[str, ...]
+    """Names in the order of the indices."""
+    pixels_NCHW: Tensor | None = None
+    """All pixels as uint8, or None when the images are files."""
+    files: tuple[Path, ...] | None = None
+    """One path per image, or None when the pixels are in memory."""
+
+    def __post_init__(self) -> None:
+        held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
+        assert held is not None and len(held) == len(self.labels_N)
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pixels; files are read as RGB."""
+        return 3 if self.pixels_NCHW is None else self.pixels_NCHW.shape[1]
+
+    def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
+        """The images at these positions, in this order."""
+        picked = torch.as_tensor(indices, dtype=torch.int64)
+        return ImageSet(
+            self.labels_N[picked],
+            self.class_names,
+            None if self.pixels_NCHW is None else self.pixels_NCHW[picked],
+            None if self.files is None else tuple(self.files[i] for i in picked.tolist()),
+        )
+
+
+def select(splits: Mapping[str, ImageSet], expression: str | None) -> ImageSet | None:
+    """The images that a recipe names, or None where there are none.
+
+    Args:
+        splits: Image sets by name.
+        expression: A split, or a part of one in numbers or per cent: `train`, `train[:45000]`, `train[90%:]`.
+
+    Raises:
+        ValueError: The split is unknown or the expression cannot be read.
+
+    Example:
+        >>> labels = torch.arange(10)
+        >>> digits = ImageSet(labels, tuple("0123456789"), torch.zeros(10, 1, 8, 8, dtype=torch.uint8))
+        >>> select({"train": digits}, "train[80%:]").labels_N
+        tensor([8, 9])
+    """
+    if expression is None:
+        return None
+    match = re.fullmatch(r"(\w+)(?:\[(\d+%?)?:(\d+%?)?\])?", expression)
+    if match is None:
+        raise ValueError(f"cannot read the split {expression!r}; write it as train, train[:45000] or train[90%:]")
+    name, start, stop = match.groups()
+    if name not in splits:
+        raise ValueError(f"the data has no split {name!r}; it has {', '.join(splits)}")
+    images = splits[name]
+    if start or stop:
+        images = images.take(range(len(images))[_bound(start, len(images)) : _bound(stop, len(images))])
+    return images if len(images) else None
+
+
+def _bound(text: str | None, length: int) -> int | None:
+    if text is None:
+        return None
+    return round(length * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+
+def spread(images: ImageSet, count: int) -> ImageSet:
+    """At most `count` images, evenly spaced, so that every class of a sorted set stays present."""
+    if len(images) <= count:
+        return images
+    return images.take(torch.linspace(0, len(images) - 1, count).round().to(torch.int64))
+
+
+def epoch_order(length: int, *, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch visits the images: a permutation of 0 .. length - 1."""
+    return torch.randperm(length, generator=generator(seed, "order", epoch))

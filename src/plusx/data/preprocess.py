@@ -1,0 +1,207 @@
+"""One object that turns pictures into the net's input: the same in training, evaluation, prediction and serving.
+
+x = (pixels / 255 - mean) / std, after the picture has been fitted to the input's size. Shapes: B images, C channels,
+H height, W width.
+"""
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from plusx.data.decode import decode
+from plusx.data.images import ImageSet, spread
+
+Box = tuple[float, float, float, float]
+"""Left, upper, right and lower edge, in shares of the picture's width and height."""
+Look = Callable[[int, int], Box]
+"""A picture's width and height to the part of it that becomes the input."""
+
+STATISTICS_FILES = 512  # image files that mean and deviation are taken over: enough for two digits, read in seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocess:
+    """Size, fit, interpolation, mean and deviation of a net's input."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    mean_CHW: Tensor
+    """Of pixels / 255: C x 1 x 1 per channel, or C x H x W per pixel."""
+    std_C11: Tensor
+    """Of pixels / 255, C x 1 x 1."""
+    obtained: str
+    """How mean and deviation were obtained."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    crop_fraction: float = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @property
+    def channels(self) -> int:
+        return self.mean_CHW.shape[0]
+
+    def pixels(self, source: Path | bytes, look: Look | None = None) -> Tensor:
+        """A picture as uint8, C x H x W.
+
+        Args:
+            source: A file, or the bytes of one.
+            look: Chooses the part to look at; None fits the whole picture as `fit` says.
+
+        Raises:
+            UndecodableError: The picture cannot be read.
+        """
+        height, width = self.size
+        # A random part may be half the picture's side, so it asks for twice the detail.
+        image = decode(source, at_least=max(height, width) * (2 if look else 1))
+        if self.channels == 1:
+            image = image.convert("L")
+        box: Box = (0.0, 0.0, 1.0, 1.0)
+        if look is not None:
+            box = look(image.width, image.height)
+        elif self.fit == "pad":
+            image = _pad(image, width / height)
+        elif self.fit == "crop":
+            box = _centre(image.width, image.height, width / height, self.crop_fraction)
+        left, upper, right, lower = box
+        edges = (left * image.width, upper * image.height, right * image.width, lower * image.height)
+        filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+        small = image.resize((width, height), filters[self.interpolation], box=edges)
+        array = np.array(small, dtype=np.uint8).reshape(height, width, self.channels)
+        return torch.from_numpy(array).permute(2, 0, 1)
+
+    def normalise(self, pixels_BCHW: Tensor) -> Tensor:
+        """uint8 pixels to the net's float32 input."""
+        return pixels_BCHW.to(torch.float32).sub_(self.mean_CHW * 255).mul_(1 / (self.std_C11 * 255))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; the inverse of `from_dict`, to the last bit."""
+        return {
+            "size": list(self.size),
+            "channels": self.channels,
+            "fit": self.fit,
+            "crop_fraction": self.crop_fraction,
+            "interpolation": self.interpolation,
+            "mean": _pack(self.mean_CHW),
+            "std": _pack(self.std_C11),
+            "obtained": self.obtained,
+        }
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> "Preprocess":
+        """A preprocess from `to_dict`'s output."""
+        return Preprocess(
+            size=(int(fields["size"][0]), int(fields["size"][1])),
+            mean_CHW=_unpack(fields["mean"]),
+            std_C11=_unpack(fields["std"]),
+            obtained=fields["obtained"],
+            fit=fields["fit"],
+            crop_fraction=fields["crop_fraction"],
+            interpolation=fields["interpolation"],
+        )
+
+
+def fit_preprocess(
+    images: ImageSet,
+    *,
+    size: int | None,
+    fit: Literal["crop", "pad", "squash"],
+    crop_fraction: float,
+    interpolation: Literal["bilinear", "bicubic"],
+    normalize: Literal["channel", "pixel-mean"],
+) -> Preprocess:
+    """A preprocess with mean and deviation computed from training images.
+
+    Args:
+        images: The images that are trained on.
+        size: Side of the input; None keeps the size of pixels in memory.
+        fit: How another shape becomes square.
+        crop_fraction: Share of the shorter side that a centre crop covers.
+        interpolation: Resampling filter.
+        normalize: Mean and deviation of each channel, or the mean of each pixel and no scaling.
+
+    Raises:
+        ValueError: The size does not agree with pixels in memory, or is missing for image files.
+    """
+    if images.pixels_NCHW is not None:
+        height, width = images.pixels_NCHW.shape[2:]
+        if size is not None and (size, size) != (height, width):
+            raise ValueError(f"preprocess.size is {size}; these images are {height} x {width} and keep their size")
+    elif size is not None:
+        height = width = size
+    else:
+        raise ValueError("preprocess.size is none; image files need a size in pixels")
+    no_mean, no_std = torch.zeros(images.channels, 1, 1), torch.ones(images.channels, 1, 1)
+    raw = Preprocess((height, width), no_mean, no_std, "", fit, crop_fraction, interpolation)
+    if images.pixels_NCHW is not None:
+        pixels_NCHW, over = images.pixels_NCHW, f"all {len(images):,} training images"
+    else:
+        sample = spread(images, STATISTICS_FILES)
+        assert sample.files is not None
+        pixels_NCHW = torch.stack([raw.pixels(file) for file in sample.files])
+        how_many = f"{len(sample):,} evenly spaced" if len(sample) < len(images) else f"all {len(images):,}"
+        over = f"{how_many} training images"
+    if normalize == "pixel-mean":
+        mean = (pixels_NCHW.sum(0, dtype=torch.int64).double() / len(pixels_NCHW) / 255).float()
+        std, what = no_std, "mean of each pixel"
+    else:
+        moments = [_mean_and_std(pixels_NCHW[:, channel]) for channel in range(images.channels)]
+        mean, std = (torch.tensor(values)[:, None, None] for values in zip(*moments, strict=True))
+        what = "mean and deviation of each channel"
+    return replace(raw, mean_CHW=mean, std_C11=std, obtained=f"{what} over {over}")
+
+
+def _mean_and_std(pixels: Tensor) -> tuple[float, float]:
+    """Of pixels / 255, exactly: from how often each of the 256 values occurs, without a copy in float."""
+    share_V = torch.bincount(pixels.flatten(), minlength=256).double() / pixels.numel()
+    value_V = torch.arange(256, dtype=torch.float64) / 255
+    mean = (share_V * value_V).sum()
+    std = (share_V * (value_V - mean).square()).sum().sqrt()
+    return mean.item(), max(std.item(), 1 / 255)  # a constant channel must not divide by zero
+
+
+def random_box(width: int, height: int, *, min_area: float, max_aspect: float, generator: torch.Generator) -> Box:
+    """A random part of a picture that becomes the whole input; Szegedy et al. (2014), Sec. 6.
+
+    Args:
+        width: Of the picture in pixels.
+        height: Of the picture in pixels.
+        min_area: Smallest share of the picture's area.
+        max_aspect: Largest ratio of the sides, either way, before resizing.
+        generator: Where area, aspect and place come from.
+    """
+    area, aspect, across, down = torch.rand(4, generator=generator).tolist()
+    share = min_area + (1 - min_area) * area
+    ratio = math.exp((2 * aspect - 1) * math.log(max_aspect))
+    w = min(1.0, math.sqrt(share * ratio * height / width))
+    h = min(1.0, math.sqrt(share / ratio * width / height))
+    return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
+
+
+def _centre(width: int, height: int, aspect: float, fraction: float) -> Box:
+    w = min(1.0, height * aspect / width) * fraction
+    h = min(1.0, width / aspect / height) * fraction
+    return ((1 - w) / 2, (1 - h) / 2, (1 + w) / 2, (1 + h) / 2)
+
+
+def _pad(image: Image.Image, aspect: float) -> Image.Image:
+    width, height = max(image.width, round(image.height * aspect)), max(image.height, round(image.width / aspect))
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return canvas
+
+
+def _pack(values: Tensor) -> dict[str, Any]:
+    raw = values.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()
+    return {"shape": list(values.shape), "float32_base64": base64.b64encode(raw).decode()}
+
+
+def _unpack(packed: Mapping[str, Any]) -> Tensor:
+    raw = np.frombuffer(base64.b64decode(packed["float32_base64"]), dtype="<f4").astype(np.float32)
+    return torch.from_numpy(raw.reshape(packed["shape"]).copy())

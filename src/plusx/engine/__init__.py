@@ -1,0 +1,1 @@
+"""The motion: schedules, optimizers, losses, evaluation and the training loop."""

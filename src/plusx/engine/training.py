@@ -1,0 +1,468 @@
+"""Training: a run from its recipe, and its exact continuation after any crash.
+
+Shapes: B images in a batch, C channels, H height, W width.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plusx.data.augment import flip_lr, random_crop
+from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
+from plusx.data.images import ImageSet
+from plusx.data.preprocess import Preprocess, fit_preprocess, random_box
+from plusx.data.randomness import derive_seed
+from plusx.data.sources import load_source
+from plusx.engine.evaluation import measure, parts_of, placement_of
+from plusx.engine.losses import LossFn, make_loss
+from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer, set_multiplier
+from plusx.engine.schedule import multiplier
+from plusx.nets import build
+from plusx.placement.machine import describe, peak_memory_bytes
+from plusx.placement.place import Placement
+from plusx.recipes import Recipe, override, recipe_for
+from plusx.recipes.recipe import Augment, FlipLR, RandomCrop, RandomResizedCrop
+from plusx.runs.card import Card
+from plusx.runs.report import write_report
+from plusx.runs.store import Measurement, ResumePoint, Run, create_run, load_weights, read_card, reopen_run
+
+
+@dataclass
+class TrainState:
+    """All that changes during a run, and so all that a resume point holds."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss_sum: Tensor
+    """Sum of the batch losses since the last record."""
+    step: int = 0
+    val_errors: list[float] = field(default_factory=list)
+    """Of every evaluation so far."""
+    best_step: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """The net's state at the lowest validation error; empty before the first evaluation or when the last is kept."""
+    seconds: float = 0.0
+    """Wall time of training, evaluations included, over all sessions of the run."""
+    step_seconds: float = 0.0
+    """The part of it spent in training steps."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a watcher is told: after some steps, and after each evaluation."""
+
+    step: int
+    total_steps: int
+    loss: float | None = None
+    images_per_s: float | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+
+Watcher = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run."""
+
+    run: Path
+    card: Card
+
+
+class StoppedError(ValueError):
+    """A run ended before its last step; the message says at which step, why, and what to do."""
+
+
+def fit(
+    state: TrainState,
+    recipe: Recipe,
+    batches: TrainBatches,
+    parts: Mapping[str, EvalBatches],
+    placement: Placement,
+    run: Run,
+    *,
+    watch: Watcher,
+    should_stop: Callable[[], bool],
+) -> None:
+    """The loop: from the state's step to the recipe's last."""
+    total = recipe.total_steps(len(batches.images))
+    loss_fn, clock = make_loss(recipe.loss), _Clock(state)
+    for x_BCHW, labels_B in batches.steps(state.step, total, workers=recipe.data.workers):
+        rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
+        set_multiplier(state.optimizer, rate)
+        torch.manual_seed(derive_seed(recipe.seed, "step", state.step))  # for dropout and its kin
+        loss = train_step(state.net, state.optimizer, loss_fn, x_BCHW, labels_B, placement)
+        state.loss_sum += loss
+        state.step += 1
+        clock.stepped()
+        last, record = state.step == total, state.step % recipe.log_every == 0
+        if record or last or placement.reads_are_free:
+            _require_finite(loss.item(), state)
+        if record:
+            mean = state.loss_sum.item() / recipe.log_every
+            run.log(state.step, _pace(mean, state.optimizer), seconds=state.seconds)
+            watch(Event(state.step, total, mean, clock.images_per_s(recipe.batch_size)))
+            state.loss_sum.zero_()
+        if state.step * recipe.evaluation.count // total > (state.step - 1) * recipe.evaluation.count // total:
+            found = [m for part in parts for m in measure(state.net, parts[part], placement, part=part)]
+            keep_best(state, recipe, found)
+            clock.evaluated()
+            run.log(state.step, found, seconds=state.seconds)
+            watch(Event(state.step, total, measurements=tuple(found)))
+        stopping = should_stop() and not last
+        if last or stopping or clock.since_save() >= recipe.save_seconds:
+            save(state, run)
+            clock.saved()
+        if stopping:
+            raise StoppedError(
+                f"stopped at step {state.step:,} of {total:,}; go on with: plusx train --resume {run.path}"
+            )
+
+
+def train_step(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: LossFn,
+    x_BCHW: Tensor,
+    labels_B: Tensor,
+    placement: Placement,
+) -> Tensor:
+    """One step of the optimizer; returns the batch's loss, detached."""
+    with placement.autocast():
+        loss = loss_fn(net, placement.place_images(x_BCHW), labels_B.to(placement.device))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def keep_best(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> None:
+    """Note the validation error; keep the weights if it is the lowest so far, and the recipe keeps the best."""
+    for measurement in found:
+        if measurement.name == "val_error":
+            best_before = min(state.val_errors, default=math.inf)
+            state.val_errors.append(measurement.value)
+            if recipe.evaluation.keep == "best" and measurement.value < best_before:
+                state.best_step = state.step
+                state.best_weights = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
+
+
+def save(state: TrainState, run: Run) -> None:
+    """Write a resume point."""
+    tensors = {
+        **{f"net/{name}": t for name, t in state.net.state_dict().items()},
+        **{f"best/{name}": t for name, t in state.best_weights.items()},
+        **{f"optimizer/{name}": t for name, t in optimizer_tensors(state.optimizer, state.net).items()},
+        "loss_sum": state.loss_sum,
+    }
+    scalars = {
+        "val_errors": state.val_errors,
+        "best_step": state.best_step,
+        "seconds": state.seconds,
+        "step_seconds": state.step_seconds,
+    }
+    run.save(state.step, tensors, scalars)
+
+
+def restore(state: TrainState, point: ResumePoint) -> None:
+    """The inverse of `save`."""
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "optimizer": {}}
+    for key, value in point.tensors.items():
+        if key != "loss_sum":
+            part, name = key.split("/", 1)
+            parts[part][name] = value
+    state.net.load_state_dict(parts["net"])
+    state.best_weights = parts["best"]
+    restore_optimizer(state.optimizer, state.net, parts["optimizer"])
+    state.loss_sum.copy_(point.tensors["loss_sum"])
+    state.step = point.step
+    state.val_errors = list(point.scalars["val_errors"])
+    state.best_step = point.scalars["best_step"]
+    state.seconds, state.step_seconds = point.scalars["seconds"], point.scalars["step_seconds"]
+
+
+def train(
+    data: str | Path,
+    *,
+    recipe: str | Recipe | None = None,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, str] | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+    watch: Watcher = lambda event: None,
+    on_scan: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train a net and leave a run directory.
+
+    Args:
+        data: digits, cifar10, cifar100, or a folder of class folders.
+        recipe: A recipe or its name; the data's own if not given.
+        out: Run directory, new or empty; a free name under runs/ if not given.
+        seed: In place of the recipe's.
+        overrides: Recipe fields to change, as `{"optim.lr": "0.05"}`.
+        data_dir: Where CIFAR lies.
+        download: Fetch CIFAR into `data_dir` when it is not there.
+        watch: Told of progress.
+        on_scan: Told how far reading a folder has come.
+        should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
+
+    Raises:
+        ValueError: Something that was asked for does not exist or does not fit.
+        StoppedError: The run ended early, for a reason that the message names.
+
+    Example:
+        >>> import tempfile
+        >>> from plusx.recipes import digits
+        >>> trained = train("digits", recipe=digits().smoke(), out=tempfile.mkdtemp())
+        >>> trained.card.results["steps"]
+        6
+    """
+
+    def chosen(num_train: int) -> Recipe:
+        result = recipe if isinstance(recipe, Recipe) else recipe_for(str(data), recipe, num_train)
+        for key, value in (overrides or {}).items():
+            result = override(result, key, value)
+        return result if seed is None else dataclasses.replace(result, seed=seed)
+
+    provisional = chosen(1)  # every misspelt key stops here, before any data is read
+    placement = placement_of(provisional)
+    directory = Path(data_dir).expanduser().resolve() if data_dir else None
+    source = load_source(
+        str(data),
+        data_dir=directory,
+        download=download,
+        undecodable=provisional.data.undecodable,
+        on_progress=on_scan,
+    )
+    final = chosen(len(source.splits["train"]))
+    parts = parts_of(final, source.splits)
+    preprocess = _fit_preprocess(final, parts["train"])
+    card = Card(
+        recipe=final,
+        net_options={
+            **final.net.options,
+            "num_classes": len(parts["train"].class_names),
+            "in_channels": parts["train"].channels,
+        },
+        class_names=parts["train"].class_names,
+        preprocess=preprocess,
+        source={
+            "name": source.name,
+            "data_dir": str(directory) if directory else None,
+            "fingerprint": source.fingerprint,
+            "images": {part: len(images) for part, images in parts.items()},
+            "left_out": list(source.left_out),
+        },
+        placement=placement.to_dict(),
+    )
+    with torch.random.fork_rng(devices=[]):
+        state = _fresh_state(card, placement)
+        run = create_run(Path(out) if out else free_directory(source.name, final), card)
+        return _finish(run, state, parts, placement, watch=watch, should_stop=should_stop)
+
+
+def resume(
+    run: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    watch: Watcher = lambda event: None,
+    on_scan: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Go on with a run that was stopped or killed, to the same weights, bit for bit, as if it had not been.
+
+    Args:
+        run: Run directory.
+        data_dir: Where CIFAR lies, if not where it lay.
+        watch: Told of progress.
+        on_scan: Told how far reading a folder has come.
+        should_stop: As for `train`.
+
+    Raises:
+        ValueError: The directory is no unfinished run, or its images have changed.
+        StoppedError: As for `train`.
+    """
+    path = Path(run)
+    card = read_card(path)
+    if card.status == "finished":
+        raise ValueError(f"{path} is finished; there is nothing to resume")
+    known = Path(card.source["data_dir"]) if card.source["data_dir"] else None
+    source = load_source(
+        card.source["name"],
+        data_dir=Path(data_dir).expanduser().resolve() if data_dir else known,
+        undecodable=card.recipe.data.undecodable,
+        on_progress=on_scan,
+    )
+    if source.fingerprint != card.source["fingerprint"]:
+        raise ValueError(f"the images of {source.name} are not those that {path} began with; start a new run")
+    placement = Placement.from_dict(card.placement)
+    parts = parts_of(card.recipe, source.splits)
+    opened, point = reopen_run(path)
+    with torch.random.fork_rng(devices=[]):
+        state = _fresh_state(card, placement)
+        if point is not None:
+            restore(state, point)
+        return _finish(opened, state, parts, placement, watch=watch, should_stop=should_stop)
+
+
+def free_directory(source: str, recipe: Recipe) -> Path:
+    """A name under runs/ that is not taken: data, net and seed, and a number where these were run before."""
+    stem = f"{Path(source).name}-{recipe.net.name}-seed{recipe.seed}"
+    number = 1
+    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path
+
+
+def make_augmentation(augment: Iterable[Augment]) -> Augmentation:
+    """The functions that a recipe's augmentations name, in their order."""
+    look = None
+    change: list[Callable[..., Tensor]] = []
+    for item in augment:
+        match item:
+            case RandomCrop(pad):
+                change.append(partial(random_crop, pad=pad))
+            case FlipLR():
+                change.append(flip_lr)
+            case RandomResizedCrop(min_area, max_aspect):
+                look = partial(random_box, min_area=min_area, max_aspect=max_aspect)
+    return Augmentation(look, tuple(change))
+
+
+def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
+    spec = recipe.preprocess
+    if images.pixels_NCHW is not None and any(isinstance(a, RandomResizedCrop) for a in recipe.augment):
+        raise ValueError("augment has RandomResizedCrop, which is for image files; these images have one fixed size")
+    return fit_preprocess(
+        images,
+        size=spec.size,
+        fit=spec.fit,
+        crop_fraction=spec.crop_fraction,
+        interpolation=spec.interpolation,
+        normalize=spec.normalize,
+    )
+
+
+def _fresh_state(card: Card, placement: Placement) -> TrainState:
+    torch.manual_seed(derive_seed(card.recipe.seed, "init"))
+    net = build(card.recipe.net.name, **card.net_options)
+    if card.recipe.net.weights is not None:
+        load_weights(net, Path(card.recipe.net.weights))
+    net = placement.place(net).train()
+    optimizer = make_optimizer(card.recipe.optim, net)
+    return TrainState(net, optimizer, torch.zeros((), device=placement.device))
+
+
+def _finish(
+    run: Run,
+    state: TrainState,
+    parts: Mapping[str, ImageSet],
+    placement: Placement,
+    *,
+    watch: Watcher,
+    should_stop: Callable[[], bool],
+) -> Trained:
+    """Fit to the last step, then measure the kept weights, write them, the card and the report."""
+    recipe, preprocess = run.card.recipe, run.card.preprocess
+    augmentation = make_augmentation(recipe.augment)
+    batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed)
+    views = {
+        part: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers)
+        for part, images in parts.items()
+    }
+    watched: dict[str, EvalBatches] = {part: view for part, view in views.items() if part in recipe.evaluation.parts}
+    try:
+        fit(state, recipe, batches, watched, placement, run, watch=watch, should_stop=should_stop)
+        if state.best_weights:
+            state.net.load_state_dict(state.best_weights)
+        kept = {part: views[part] for part in views if part in watched or part == "test"}
+        found = [m for part in kept for m in measure(state.net, kept[part], placement, part=part)]
+        run.finish(state.net.state_dict(), _results(state, recipe, found))
+        write_report([run.path], run.path / "report.html", title=run.path.name)
+    except OSError as fault:
+        raise StoppedError(
+            f"cannot write to {run.path} at step {state.step:,}: {fault.strerror or fault}; its last resume point is "
+            f"whole: make room and go on with plusx train --resume {run.path}"
+        ) from None
+    finally:
+        run.close()
+    return Trained(run.path, run.card)
+
+
+def _results(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> dict[str, Any]:
+    measured = {m.name: m.value for m in found}
+    accuracies = {
+        name.replace("_error", "_accuracy"): 1 - value for name, value in measured.items() if name.endswith("_error")
+    }
+    return {
+        "net": recipe.net.name,
+        "params": sum(p.numel() for p in state.net.parameters()),
+        "seed": recipe.seed,
+        "steps": state.step,
+        "kept_step": state.best_step if state.best_weights else state.step,
+        **measured,
+        **accuracies,
+        "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
+        "seconds": round(state.seconds, 2),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "machine": describe(),
+    }
+
+
+def _require_finite(loss: float, state: TrainState) -> None:
+    if not math.isfinite(loss):
+        rate = state.optimizer.param_groups[0]["lr"]
+        raise StoppedError(
+            f"the loss is {loss} at step {state.step:,} with learning rate {rate:.3g}; try a lower optim.lr (a third), "
+            f"a longer warmup, or placement.precision=fp32"
+        )
+
+
+def _pace(mean_loss: float, optimizer: torch.optim.Optimizer) -> list[Measurement]:
+    return [
+        Measurement("batch_loss", mean_loss, "nats"),
+        Measurement("lr", optimizer.param_groups[0]["lr"], "1"),
+    ]
+
+
+class _Clock:
+    """Wall time: of steps, of everything, and since the last resume point."""
+
+    def __init__(self, state: TrainState) -> None:
+        self.state = state
+        self.mark = self.last_save = time.perf_counter()
+        self.steps, self.steps_began = 0, state.step_seconds
+
+    def stepped(self) -> None:
+        elapsed = self._elapsed()
+        self.state.step_seconds += elapsed
+        self.steps += 1
+
+    def evaluated(self) -> None:
+        self._elapsed()
+
+    def saved(self) -> None:
+        self._elapsed()
+        self.last_save = self.mark
+
+    def since_save(self) -> float:
+        return time.perf_counter() - self.last_save
+
+    def images_per_s(self, batch_size: int) -> float:
+        return self.steps * batch_size / max(self.state.step_seconds - self.steps_began, 1e-9)
+
+    def _elapsed(self) -> float:
+        now = time.perf_counter()
+        elapsed, self.mark = now - self.mark, now
+        self.state.seconds += elapsed
+        return elapsed

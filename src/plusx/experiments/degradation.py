@@ -1,0 +1,86 @@
+"""Deeper plain nets train worse, deeper residual nets do not; He et al. (2015), Fig. 1, Fig. 6 and Sec. 4.2.
+
+Here on 8 x 8 handwritten digits, in about a minute: the same nets of the CIFAR family, one recipe, only the shortcuts
+differ. The paper's point is the *training* error: a plain net of 56 layers could copy its 20-layer twin and let the
+other layers pass their input on, and gradient descent does not find even that.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from plusx.engine.training import Event, Trained, train
+from plusx.recipes import digits_degradation
+from plusx.runs.report import write_report
+
+NETS = ("plain20", "plain56", "resnet20", "resnet56")
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """What was found."""
+
+    runs: tuple[Trained, ...]
+    report: Path
+    findings: tuple[str, ...]
+    """Sentences that the numbers say, whether or not they are the paper's."""
+    holds: bool
+    """Whether the deeper plain net has the higher training error, and by more than the deeper residual net."""
+
+
+def degradation(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    watch: Callable[[Event, str], None] = lambda event, net: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Degradation:
+    """Train four nets and compare their training errors.
+
+    Args:
+        out: Directory for four run directories and report.html; new or empty.
+        seed: Of all four.
+        watch: Told of progress over all four, and which net it is.
+        should_stop: As for `train`.
+
+    Raises:
+        ValueError: The directory is not empty.
+    """
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
+    runs = []
+    for done, net in enumerate(NETS):
+
+        def show(event: Event, done: int = done, net: str = net) -> None:
+            total = event.total_steps
+            watch(dataclasses.replace(event, step=done * total + event.step, total_steps=len(NETS) * total), net)
+
+        recipe = dataclasses.replace(digits_degradation(net), seed=seed)
+        runs.append(train("digits", recipe=recipe, out=folder / net, should_stop=should_stop, watch=show))
+    errors = {net: run.card.results["train_error"] for net, run in zip(NETS, runs, strict=True)}
+    findings, holds = _judge(errors)
+    report = folder / "report.html"
+    write_report(
+        [run.run for run in runs], report, title="Why shortcuts: deeper plain nets train worse", findings=findings
+    )
+    return Degradation(tuple(runs), report, findings, holds)
+
+
+def _judge(errors: dict[str, float]) -> tuple[tuple[str, ...], bool]:
+    plain, residual = errors["plain56"] - errors["plain20"], errors["resnet56"] - errors["resnet20"]
+    holds = plain > 0 and plain > residual and errors["resnet56"] < errors["plain56"]
+    sentences = [
+        f"Plain nets: from 20 to 56 layers the training error goes from {_pct(errors['plain20'])} to "
+        f"{_pct(errors['plain56'])}. Residual nets: from {_pct(errors['resnet20'])} to {_pct(errors['resnet56'])}.",
+        "This is the degradation of He et al. (2015): more layers, higher training error, and not by overfitting; with "
+        "shortcuts, y = F(x) + x, it is gone."
+        if holds
+        else "This seed does not show the degradation of He et al. (2015).",
+    ]
+    return tuple(sentences), holds
+
+
+def _pct(error: float) -> str:
+    return f"{100 * error:.1f} %"

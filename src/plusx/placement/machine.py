@@ -1,0 +1,106 @@
+"""What machine this is: processors that may be used, instruction sets, devices.
+
+Everything is read, nothing assumed; each function takes the files it reads as arguments, so that tests can stand in.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+# Names of oneDNN's ONEDNN_MAX_CPU_ISA that keep bf16 matrix or dot-product instructions. Under any other, oneDNN
+# computes bf16 by converting, which is slower than fp32.
+_ISA_WITH_BF16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "ALL", "DEFAULT")
+
+
+def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup"), affinity: int | None = None) -> int:
+    """Processors that this process may keep busy: the least of the affinity mask and the cgroup quota, at least 1.
+
+    Args:
+        cgroup: Root of the cgroup file system, version 2 or 1.
+        affinity: Processors in the affinity mask; asked of the system if not given.
+    """
+    if affinity is None:
+        affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota(cgroup)
+    return max(1, min(affinity, math.ceil(quota)) if quota is not None else affinity)
+
+
+def cgroup_quota(cgroup: Path) -> float | None:
+    """Processors' worth of time that the cgroup grants, or None without a limit."""
+    try:
+        limit, period = (cgroup / "cpu.max").read_text().split()  # version 2
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()  # version 1
+        period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+        return int(limit) / int(period) if int(limit) > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Instruction sets of the processor as Linux names them; empty where it cannot be asked."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
+    return frozenset(flags.split(":", 1)[1].split())
+
+
+def multiplies_bf16(flags: frozenset[str], environ: Mapping[str, str] = os.environ) -> str | None:
+    """The instruction set with which the processor multiplies bf16 in hardware, or None.
+
+    Args:
+        flags: Of `cpu_flags`.
+        environ: ONEDNN_MAX_CPU_ISA is honoured, because oneDNN honours it.
+    """
+    limit = environ.get("ONEDNN_MAX_CPU_ISA", environ.get("DNNL_MAX_CPU_ISA", "DEFAULT")).upper()
+    if limit not in _ISA_WITH_BF16:
+        return None
+    amx_allowed = "AMX" in limit or limit in ("ALL", "DEFAULT")
+    if "amx_bf16" in flags and amx_allowed:
+        return "AMX"
+    if "avx512_bf16" in flags:
+        return "AVX512-BF16"
+    return "ARM BF16" if "bf16" in flags else None
+
+
+def accelerator() -> str | None:
+    """cuda, mps, or None."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+def describe() -> dict[str, str | int]:
+    """The machine in one line of evidence for a measurement."""
+    flags = cpu_flags()
+    model = platform.processor() or platform.machine()
+    try:
+        names = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    except OSError:
+        pass
+    return {
+        "cpu": model,
+        "cpus": usable_cpus(),
+        "bf16": multiplies_bf16(flags) or "no",
+        "device": accelerator() or "cpu",
+    }
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process has held, or None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

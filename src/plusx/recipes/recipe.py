@@ -1,0 +1,494 @@
+"""How a net is trained, as plain data: frozen dataclasses, no torch.
+
+A recipe is whole: net, data, preprocessing, augmentation, optimizer, schedule, length, batch size, loss, seed,
+evaluation and placement. Variants come from `dataclasses.replace` or, on the command line, from one generic
+`--set part.field=value` (`override`), which rejects what it does not know.
+
+Everything that has a position in time is a fraction of the run, so a schedule keeps its shape when the length changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _require(ok: bool, name: str, value: Any, what: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} is {value!r}; it must be {what}")
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """The net: a name of the catalog and the options of its builder."""
+
+    name: str
+    """Catalog name; `plusx nets` lists them."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the builder, such as {"shortcut": "B"}."""
+    weights: str | None = None
+    """File of weights to start from (safetensors, or a torch file that holds tensors only); none starts from random."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images play which part, as slices of the source's splits, such as `train[:45000]` or `train[90%:]`."""
+
+    train: str = "train"
+    """Images that are trained on."""
+    val: str | None = None
+    """Images that choose: best weights, plateau schedules. Never the test images."""
+    test: str | None = "test"
+    """Images that are measured on and decide nothing."""
+    limit: int | None = None
+    """Use only this many images of each part, evenly spaced; for trying a recipe out."""
+    undecodable: Literal["refuse", "skip"] = "refuse"
+    """What to do with files of a class folder that cannot be decoded: refuse to train, or leave exactly those out."""
+    workers: int = 0
+    """Loader processes; any number gives the same batches."""
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        _require(self.limit is None or self.limit >= 1, "data.limit", self.limit, "1 or more")
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """How a picture becomes a tensor. Means and deviations come from the training images and are kept in the run."""
+
+    size: int | None = None
+    """Side of the square input in pixels; none keeps the size of data that has one size."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How another shape becomes square: centre crop, pad with black, or change the aspect ratio."""
+    crop_fraction: float = 1.0
+    """With fit=crop: share of the shorter side that the centre crop covers (ImageNet's 224 of 256 is 0.875)."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Resampling filter, always with antialiasing."""
+    normalize: Literal["channel", "pixel-mean"] = "channel"
+    """`channel`: mean and deviation of each channel. `pixel-mean`: mean of each pixel; He et al. (2015), Sec. 4.2."""
+
+    def __post_init__(self) -> None:
+        _require(self.size is None or self.size >= 1, "preprocess.size", self.size, "1 or more")
+        _require(0 < self.crop_fraction <= 1, "preprocess.crop_fraction", self.crop_fraction, "in (0, 1]")
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Pad every side with zeros (the mean, after normalisation) and crop back at random; He et al. (2015), Sec. 4.2."""
+
+    pad: int = 4
+    """Pixels on each side."""
+
+    def __post_init__(self) -> None:
+        _require(self.pad >= 0, "RandomCrop.pad", self.pad, "0 or more")
+
+
+@dataclass(frozen=True)
+class FlipLR:
+    """Mirror left and right with probability 1/2."""
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """Crop a random part of the picture and resize it; Szegedy et al. (2014), Sec. 6. Only for image files."""
+
+    min_area: float = 0.25
+    """Smallest share of the picture's area."""
+    max_aspect: float = 4 / 3
+    """Largest ratio of the crop's sides, either way."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.min_area <= 1, "RandomResizedCrop.min_area", self.min_area, "in (0, 1]")
+        _require(self.max_aspect >= 1, "RandomResizedCrop.max_aspect", self.max_aspect, "1 or more")
+
+
+Augment = RandomCrop | FlipLR | RandomResizedCrop
+
+
+@dataclass(frozen=True)
+class SGD:
+    """b <- momentum b + g;  w <- w - lr b, with g the gradient plus weight_decay times w (PyTorch's form)."""
+
+    lr: float = 0.1
+    """Learning rate at the peak, before the schedule."""
+    momentum: float = 0.9
+    """Decay of the velocity b; 0 is plain SGD."""
+    weight_decay: float = 1e-4
+    """L2 penalty on every parameter, batch norm's and biases included, as Caffe and fb.resnet.torch do."""
+    nesterov: bool = False
+    """Look ahead: w <- w - lr (g + momentum b)."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
+        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+        _require(self.momentum > 0 or not self.nesterov, "optim.momentum", self.momentum, "more than 0 with nesterov")
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay; Loshchilov and Hutter (2017)."""
+
+    lr: float = 1e-3
+    """Learning rate at the peak, before the schedule."""
+    beta1: float = 0.9
+    """Decay of the mean of gradients."""
+    beta2: float = 0.999
+    """Decay of the mean of squared gradients."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.01
+    """Shrinks every parameter by lr times this, each step."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
+        _require(0 <= self.beta1 < 1, "optim.beta1", self.beta1, "in [0, 1)")
+        _require(0 <= self.beta2 < 1, "optim.beta2", self.beta2, "in [0, 1)")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+
+
+Optim = SGD | AdamW
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The peak rate throughout."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The rate is multiplied by `factor` at each milestone."""
+
+    at: tuple[float, ...] = (1 / 2, 3 / 4)
+    """Milestones as fractions of the run."""
+    factor: float = 0.1
+    """Multiplier at each."""
+
+    def __post_init__(self) -> None:
+        ok = all(0 < t < 1 for t in self.at) and list(self.at) == sorted(self.at)
+        _require(ok, "schedule.at", self.at, "increasing fractions of the run in (0, 1)")
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from the peak to `final`; Loshchilov and Hutter (2016) without restarts."""
+
+    final: float = 0.0
+    """Multiplier at the end."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A straight line from the peak to `final`."""
+
+    final: float = 0.0
+    """Multiplier at the end."""
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """A straight line up to the peak, then a straight line down to `final`; after Smith (2017)."""
+
+    peak_at: float = 0.25
+    """Fraction of the run at which the rate is highest."""
+    start: float = 0.1
+    """Multiplier at the start."""
+    final: float = 0.0
+    """Multiplier at the end."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.peak_at < 1, "schedule.peak_at", self.peak_at, "in (0, 1)")
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """The rate is multiplied by `factor` whenever validation error has not improved for `patience` evaluations."""
+
+    patience: int = 3
+    """Evaluations without a new best."""
+    factor: float = 0.1
+    """Multiplier at each plateau."""
+
+    def __post_init__(self) -> None:
+        _require(self.patience >= 1, "schedule.patience", self.patience, "1 or more")
+
+
+Schedule = Constant | Steps | Cosine | Linear | OneCycle | Plateau
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """A gentle start, multiplied onto the schedule."""
+
+    fraction: float = 0.05
+    """Length, as a fraction of the run."""
+    start: float = 0.1
+    """Multiplier at the first step."""
+    shape: Literal["linear", "constant"] = "linear"
+    """`linear` rises from `start` to 1; `constant` stays at `start` and then jumps, as He et al. (2015) did for 110."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.fraction < 1, "warmup.fraction", self.fraction, "in (0, 1)")
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Mean over the batch of -sum_k q_k log softmax(logits)_k."""
+
+    label_smoothing: float = 0.0
+    """q is (1 - label_smoothing) one-hot + label_smoothing / num_classes; Szegedy et al. (2015), Sec. 7."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When a run is measured, on what, and which weights it keeps."""
+
+    count: int = 15
+    """Evaluations, evenly spaced over the run; the last is at its end."""
+    parts: tuple[Literal["train", "val", "test"], ...] = ("val",)
+    """Parts of the data measured each time; a part that the data lacks is left out."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights are the run's: those of the lowest validation error (earliest of equals), or the last."""
+    batch_size: int = 256
+    """Images at once; changes no number."""
+
+    def __post_init__(self) -> None:
+        _require(self.count >= 1, "evaluation.count", self.count, "1 or more")
+        _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "1 or more")
+
+
+@dataclass(frozen=True)
+class PlacementSpec:
+    """Where it runs; `auto` asks the machine, and the answer is written into the run so that a resume repeats it."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` takes bf16 where the device multiplies matrices of bf16 in hardware."""
+    threads: int | None = None
+    """CPU threads; none takes what the cgroup quota and the affinity mask allow."""
+
+    def __post_init__(self) -> None:
+        _require(self.threads is None or self.threads >= 1, "placement.threads", self.threads, "1 or more")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run computes."""
+
+    name: str
+    net: NetSpec
+    data: DataSpec = DataSpec()
+    preprocess: PreprocessSpec = PreprocessSpec()
+    augment: tuple[Augment, ...] = ()
+    optim: Optim = SGD()
+    schedule: Schedule = Constant()
+    warmup: Warmup | None = None
+    loss: CrossEntropy = CrossEntropy()
+    steps: int | None = None
+    """Optimizer steps; exactly one of steps and epochs is set, and setting one clears the other."""
+    epochs: float | None = None
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images per optimizer step; changing it does not rescale the learning rate."""
+    seed: int = 0
+    """Decides initial weights, data order and augmentation."""
+    evaluation: Evaluation = Evaluation()
+    placement: PlacementSpec = PlacementSpec()
+    log_every: int = 50
+    """Steps between records of the training loss."""
+    save_seconds: float = 60.0
+    """Seconds between resume points: what a crash costs at most."""
+
+    def __post_init__(self) -> None:
+        _require((self.steps is None) != (self.epochs is None), "steps", self.steps, "set, or else epochs")
+        _require(self.steps is None or self.steps >= 1, "steps", self.steps, "1 or more")
+        _require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "more than 0")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.log_every >= 1, "log_every", self.log_every, "1 or more")
+        _require(self.save_seconds >= 0, "save_seconds", self.save_seconds, "0 or more")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        if isinstance(self.schedule, Plateau):
+            _require("val" in self.evaluation.parts, "evaluation.parts", self.evaluation.parts, "with val for Plateau")
+
+    def total_steps(self, num_train: int) -> int:
+        """Optimizer steps of a run over `num_train` images."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * num_train / self.batch_size))
+
+    def smoke(self) -> Recipe:
+        """The same recipe shrunk to seconds: every part still runs, nothing is learnt."""
+        return dataclasses.replace(
+            self,
+            steps=6,
+            epochs=None,
+            batch_size=min(self.batch_size, 16),
+            data=dataclasses.replace(self.data, limit=64, workers=0),
+            preprocess=dataclasses.replace(
+                self.preprocess, size=self.preprocess.size and min(self.preprocess.size, 64)
+            ),
+            evaluation=dataclasses.replace(self.evaluation, count=2),
+            log_every=2,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; the inverse of `from_dict`."""
+        return _encode(self)
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> Recipe:
+        """A recipe from `to_dict`'s output. Raises ValueError on unknown kinds and keys."""
+        recipe = _decode(dict(fields))
+        if not isinstance(recipe, Recipe):
+            raise ValueError(f"not a recipe: {fields.get('kind')!r}")
+        return recipe
+
+
+def override(recipe: Recipe, key: str, value: str) -> Recipe:
+    """A recipe with one field changed, from text; what `--set key=value` does.
+
+    Args:
+        key: Path of the field, such as `optim.lr`, `net.options.shortcut` or `augment.RandomCrop.pad`.
+        value: Text of the value: a number, true or false, none, a choice, a comma-separated list, or the name of a
+            part (`optim=AdamW`).
+
+    Raises:
+        ValueError: The key is unknown (the nearest is named) or the value does not fit it.
+
+    Example:
+        >>> from plusx.recipes import digits
+        >>> override(digits(), "optim.lr", "0.2").optim.lr
+        0.2
+    """
+    changed = _override(recipe, key.split("."), value, key)
+    if key == "epochs":
+        changed["steps"] = None
+    elif key == "steps":
+        changed["epochs"] = None
+    return dataclasses.replace(recipe, **changed)
+
+
+def _override(part: Any, path: list[str], text: str, key: str) -> dict[str, Any]:
+    """The fields of `part` that change: one, rebuilt from the leaf upwards."""
+    fields = {f.name for f in dataclasses.fields(part)}
+    if path[0] not in fields:
+        raise ValueError(f"unknown key {key!r}; {_suggest(path[0], fields, key)}")
+    hint, current = typing.get_type_hints(type(part))[path[0]], getattr(part, path[0])
+    if len(path) == 1:
+        return {path[0]: _parse(hint, text, key)}
+    if isinstance(current, Mapping):
+        return {path[0]: {**current, ".".join(path[1:]): _guess(text)}}
+    if isinstance(current, tuple) and len(path) > 2:
+        names = [type(item).__name__ for item in current]
+        if path[1] not in names:
+            raise ValueError(f"unknown key {key!r}; {_suggest(path[1], names, key)}")
+        at = names.index(path[1])
+        item = dataclasses.replace(current[at], **_override(current[at], path[2:], text, key))
+        return {path[0]: (*current[:at], item, *current[at + 1 :])}
+    if not dataclasses.is_dataclass(current):
+        raise ValueError(f"unknown key {key!r}; {path[0]!r} has no parts")
+    return {path[0]: dataclasses.replace(current, **_override(current, path[1:], text, key))}  # type: ignore[type-var]
+
+
+def _parse(hint: Any, text: str, key: str) -> Any:
+    """Text to a value of the annotated type; ValueError says what would fit."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if text not in arguments:
+            raise ValueError(f"{key}={text}: choose one of {', '.join(map(str, arguments))}")
+        return text
+    if origin is tuple:
+        return tuple(_parse(arguments[0], item.strip(), key) for item in text.split(",") if item.strip())
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and text.lower() == "none":
+            return None
+        options = [a for a in arguments if a is not type(None)]
+        return _parse(options[0], text, key) if len(options) == 1 else _named_part(options, text, key)
+    if dataclasses.is_dataclass(hint):
+        return _named_part([hint], text, key)
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{key}={text}: write true or false")
+        return text.lower() == "true"
+    if hint in (int, float):
+        try:
+            number = hint(text)
+        except ValueError:
+            raise ValueError(f"{key}={text}: not {'a whole number' if hint is int else 'a number'}") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{key}={text}: not a finite number")
+        return number
+    if hint is str:
+        return text
+    raise ValueError(f"{key} cannot be set as a whole; name one of its fields")
+
+
+def _named_part(options: list[Any], text: str, key: str) -> Any:
+    by_name = {option.__name__: option for option in options}
+    if text not in by_name:
+        raise ValueError(f"{key}={text}: choose one of {', '.join(by_name)}")
+    return by_name[text]()
+
+
+def _guess(text: str) -> Any:
+    """Builder options have the builder's types: numbers, true and false are read as such, all else stays text."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _suggest(wrong: str, known: typing.Iterable[str], key: str) -> str:
+    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    return f"did you mean {key.replace(wrong, near[0])!r}?" if near else f"choose one of {', '.join(sorted(known))}"
+
+
+def _parts_of(hint: Any) -> typing.Iterator[type]:
+    """The dataclasses that an annotation admits, and those that their fields admit."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        yield hint
+        for field_hint in typing.get_type_hints(hint).values():
+            yield from _parts_of(field_hint)
+    for argument in typing.get_args(hint):
+        yield from _parts_of(argument)
+
+
+_PARTS: dict[str, Any] = {part.__name__: part for part in _parts_of(Recipe)}
+"""Every kind of part that a recipe may hold, by name."""
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_encode(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    if not isinstance(value, dict) or "kind" not in value:
+        return value
+    kind = _PARTS.get(value["kind"])
+    if kind is None:
+        raise ValueError(f"unknown recipe part {value['kind']!r}")
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = set(value) - known - {"kind"}
+    if unknown:
+        raise ValueError(f"unknown key {sorted(unknown)[0]!r} in {value['kind']}")
+    return kind(**{key: _decode(item) for key, item in value.items() if key != "kind"})

@@ -1,0 +1,85 @@
+"""card.json: the net and its options, classes, preprocessing, recipe, data, versions and measured results of a run."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+
+from plusx.data.preprocess import Preprocess
+from plusx.recipes import Recipe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything but the weights."""
+
+    recipe: Recipe
+    net_options: Mapping[str, Any]
+    """All options of the builder: the recipe's, and those that the data decides (classes, channels)."""
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    source: Mapping[str, Any]
+    """Where the images came from: name, data_dir, fingerprint, images of each part."""
+    placement: Mapping[str, Any]
+    """Device, precision, layout and threads that training used, each with its reason."""
+    status: str = "training"
+    """training or finished."""
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured, with the evidence: steps, errors, seconds, peak memory."""
+    versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
+
+    def finished(self, results: Mapping[str, Any]) -> "Card":
+        """The card of the same run, done."""
+        return replace(self, status="finished", results=dict(results))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; the inverse of `from_dict`."""
+        return {
+            "format": FORMAT,
+            "status": self.status,
+            "net": self.recipe.net.name,
+            "net_options": dict(self.net_options),
+            "class_names": list(self.class_names),
+            "results": dict(self.results),
+            "recipe": self.recipe.to_dict(),
+            "source": dict(self.source),
+            "placement": dict(self.placement),
+            "versions": dict(self.versions),
+            "preprocess": self.preprocess.to_dict(),
+        }
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> "Card":
+        """A card from `to_dict`'s output. Raises ValueError, KeyError or TypeError on anything else."""
+        if fields["format"] != FORMAT:
+            raise ValueError(f"its format is {fields['format']!r}; this version of plusx reads {FORMAT}")
+        return Card(
+            recipe=Recipe.from_dict(fields["recipe"]),
+            net_options=fields["net_options"],
+            class_names=tuple(fields["class_names"]),
+            preprocess=Preprocess.from_dict(fields["preprocess"]),
+            source=fields["source"],
+            placement=fields["placement"],
+            status=fields["status"],
+            results=fields["results"],
+            versions=fields["versions"],
+        )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of everything that can change a number."""
+    return {
+        "plusx": version("plusx"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }

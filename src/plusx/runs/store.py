@@ -1,0 +1,293 @@
+"""The run directory: created, appended to, saved and resumed so that no instant of a crash loses or half-writes it.
+
+    card.json  weights.safetensors  metrics.jsonl  report.html  state/step-00012000/
+
+Every file is written aside, flushed to the disk and renamed. A resume point is a folder written the same way; it holds
+its own checksums and the length of metrics.jsonl at that step, to which a resumed run cuts the file back.
+Nothing is a pickle.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
+
+from plusx.nets import build
+from plusx.runs.card import Card
+
+KEPT = 2  # resume points: the newest, and one more in case the disk damages it
+
+
+class Measurement(NamedTuple):
+    """One number that was measured."""
+
+    name: str
+    value: float
+    unit: str
+    """ "1" for shares such as errors."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A step from which a run can go on."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    scalars: dict[str, Any]
+    metrics_bytes: int
+    """Length of metrics.jsonl at that step."""
+
+
+class Run:
+    """A run directory that is being written. Use `create_run` or `reopen_run`; close it when done."""
+
+    def __init__(self, path: Path, card: Card, lock: IO[str]) -> None:
+        self.path, self.card, self._lock = path, card, lock
+        self._metrics = (path / "metrics.jsonl").open("ab")
+
+    def log(self, step: int, measurements: Iterable[Measurement], *, seconds: float) -> None:
+        """Append measurements to metrics.jsonl, one a line, in one write."""
+        lines = [
+            json.dumps({"step": step, **m._asdict(), "seconds": round(seconds, 3)}, ensure_ascii=False) + "\n"
+            for m in measurements
+        ]
+        self._metrics.write("".join(lines).encode())
+        self._metrics.flush()
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+        """Write a resume point, then drop all but the newest few."""
+        os.fsync(self._metrics.fileno())
+        state = self.path / "state"
+        state.mkdir(exist_ok=True)
+        final, aside = state / f"step-{step:08d}", state / f".step-{step:08d}"
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir()
+            raw = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+            write_synced(aside / "tensors.safetensors", raw)
+            body = {
+                "step": step,
+                "scalars": dict(scalars),
+                "metrics_bytes": self._metrics.tell(),
+                "tensors_sha256": hashlib.sha256(raw).hexdigest(),
+            }
+            write_synced(aside / "state.json", json.dumps({**body, "sha256": _digest(body)}).encode())
+            if final.exists():  # a resumed run passes the steps after its resume point a second time
+                shutil.rmtree(final)
+            aside.rename(final)
+            _sync_folder(state)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        for old in sorted(state.glob("step-*"))[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def finish(self, weights: Mapping[str, Tensor], results: Mapping[str, Any]) -> None:
+        """Write the weights, then the card that says so: in this order, so that the card never lies."""
+        os.fsync(self._metrics.fileno())
+        raw = save({name: t.detach().cpu().contiguous() for name, t in weights.items()})
+        replace_file(self.path / "weights.safetensors", raw)
+        self.card = self.card.finished(results)
+        write_card(self.path, self.card)
+
+    def close(self) -> None:
+        """Let other processes have the directory."""
+        with contextlib.suppress(OSError):  # a full disk: what did not fit was already reported
+            self._metrics.close()
+        self._lock.close()
+
+
+def create_run(path: Path, card: Card) -> Run:
+    """A new run directory.
+
+    Raises:
+        ValueError: The directory exists and is not empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists; choose another --out, or go on with it: plusx train --resume {path}")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _locked(path)
+    write_card(path, card)
+    return Run(path, card, lock)
+
+
+def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
+    """An unfinished run and its newest whole resume point; None starts it from the beginning.
+
+    metrics.jsonl is cut back to the resume point.
+
+    Raises:
+        ValueError: The directory is no run, is finished, or is in use.
+    """
+    card = read_card(path)
+    if card.status == "finished":
+        raise ValueError(f"{path} is finished; there is nothing to resume")
+    lock = _locked(path)
+    for unfinished in (path / "state").glob(".step-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    points = sorted((path / "state").glob("step-*"), reverse=True)
+    point = next((p for p in map(_read_point, points) if p is not None), None)
+    with (path / "metrics.jsonl").open("ab") as metrics:
+        keep = point.metrics_bytes if point else 0
+        if metrics.tell() < keep:
+            lock.close()
+            raise ValueError(
+                f"{path / 'metrics.jsonl'} is shorter than at its resume point; it was changed from outside"
+            )
+        metrics.truncate(keep)
+    return Run(path, card, lock), point
+
+
+def load_run(path: Path) -> tuple[nn.Module, Card]:
+    """The trained net of a finished run, on the CPU in eval mode, and its card.
+
+    Raises:
+        ValueError: The directory is no run, is unfinished, or its weights are damaged or another net's.
+    """
+    card = read_card(path)
+    if card.status != "finished":
+        raise ValueError(f"{path} is not finished; go on with it: plusx train --resume {path}")
+    net = build(card.recipe.net.name, **card.net_options)
+    load_weights(net, path / "weights.safetensors")
+    return net.eval(), card
+
+
+def read_card(path: Path) -> Card:
+    """The card of a run directory.
+
+    Raises:
+        ValueError: There is no card, or it cannot be read.
+    """
+    if not path.exists():
+        raise ValueError(f"no such run directory: {path}")
+    file = path / "card.json"
+    if not file.is_file():
+        raise ValueError(f"{path} is not a run directory: it has no card.json")
+    try:
+        return Card.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as fault:
+        raise ValueError(f"cannot read {file}: {fault.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise ValueError(f"{file} is not a card of plusx: {fault}") from None
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Replace card.json."""
+    replace_file(path / "card.json", (json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of metrics.jsonl: step, name, value, unit, seconds."""
+    with (path / "metrics.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):  # the last line of a killed run may be cut
+                yield json.loads(line)
+
+
+def load_weights(net: nn.Module, file: Path) -> None:
+    """Put the weights of a file into a net: safetensors, or a torch file that holds nothing but tensors.
+
+    Raises:
+        ValueError: The file is missing or damaged, holds code, or is of another net.
+    """
+    tensors = _read_tensors(file)
+    expected = net.state_dict()
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        example = f"it lacks {missing[0]}" if missing else f"it also has {extra[0]}"
+        raise ValueError(f"{file} holds the weights of another net: {example}")
+    for name, value in expected.items():
+        if value.shape != tensors[name].shape:
+            have, want = tuple(tensors[name].shape), tuple(value.shape)
+            raise ValueError(f"{file} holds the weights of another net: {name} is {have}, not {want}")
+    net.load_state_dict(tensors)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise ValueError(f"no such file: {file}")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except SafetensorError as fault:
+        raise ValueError(f"{file} is not a safetensors file, or is damaged: {fault}") from None
+    except Exception:  # weights_only raises many kinds; its messages advise switching the protection off
+        raise ValueError(
+            f"{file} was not loaded: it is damaged, or holds more than tensors, which could run code"
+        ) from None
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{file} holds no dictionary of tensors")
+    return content
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file aside, flush it to the disk and rename it: a reader sees the old one or the new one, whole."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        write_synced(aside, content)
+        aside.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _read_point(folder: Path) -> ResumePoint | None:
+    """A resume point, or None when any byte of it is not as it was written."""
+    try:
+        body = json.loads((folder / "state.json").read_bytes())
+        claimed = body.pop("sha256")
+        raw = (folder / "tensors.safetensors").read_bytes()
+        if _digest(body) != claimed or hashlib.sha256(raw).hexdigest() != body["tensors_sha256"]:
+            return None
+        return ResumePoint(body["step"], load(raw), body["scalars"], body["metrics_bytes"])
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _locked(path: Path) -> IO[str]:
+    """A lock on the directory that ends with the process, however it ends."""
+    lock = (path / ".lock").open("w")
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock; two processes on one run stay the user's care
+        return lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ValueError(f"{path} is in use by another process") from None
+    return lock
