@@ -36,8 +36,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one field; repeatable.")]
 DataDir = Annotated[
-    Path | None, typer.Option(envvar="PLUSX_DATA", help="Folder in which CIFAR lies.", show_envvar=True)
+    Path, typer.Option(envvar="PLUSX_DATA", help="Folder in which CIFAR lies, and to which --download brings it.")
 ]
+DATA_DIR = Path("~/.cache/plusx")
 
 
 def main() -> None:
@@ -90,7 +91,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
     settings: Settings = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a stopped or killed run.")] = None,
-    data_dir: DataDir = None,
+    data_dir: DataDir = DATA_DIR,
     download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR from its official address.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -103,8 +104,6 @@ def train(
         raise ValueError("--resume goes on with the run as it is; leave DATA, --recipe, --out, --seed and --set away")
     if resume is None and data is None:
         raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
-    if download and data_dir is None:
-        data_dir = Path.home() / ".cache" / "plusx"
     title = str(resume or data)
     with _stoppable() as should_stop, watching(title, quiet=quiet) as watch:
         common: dict[str, Any] = {
@@ -114,7 +113,7 @@ def train(
             "should_stop": should_stop,
         }
         if resume is not None:
-            trained = plusx.resume(resume, **common)
+            trained = plusx.resume(resume, **{**common, "data_dir": _given(data_dir)})
         else:
             assert data is not None
             overrides = _pairs(settings)
@@ -140,7 +139,7 @@ def evaluate(
     data: Annotated[
         str | None, typer.Argument(help="Folder of class folders; the run's own images if not given.")
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -149,7 +148,7 @@ def evaluate(
     Example: plusx evaluate runs/digits-resnet20-seed0
     """
     with watching("reading", quiet=quiet) as watch:
-        found = plusx.evaluate(run, data, data_dir=data_dir, on_scan=watch.count)
+        found = plusx.evaluate(run, data, data_dir=_given(data_dir), on_scan=watch.count)
     if as_json:
         part = found.part if found.part in ("train", "val") else "test"
         _print_json(
@@ -322,8 +321,7 @@ def benchmark_train(
     with watching(f"{net}, batch {batch}", quiet=quiet) as watch:
         speed = plusx.benchmark_training(net, batch_size=batch, rounds=rounds, watch=watch.count)
     if as_json:
-        fields = asdict(speed)
-        _print_json({**fields, "batch": fields.pop("batch_size")})
+        _print_json({"batch": speed.batch_size, **asdict(speed)})
         return
     low, high = speed.ratio_range
     _print_table(
@@ -338,6 +336,11 @@ def benchmark_train(
         ],
     )
     print(f"medians of {rounds} rounds; making the batch took {100 * speed.data_share:.1f} % of our step")
+
+
+def _given(data_dir: Path) -> Path | None:
+    """None for the default: a run knows where its images lay."""
+    return None if data_dir == DATA_DIR else data_dir
 
 
 def _pairs(settings: Sequence[str] | None) -> dict[str, str]:

@@ -69,11 +69,15 @@ class Bar:
             console=Console(stderr=True),
         )
         self.task = self.progress.add_task(title, total=None, pace="", errors="")
+        self.training = False
 
     def count(self, done: int, total: int) -> None:
         self.progress.update(self.task, completed=done, total=total)
 
     def event(self, event: "Event", title: str | None = None) -> None:
+        if not self.training:  # a resumed run begins far along, and files may have been counted before
+            self.progress.reset(self.task, completed=event.step, total=event.total_steps)
+            self.training = True
         fields: dict[str, Any] = {"errors": _errors(event)} if event.measurements else {}
         if title:
             fields["description"] = title

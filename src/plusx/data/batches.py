@@ -7,6 +7,7 @@ why resume needs no loader state and the number of workers changes nothing.
 Shapes: B images in a batch, C channels, H height, W width.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -112,6 +113,7 @@ def _load(dataset: Dataset[Batch], numbers: Sequence[int], workers: int) -> Iter
         num_workers=workers,
         generator=torch.Generator(),  # the loader draws a number; not from the global generator
         collate_fn=_as_is,
+        worker_init_fn=_obey_the_main_process,
     )
     for batch in loader:
         if isinstance(batch, UndecodableError):
@@ -130,6 +132,12 @@ class _Guarded(Dataset[Any]):
             return self.dataset[number]
         except UndecodableError as fault:
             return fault
+
+
+def _obey_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_is(batch: Any) -> Any:

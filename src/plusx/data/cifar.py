@@ -81,13 +81,16 @@ LAYOUTS = {
 }
 
 
-def load_cifar(name: str, data_dir: Path | None, *, download: bool = False) -> dict[str, ImageSet]:
+def load_cifar(
+    name: str, data_dir: Path | None, *, download: bool = False, on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, ImageSet]:
     """The splits "train" and "test".
 
     Args:
         name: cifar10 or cifar100.
         data_dir: Folder that holds the official folder, or is it.
         download: Fetch the official archive into `data_dir` when it holds neither layout.
+        on_progress: Told how many bytes of the download have come.
 
     Raises:
         ValueError: The data is not there, or a file is not what it should be.
@@ -97,10 +100,10 @@ def load_cifar(name: str, data_dir: Path | None, *, download: bool = False) -> d
     if folder is None and download:
         if data_dir is None:
             raise ValueError("a download needs a folder to go to: --data-dir DIR")
-        fetch_archive(ADDRESS + layout.archive, layout.md5, data_dir)
+        fetch_archive(ADDRESS + layout.archive, layout.md5, data_dir, on_progress=on_progress)
         folder = _find(layout, data_dir)
     if folder is None:
-        where = f"not in {data_dir}" if data_dir else "no --data-dir and no PLUSX_DATA"
+        where = f"not in {data_dir}" if data_dir else "no folder was named"
         raise ValueError(f"{name} not found ({where}); give --data-dir DIR with {layout.binary}/ in it, or --download")
     read = _read_binary if (folder / f"{layout.test}.bin").exists() else _read_python
     names = _class_names(layout, folder)

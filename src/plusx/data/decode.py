@@ -9,12 +9,18 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (  # the two plugins below register their formats; Pillow loads the others by itself
+    Image,
+    ImageOps,
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "MPO", "ICO", "TGA")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # JPEG opens the MPO of stereo cameras as well
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".ico", ".tga")
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+    + (".ppm", ".pgm", ".pbm", ".pnm")
 )
 MAX_PIXELS = 100_000_000  # 300 MB as RGB: above any camera's usual picture, far below a decompression bomb
 
@@ -23,8 +29,11 @@ class UndecodableError(ValueError):
     """A picture cannot be read."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
+        super().__init__(name, reason)  # both, so that a loader process can send it
         self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 def decode(source: Path | bytes, *, name: str | None = None, at_least: int | None = None) -> Image.Image:

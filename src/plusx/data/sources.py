@@ -44,7 +44,7 @@ def load_source(
         data_dir: Where CIFAR lies.
         download: Fetch CIFAR into `data_dir` when it is not there.
         undecodable: "refuse" or "skip" files of a folder that cannot be decoded.
-        on_progress: Told how far reading a folder has come.
+        on_progress: Told how far reading a folder, or a download, has come.
 
     Raises:
         ValueError: There is no such source, or it cannot be trained on.
@@ -56,7 +56,7 @@ def load_source(
     if name == "digits":
         splits: Mapping[str, ImageSet] = load_digits()
     elif name in LAYOUTS:
-        splits = load_cifar(name, data_dir, download=download)
+        splits = load_cifar(name, data_dir, download=download, on_progress=on_progress)
     else:
         root = Path(name).expanduser()
         near = difflib.get_close_matches(name, NAMES, n=1)

@@ -19,7 +19,7 @@ def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
                 momentum=spec.momentum,
                 weight_decay=spec.weight_decay,
                 nesterov=spec.nesterov,
-                foreach=True,
+                fused=True,
             )
         case AdamW():
             optimizer = torch.optim.AdamW(
@@ -28,7 +28,7 @@ def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
                 betas=(spec.beta1, spec.beta2),
                 eps=spec.eps,
                 weight_decay=spec.weight_decay,
-                foreach=True,
+                fused=True,
             )
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

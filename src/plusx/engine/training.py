@@ -245,6 +245,9 @@ def train(
         on_progress=on_scan,
     )
     final = chosen(len(source.splits["train"]))
+    if final.net.weights is not None:  # a resumed run may be started from another folder
+        weights = str(Path(final.net.weights).expanduser().resolve())
+        final = dataclasses.replace(final, net=dataclasses.replace(final.net, weights=weights))
     parts = parts_of(final, source.splits)
     preprocess = _fit_preprocess(final, parts["train"])
     card = Card(

@@ -3,6 +3,7 @@
 from plusx.recipes.recipe import (
     SGD,
     Cosine,
+    CrossEntropy,
     Evaluation,
     NetSpec,
     OneCycle,
@@ -12,11 +13,16 @@ from plusx.recipes.recipe import (
     Warmup,
 )
 
+# On pictures of 8 x 8 pixels, converting to bf16 costs more than it saves, and a second thread gains a third on an idle
+# machine and loses tenfold on a busy one, where threads wait for each other after every small operation.
+PLACEMENT = PlacementSpec(precision="fp32", threads=1)
+
 
 def digits() -> Recipe:
     """ResNet-20 on the digits, in well under a minute on two cores.
 
-    Run: `plusx train digits`. No paper: the net is that of He et al. (2015), Sec. 4.2, on smaller pictures.
+    Run: `plusx train digits`. No paper: the net is that of He et al. (2015), Sec. 4.2, on smaller pictures. Length and
+    label smoothing were chosen on the last fifth of the training images.
     """
     return Recipe(
         name="digits",
@@ -24,10 +30,11 @@ def digits() -> Recipe:
         augment=(RandomCrop(pad=1),),
         optim=SGD(lr=0.1, weight_decay=5e-4, nesterov=True),
         schedule=OneCycle(),
-        epochs=30,
+        loss=CrossEntropy(label_smoothing=0.1),
+        epochs=40,
         batch_size=64,
         evaluation=Evaluation(count=10, parts=("train", "test"), keep="last"),
-        placement=PlacementSpec(precision="fp32"),  # on 8 x 8 pictures the conversions to bf16 cost more than they save
+        placement=PLACEMENT,
         log_every=20,
     )
 
@@ -46,6 +53,6 @@ def digits_degradation(net: str) -> Recipe:
         epochs=15,
         batch_size=64,
         evaluation=Evaluation(count=15, parts=("train", "test"), keep="last"),
-        placement=PlacementSpec(precision="fp32"),  # on 8 x 8 pictures the conversions to bf16 cost more than they save
+        placement=PLACEMENT,
         log_every=10,
     )

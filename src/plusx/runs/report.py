@@ -83,6 +83,15 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, findings: Seque
     replace_file(out, page.encode())
 
 
+def comparison_svg(runs: Sequence[Path]) -> str:
+    """The figure that a report of several runs shows, as SVG whose text has the page's colour (`currentColor`).
+
+    Args:
+        runs: Run directories, each with training and test errors.
+    """
+    return _comparison([_read(run) for run in runs])[0][0]
+
+
 def _read(run: Path) -> _Finished:
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for record in read_metrics(run):

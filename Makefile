@@ -1,0 +1,27 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test test-slow bench
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plusx needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: install  ## four nets on real digits: why shortcuts matter, in about a minute
+	$(BIN)/plusx demo
+
+test: install  ## format, lint, types, imports, tests, examples of the docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: install  ## the long runs
+	$(BIN)/python -m pytest -m slow
+
+bench: install  ## ours beside plain PyTorch, into results/
+	$(BIN)/python -m benchmarks

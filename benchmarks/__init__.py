@@ -1,0 +1,1 @@
+"""Ours beside peers, in one interleaved run, as ratios: `python -m benchmarks`."""

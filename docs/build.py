@@ -1,0 +1,108 @@
+"""The numbers in README.md and README.ko.md, written from results/: `python docs/build.py`.
+
+    python docs/build.py                    rewrite what stands between the markers
+    python docs/build.py collect DEMO...    first take over folders that `plusx demo` left, one a seed
+
+A test holds the two files to what this writes.
+"""
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DEGRADATION, SPEED = ROOT / "results" / "degradation-digits.json", ROOT / "results" / "training-speed.json"
+NETS = ("plain20", "plain56", "resnet20", "resnet56")
+WORDS = {
+    "README.md": {
+        "net": "net",
+        "train": "training error",
+        "test": "test error",
+        "mean": "mean ± std of {n} seeds",
+        "speed": ("net, batch", "processor", "plain PyTorch, fp32", "plusx", "ratio (range)"),
+        "all": "all of it",
+        "limited": "limited to {isa}",
+        "evidence": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}. Images/s of whole training steps.",
+    },
+    "README.ko.md": {
+        "net": "신경망",
+        "train": "학습 오류율",
+        "test": "시험 오류율",
+        "mean": "시드 {n}개의 평균 ± 표준편차",
+        "speed": ("신경망, 배치", "프로세서", "일반 PyTorch, fp32", "plusx", "비율 (범위)"),
+        "all": "제한 없음",
+        "limited": "{isa}까지만",
+        "evidence": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}. 학습 단계 전체의 초당 이미지 수.",
+    },
+}
+
+
+def collect(folders: list[Path]) -> None:
+    """Take the numbers of finished demos into results/, and the first one's curves into docs/."""
+    from plusx.runs.report import comparison_svg
+    from plusx.runs.store import read_card
+
+    seeds = []
+    for folder in folders:
+        results = {net: read_card(folder / net).results for net in NETS}
+        errors = {net: {key: r[key] for key in ("train_error", "test_error", "seconds")} for net, r in results.items()}
+        seeds.append({"seed": results["plain20"]["seed"], "nets": errors})
+    card = read_card(folders[0] / "plain20")
+    evidence = {"machine": card.results["machine"], "versions": dict(card.versions), "recipe": card.recipe.name}
+    DEGRADATION.write_text(json.dumps({**evidence, "seeds": seeds}, indent=1) + "\n")
+    for name, ink in (("light", "#1c1f24"), ("dark", "#e8eaed")):
+        svg = comparison_svg([folders[0] / net for net in NETS]).replace("currentColor", ink)
+        (ROOT / "docs" / f"degradation-{name}.svg").write_text(svg + "\n")
+
+
+def degradation_table(words: dict[str, Any]) -> str:
+    """Training and test error of the four nets."""
+    seeds = json.loads(DEGRADATION.read_text())["seeds"]
+    lines = [f"| {words['net']} | {words['train']} | {words['test']} |", "|---|---:|---:|"]
+    for net in NETS:
+        cells = [_spread([seed["nets"][net][key] for seed in seeds]) for key in ("train_error", "test_error")]
+        lines.append(f"| {net} | {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\n{words['mean'].format(n=len(seeds))}"
+
+
+def speed_table(words: dict[str, Any]) -> str:
+    """Images per second beside plain PyTorch."""
+    results = json.loads(SPEED.read_text())
+    lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|---:|---:|---:|"]
+    for case in results["cases"]:
+        isa = case["onednn_max_cpu_isa"]
+        low, high = case["ratio_range"]
+        processor = words["all"] if isa == "all" else words["limited"].format(isa=isa)
+        theirs, ours = f"{case['eager_fp32_images_per_s']:,.0f}", f"{case['images_per_s']:,.0f}"
+        ratio = f"{case['ratio_to_eager_fp32']:.2f} ({low:.2f}–{high:.2f})"
+        precision = case["placement"]["precision"]
+        lines.append(
+            f"| {case['net']}, {case['batch_size']} | {processor} | {theirs} | {ours} ({precision}) | {ratio} |"
+        )
+    machine = results["cases"][0]["machine"]
+    evidence = {key: results[key] for key in ("torch", "commit", "date")}
+    return "\n".join(lines) + "\n\n" + words["evidence"].format(cpu=machine["cpu"], cpus=machine["cpus"], **evidence)
+
+
+def built(name: str) -> str:
+    """A README with its tables as results/ has them."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for marker, table in (("degradation", degradation_table), ("speed", speed_table)):
+        between = re.compile(rf"(<!-- {marker} -->\n).*?(\n<!-- /{marker} -->)", re.DOTALL)
+        text = between.sub(lambda match, t=table: match[1] + t(WORDS[name]) + match[2], text)
+    return text
+
+
+def _spread(errors: list[float]) -> str:
+    mean, deviation = statistics.mean(errors), statistics.stdev(errors)
+    return f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["collect"]:
+        collect([Path(folder) for folder in sys.argv[2:]])
+    for readme in WORDS:
+        (ROOT / readme).write_text(built(readme), encoding="utf-8")

@@ -1,0 +1,41 @@
+"""Every recipe trains, shrunk to seconds, on data of its kind."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plusx.engine.training import train
+from plusx.recipes import RECIPES, digits_degradation
+from plusx.runs.store import load_run
+from tests.conftest import write_cifar
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains(name: str, tmp_path: Path, class_folder: Callable[..., Path]) -> None:
+    recipe = RECIPES[name](24).smoke()
+    if name.startswith("cifar10"):
+        write_cifar(tmp_path, "cifar10", "binary")
+        half = dataclasses.replace(recipe.data, train="train[:100]", val="train[100:]")
+        recipe, data = dataclasses.replace(recipe, data=half), "cifar10"
+    elif name == "folder":
+        data = str(class_folder(["train", "val"], {"ant": 12, "bee": 12}))
+    else:
+        data = "digits"
+    trained = train(data, recipe=recipe, out=tmp_path / "run", data_dir=tmp_path)
+    assert trained.card.results["steps"] == 6
+    assert (trained.run / "report.html").stat().st_size > 5_000
+    load_run(trained.run)
+
+
+def test_the_demo_recipe_trains(tmp_path: Path) -> None:
+    assert train("digits", recipe=digits_degradation("plain20").smoke(), out=tmp_path / "run").card.status == "finished"
+
+
+def test_cifar100_trains_with_the_recipe_of_cifar10(tmp_path: Path) -> None:
+    write_cifar(tmp_path, "cifar100", "python")
+    recipe = RECIPES["cifar10-quick"](100).smoke()
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, train="train[:60]", val="train[60:]"))
+    trained = train("cifar100", recipe=recipe, out=tmp_path / "run", data_dir=tmp_path)
+    assert len(trained.card.class_names) == 100

@@ -1,0 +1,138 @@
+"""Augmentations, and batches as functions of (seed, step)."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plusx.data.augment import flip_lr, random_crop
+from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
+from plusx.data.decode import UndecodableError
+from plusx.data.folder import load_folder
+from plusx.data.images import ImageSet, select, spread
+from plusx.data.preprocess import Preprocess, random_box
+
+NUMBERED = ImageSet(
+    torch.arange(10) % 2, ("even", "odd"), pixels_NCHW=torch.arange(10, dtype=torch.uint8)[:, None, None, None]
+)
+AS_IT_IS = Preprocess((1, 1), torch.zeros(1, 1, 1), torch.full((1, 1, 1), 1 / 255), "")
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_crop_is_a_window_of_the_padded_image() -> None:
+    x = torch.randn(64, 2, 6, 5)
+    out = random_crop(x, pad=2, generator=rng())
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    places = set()
+    for image, source in zip(out, padded, strict=True):
+        found = [(i, j) for i in range(5) for j in range(5) if torch.equal(source[:, i : i + 6, j : j + 5], image)]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) > 15  # of 25: the places differ from image to image
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    x = torch.randn(400, 1, 2, 3)
+    out = flip_lr(x, generator=rng())
+    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(out, x, strict=True)]
+    same = [torch.equal(a, b) for a, b in zip(out, x, strict=True)]
+    assert all(m != s for m, s in zip(mirrored, same, strict=True))
+    assert 160 < sum(mirrored) < 240
+
+
+def test_augmentations_leave_their_input_alone_and_repeat() -> None:
+    x = torch.randn(8, 3, 4, 4)
+    before = x.clone()
+    for change in (partial(random_crop, pad=1), flip_lr):
+        assert torch.equal(change(x, generator=rng(3)), change(x, generator=rng(3)))
+    assert torch.equal(x, before)
+
+
+@given(batch_size=st.integers(1, 23), seed=st.integers(0, 100))
+@settings(max_examples=25, deadline=None)
+def test_every_image_is_seen_once_an_epoch(batch_size: int, seed: int) -> None:
+    batches = TrainBatches(NUMBERED, AS_IT_IS, Augmentation(), batch_size, seed)
+    stream = [int(v) for x, _ in batches.steps(0, 30) for v in x.flatten()]
+    for epoch in range(len(stream) // 10):
+        assert Counter(stream[10 * epoch : 10 * epoch + 10]) == Counter(range(10))
+
+
+def test_epochs_differ_and_seeds_differ() -> None:
+    def order(seed: int) -> list[int]:
+        batches = TrainBatches(NUMBERED, AS_IT_IS, Augmentation(), 10, seed)
+        return [int(v) for x, _ in batches.steps(0, 2) for v in x.flatten()]
+
+    assert order(0)[:10] != order(0)[10:] and order(0) != order(1) and order(0) == order(0)
+
+
+def test_labels_go_with_their_images() -> None:
+    for x, labels in TrainBatches(NUMBERED, AS_IT_IS, Augmentation(), 4, 0).steps(0, 5):
+        assert torch.equal(x.flatten().long() % 2, labels)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_and_the_starting_step_change_nothing(class_folder: Callable[..., Path], workers: int) -> None:
+    splits, _, _ = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6}))
+    preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
+    look = partial(random_box, min_area=0.3, max_aspect=1.3)
+    batches = TrainBatches(splits["train"], preprocess, Augmentation(look, (flip_lr,)), 4, seed=5)
+    alone, others = list(batches.steps(0, 9)), list(batches.steps(3, 9, workers=workers))
+    for (x, labels), (y, other_labels) in zip(alone[3:], others, strict=True):
+        assert torch.equal(x, y) and torch.equal(labels, other_labels)
+
+
+def test_batches_leave_the_global_generator_alone(class_folder: Callable[..., Path]) -> None:
+    splits, _, _ = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6}))
+    preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
+    before = torch.get_rng_state()
+    for workers in (0, 1):
+        list(TrainBatches(splits["train"], preprocess, Augmentation(), 4, seed=5).steps(0, 2, workers=workers))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_counts_every_image_once_in_order(workers: int) -> None:
+    batches = EvalBatches(NUMBERED, AS_IT_IS, 4, workers)
+    assert [len(labels) for _, labels in batches] == [4, 4, 2]
+    assert torch.cat([x.flatten() for x, _ in batches]).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_vanishes_is_named(class_folder: Callable[..., Path], workers: int) -> None:
+    root = class_folder(["train", "val"], {"ant": 2, "bee": 2})
+    splits, _, _ = load_folder(root)
+    (root / "train" / "bee" / "0.png").unlink()
+    preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
+    with pytest.raises(UndecodableError, match=r"bee/0.png: no such file"):
+        list(TrainBatches(splits["train"], preprocess, Augmentation(), 4, seed=0).steps(0, 3, workers=workers))
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [("train", range(10)), ("train[:3]", range(3)), ("train[80%:]", (8, 9)), ("train[2:50%]", (2, 3, 4))],
+)
+def test_slices_are_read(expression: str, expected: range) -> None:
+    images = select({"train": NUMBERED}, expression)
+    assert images is not None and images.pixels_NCHW is not None
+    assert images.pixels_NCHW.flatten().tolist() == list(expected)
+
+
+def test_slices_that_cannot_be_read_are_refused() -> None:
+    for wrong in ("tran", "train[1", "train[-3:]", "train[a:b]", "train[::2]"):
+        with pytest.raises(ValueError, match="split"):
+            select({"train": NUMBERED}, wrong)
+    assert select({"train": NUMBERED}, None) is None
+    assert select({"train": NUMBERED}, "train[10:]") is None
+
+
+def test_spread_keeps_the_ends_and_the_order() -> None:
+    picked = spread(NUMBERED, 4).pixels_NCHW
+    assert picked is not None and picked.flatten().tolist() == [0, 3, 6, 9]

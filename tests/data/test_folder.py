@@ -1,0 +1,120 @@
+"""Class folders: layouts, splits, and what is refused."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plusx.data.folder import check, load_folder, load_labelled, scan
+from tests.conftest import save_picture
+
+Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_every_name_of_a_validation_folder_is_known(class_folder: Make, val: str) -> None:
+    splits, _, _ = load_folder(class_folder(["train", val], {"ant": 3, "bee": 2}))
+    assert {name: len(images) for name, images in splits.items()} == {"train": 5, "val": 5, "test": 0}
+
+
+def test_a_test_folder_decides_nothing(class_folder: Make) -> None:
+    splits, _, _ = load_folder(class_folder(["train", "test"], {"ant": 20, "bee": 20}))
+    assert len(splits["test"]) == 40
+    assert len(splits["val"]) > 0 and len(splits["train"]) + len(splits["val"]) == 40
+
+
+def test_a_flat_folder_is_split_by_class(class_folder: Make) -> None:
+    splits, _, _ = load_folder(class_folder([], {"ant": 100, "bee": 60}))
+    for index, count in enumerate((100, 60)):
+        in_val = int((splits["val"].labels_N == index).sum())
+        assert 0.08 * count < in_val < 0.35 * count
+    files = {*splits["train"].files, *splits["val"].files}
+    assert len(files) == 160
+
+
+def test_adding_images_moves_none(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 40, "bee": 40})
+    before, _, _ = load_folder(root)
+    for i in range(30):
+        save_picture(root / "ant" / f"new {i}.png", seed=9_000 + i)
+        save_picture(root / "cat" / f"{i}.png", seed=9_500 + i)
+    after, _, _ = load_folder(root)
+    for split in ("train", "val"):
+        assert set(before[split].files) <= set(after[split].files)
+
+
+def test_copies_of_a_picture_stay_on_one_side(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 30, "bee": 30})
+    for file in list(root.rglob("*.png")):
+        shutil.copy(file, file.with_name(f"copy of {file.name}"))
+    splits, _, _ = load_folder(root)
+    stems = {s: {f.parent.name + f.name.removeprefix("copy of ") for f in splits[s].files} for s in ("train", "val")}
+    assert not stems["train"] & stems["val"]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_tiny_class_has_an_image_on_either_side(class_folder: Make, count: int) -> None:
+    splits, _, _ = load_folder(class_folder([], {"ant": count, "bee": count}))
+    for split in ("train", "val"):
+        assert set(splits[split].labels_N.tolist()) == {0, 1}
+
+
+def test_undecodable_files_are_all_found_and_nothing_else(class_folder: Make) -> None:
+    root = class_folder(["train", "val"], {"ant": 4, "bee": 4})
+    whole = save_picture(root / "whole.jpg", size=(200, 200))
+    (root / "train" / "ant" / "truncated.jpg").write_bytes(whole.read_bytes()[:2000])
+    whole.unlink()
+    (root / "train" / "bee" / "empty.png").touch()
+    (root / "val" / "bee" / "page.jpg").write_text("<html></html>")
+    (root / "val" / "bee" / "notes.txt").write_text("not an image, and not said to be one")
+    (root / "val" / "bee" / ".DS_Store").write_text("")
+    found = check(root)
+    assert sorted(Path(file).name for file, _ in found.faults) == ["empty.png", "page.jpg", "truncated.jpg"]
+    assert [Path(file).name for file in found.ignored] == ["notes.txt"]
+    assert found.problem is None
+    with pytest.raises(ValueError, match=r"truncated.jpg: damaged.*and 2 more"):
+        load_folder(root)
+    splits, _, left_out = load_folder(root, undecodable="skip")
+    assert len(splits["train"]) == 8 and len(splits["val"]) == 8 and len(left_out) == 3
+
+
+def test_folders_that_cannot_be_trained_on_are_refused(class_folder: Make, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "only val" / "val" / "ant").mkdir(parents=True)
+    save_picture(tmp_path / "file.png")
+    cases = {
+        tmp_path / "absent": "no such file or folder",
+        tmp_path / "file.png": "is a file",
+        tmp_path / "empty": "holds no class folders",
+        tmp_path / "only val": "has val/ but no train/",
+        class_folder([], {"ant": 3}, name="one"): "one class only, 'ant'",
+    }
+    for root, reason in cases.items():
+        with pytest.raises(ValueError, match=reason):
+            load_folder(root)
+
+
+def test_a_class_that_train_lacks_is_refused_by_name(class_folder: Make) -> None:
+    root = class_folder(["train", "val"], {"ant": 3, "bee": 3})
+    save_picture(root / "val" / "wasp" / "1.png")
+    with pytest.raises(ValueError, match="class 'wasp' .* is not in train/"):
+        load_folder(root)
+
+
+def test_classes_are_matched_by_name_not_by_position(class_folder: Make) -> None:
+    root = class_folder(["train", "val"], {"ant": 3, "bee": 3, "cat": 3})
+    shutil.rmtree(root / "val" / "ant")
+    splits, _, _ = load_folder(root)
+    assert sorted(splits["val"].labels_N.tolist()) == [1, 1, 1, 2, 2, 2]
+    assert load_labelled(root / "val", ("ant", "bee", "cat")).labels_N.tolist() == [1, 1, 1, 2, 2, 2]
+    with pytest.raises(ValueError, match="class 'cat' .* is none of the net's: ant, bee"):
+        load_labelled(root / "val", ("ant", "bee"))
+
+
+def test_the_order_of_files_is_that_of_their_names(class_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = class_folder([], {"ant": 8, "bee": 8})
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: random.sample(list(listed(self)), k=len(list(listed(self)))))
+    assert [p.path for p in scan(root).pictures] == sorted(p.path for p in scan(root).pictures)

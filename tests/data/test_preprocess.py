@@ -1,0 +1,120 @@
+"""The one object that makes tensors of pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from plusx.data.images import ImageSet
+from plusx.data.preprocess import Preprocess, fit_preprocess, random_box
+
+
+def image_set(pixels_NCHW: torch.Tensor) -> ImageSet:
+    return ImageSet(torch.zeros(len(pixels_NCHW), dtype=torch.int64), ("a", "b"), pixels_NCHW=pixels_NCHW)
+
+
+def fitted(images: ImageSet, **changes: object) -> Preprocess:
+    options = {"size": None, "fit": "crop", "crop_fraction": 1.0, "interpolation": "bilinear", "normalize": "channel"}
+    return fit_preprocess(images, **{**options, **changes})  # type: ignore[arg-type]
+
+
+PIXELS = torch.randint(0, 256, (50, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_channels_come_out_with_mean_zero_and_deviation_one() -> None:
+    x = fitted(image_set(PIXELS)).normalise(PIXELS).double()
+    assert x.mean((0, 2, 3)).abs().max() < 1e-6
+    assert (x.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-6
+
+
+def test_the_pixel_mean_is_subtracted_and_nothing_scaled() -> None:
+    preprocess = fitted(image_set(PIXELS), normalize="pixel-mean")
+    expected = PIXELS.double() / 255 - PIXELS.double().mean(0) / 255
+    torch.testing.assert_close(preprocess.normalise(PIXELS).double(), expected, rtol=0, atol=1e-6)
+
+
+def test_a_constant_channel_does_not_divide_by_zero() -> None:
+    assert fitted(image_set(torch.full((4, 1, 5, 5), 9, dtype=torch.uint8))).normalise(PIXELS[:1, :1]).isfinite().all()
+
+
+def test_constants_say_how_they_were_obtained() -> None:
+    assert fitted(image_set(PIXELS)).obtained == "mean and deviation of each channel over all 50 training images"
+
+
+@pytest.mark.parametrize("normalize", ["channel", "pixel-mean"])
+def test_json_keeps_it_to_the_bit(normalize: str) -> None:
+    before = fitted(image_set(PIXELS), normalize=normalize)
+    after = Preprocess.from_dict(json.loads(json.dumps(before.to_dict())))
+    assert torch.equal(before.normalise(PIXELS), after.normalise(PIXELS))
+    assert before.to_dict() == after.to_dict()
+
+
+def stripes(path: Path, width: int, height: int) -> Path:
+    """Red on the left, green in the middle, blue on the right."""
+    array = np.zeros((height, width, 3), np.uint8)
+    for i in range(3):
+        array[:, i * width // 3 : (i + 1) * width // 3, i] = 255
+    Image.fromarray(array).save(path)
+    return path
+
+
+def test_fits_see_what_they_say(tmp_path: Path) -> None:
+    picture = stripes(tmp_path / "wide.png", 90, 30)
+    unit = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    crop, pad, squash = (
+        Preprocess((30, 30), *unit, "", fit=fit).pixels(picture)
+        for fit in ("crop", "pad", "squash")  # type: ignore[arg-type]
+    )
+    assert (crop[1] == 255).all() and (crop[0] == 0).all()  # the green middle
+    assert (pad[:, :9] == 0).all() and (pad[:, 21:] == 0).all()  # black above and below
+    assert [int(pad[i, 15, 5 + 10 * i]) for i in range(3)] == [255] * 3
+    assert [int(squash[i, 15, 5 + 10 * i]) for i in range(3)] == [255] * 3
+
+
+def test_a_crop_fraction_looks_at_the_middle(tmp_path: Path) -> None:
+    array = np.zeros((100, 100, 3), np.uint8)
+    array[25:75, 25:75] = 255
+    Image.fromarray(array).save(tmp_path / "square.png")
+    unit = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    seen = Preprocess((20, 20), *unit, "", crop_fraction=0.5).pixels(tmp_path / "square.png")
+    assert (seen[:, 1:-1, 1:-1] == 255).all()
+    assert (seen > 190).all()  # the filter of the outermost pixels reaches over the edge, as resizing before would
+
+
+def test_bytes_and_path_give_the_same_pixels(tmp_path: Path) -> None:
+    picture, preprocess = stripes(tmp_path / "a.png", 33, 20), fitted(image_set(PIXELS))
+    assert torch.equal(preprocess.pixels(picture), preprocess.pixels(picture.read_bytes()))
+
+
+def test_a_grey_net_sees_grey(tmp_path: Path) -> None:
+    preprocess = fitted(image_set(PIXELS[:, :1]))
+    assert preprocess.pixels(stripes(tmp_path / "a.png", 33, 20)).shape == (1, 6, 6)
+
+
+def test_a_size_that_pixels_do_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="preprocess.size is 8; these images are 6 x 6"):
+        fitted(image_set(PIXELS), size=8)
+
+
+@given(
+    width=st.integers(1, 5000),
+    height=st.integers(1, 5000),
+    seed=st.integers(0, 2**32),
+    min_area=st.floats(0.05, 1),
+    max_aspect=st.floats(1, 3),
+)
+def test_a_random_box_lies_inside_the_picture(
+    width: int, height: int, seed: int, min_area: float, max_aspect: float
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    left, upper, right, lower = random_box(width, height, min_area=min_area, max_aspect=max_aspect, generator=rng)
+    assert 0 <= left < right <= 1 + 1e-9 and 0 <= upper < lower <= 1 + 1e-9
+    shape = (right - left) * width / ((lower - upper) * height)
+    if right - left < 0.999 and lower - upper < 0.999:  # neither side was cut at the picture's edge
+        assert 1 / max_aspect - 1e-6 <= shape <= max_aspect + 1e-6
+        assert (right - left) * (lower - upper) >= min_area - 1e-6

@@ -1,0 +1,181 @@
+"""The loop: what it computes, what it keeps, where it stops."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from plusx.data.augment import random_crop
+from plusx.data.images import epoch_order
+from plusx.data.preprocess import fit_preprocess
+from plusx.data.randomness import derive_seed, generator
+from plusx.data.sources import load_source
+from plusx.engine.training import StoppedError, train
+from plusx.nets import build
+from plusx.recipes import RECIPES, digits, digits_degradation
+from plusx.recipes.recipe import SGD, AdamW, DataSpec, Evaluation, Linear, Plateau, RandomCrop, Recipe
+from plusx.runs.store import load_run, read_card, read_metrics
+
+SMALL = dataclasses.replace(
+    digits(),
+    steps=8,
+    epochs=None,
+    batch_size=32,
+    data=DataSpec(train="train[:200]", val="train[200:300]", limit=None),
+    evaluation=Evaluation(count=4, parts=("val",), keep="best"),
+    log_every=2,
+)
+
+
+def test_the_loop_equals_a_loop_written_by_hand(tmp_path: Path) -> None:
+    # A small rate: at 0.1 rounding alone, magnified by batch norm, drives two right loops apart within eight steps.
+    recipe = dataclasses.replace(
+        SMALL,
+        optim=SGD(lr=0.02, momentum=0.9, weight_decay=1e-3, nesterov=True),
+        schedule=Linear(),
+        augment=(RandomCrop(1),),
+    )
+    recipe = dataclasses.replace(recipe, evaluation=Evaluation(count=1, parts=("val",), keep="last"))
+    net, card = load_run(train("digits", recipe=recipe, out=tmp_path / "run").run)
+
+    images = load_source("digits").splits["train"].take(range(200))
+    preprocess = fit_preprocess(
+        images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
+    )
+    torch.manual_seed(derive_seed(0, "init"))
+    reference = build("resnet20", num_classes=10, in_channels=1).train()
+    velocity = {name: torch.zeros_like(p) for name, p in reference.named_parameters()}
+    stream = torch.cat([epoch_order(200, seed=0, epoch=e) for e in range(3)])
+    assert images.pixels_NCHW is not None
+    for step in range(8):
+        index = stream[32 * step : 32 * step + 32]
+        x = random_crop(preprocess.normalise(images.pixels_NCHW[index]), pad=1, generator=generator(0, "augment", step))
+        reference.zero_grad()
+        loss = nn.functional.cross_entropy(reference(x), images.labels_N[index], label_smoothing=0.1)
+        loss.backward()
+        with torch.no_grad():
+            for name, p in reference.named_parameters():
+                g = p.grad + 1e-3 * p
+                velocity[name] = 0.9 * velocity[name] + g
+                p -= 0.02 * (1 - step / 8) * (g + 0.9 * velocity[name])
+    for (name, ours), theirs in zip(net.state_dict().items(), reference.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=5e-4, msg=name)
+    assert card.results["steps"] == 8
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
+    weights = [
+        (train("digits", recipe=SMALL, seed=seed, out=tmp_path / name).run / "weights.safetensors").read_bytes()
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train("digits", recipe=SMALL, out=tmp_path / "run")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_error(tmp_path: Path) -> None:
+    # A rate that ruins the net towards the end, so that the last weights are not the best.
+    recipe = dataclasses.replace(SMALL, steps=24, evaluation=Evaluation(count=8, parts=("val", "test"), keep="best"))
+    run = train("digits", recipe=recipe, overrides={"optim.lr": "1.5", "schedule": "Constant"}, out=tmp_path / "r").run
+    errors = {r["step"]: r["value"] for r in read_metrics(run) if r["name"] == "val_error"}
+    results = read_card(run).results
+    assert results["kept_step"] == min(errors, key=lambda step: (errors[step], step))
+    assert results["val_error"] == min(errors.values())
+
+
+def test_test_images_are_not_looked_at_before_the_end_unless_asked(tmp_path: Path) -> None:
+    trained = train("digits", recipe=SMALL, out=tmp_path / "run")
+    assert not any(r["name"].startswith("test") for r in read_metrics(trained.run))
+    assert 0 < trained.card.results["test_error"] < 1
+    assert trained.card.results["test_accuracy"] == 1 - trained.card.results["test_error"]
+
+
+def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end(tmp_path: Path) -> None:
+    run = train("digits", recipe=SMALL, out=tmp_path / "run", overrides={"steps": "10", "evaluation.count": "4"}).run
+    assert [r["step"] for r in read_metrics(run) if r["name"] == "val_error"] == [3, 5, 8, 10]
+    assert [r["step"] for r in read_metrics(run) if r["name"] == "batch_loss"] == [2, 4, 6, 8, 10]
+
+
+def test_a_plateau_lowers_the_rate(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SMALL, schedule=Plateau(patience=1, factor=0.1), steps=12, log_every=1)
+    recipe = dataclasses.replace(recipe, evaluation=Evaluation(count=12, parts=("val",)), optim=SGD(lr=1e-9))
+    run = train("digits", recipe=recipe, out=tmp_path / "run").run
+    rates = [r["value"] for r in read_metrics(run) if r["name"] == "lr"]
+    assert rates[0] == rates[1] == 1e-9 and rates[2] == pytest.approx(1e-10) and rates[-1] < 1e-14
+
+
+def test_adamw_trains(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SMALL, optim=AdamW(lr=3e-3), steps=30)
+    results = train("digits", recipe=recipe, out=tmp_path / "run").card.results
+    assert results["val_error"] < 0.6
+
+
+def test_starting_weights_are_taken_over(tmp_path: Path, digits_run: Path) -> None:
+    recipe = dataclasses.replace(digits(), steps=1, epochs=None, optim=SGD(lr=1e-9), seed=9)
+    start = str(digits_run / "weights.safetensors")
+    results = train("digits", recipe=recipe, overrides={"net.weights": start}, out=tmp_path / "run").card.results
+    assert abs(results["test_error"] - read_card(digits_run).results["test_error"]) < 0.1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_rate(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match=r"the loss is (nan|inf) at step \d+ with learning rate 1e\+20; try a lower"):
+        train("digits", recipe=SMALL, overrides={"optim.lr": "1e20", "schedule": "Constant"}, out=tmp_path / "run")
+
+
+def test_a_run_can_be_asked_to_stop_and_then_goes_on(tmp_path: Path) -> None:
+    answers = iter([False, False, True])
+    with pytest.raises(StoppedError, match="stopped at step 3 of 8; go on with: plusx train --resume"):
+        train("digits", recipe=SMALL, out=tmp_path / "run", should_stop=lambda: next(answers))
+    assert [p.name for p in (tmp_path / "run" / "state").iterdir()] == ["step-00000003"]
+
+
+def test_an_existing_directory_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(ValueError, match="exists; choose another --out"):
+        train("digits", recipe=SMALL, out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_typos_stop_before_any_data_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'optim.lr'"):
+        train("/no/such/folder", overrides={"optim.lrr": "1"}, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="unknown net 'resnet2O'"):
+        train("digits", overrides={"net.name": "resnet2O"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_class_folder_trains_and_keeps_its_preprocessing(
+    class_folder: Callable[..., Path], tmp_path: Path, workers: str
+) -> None:
+    root = class_folder([], {"ant": 12, "bee": 12})
+    recipe = RECIPES["folder"](24).smoke()
+    trained = train(root, recipe=recipe, out=tmp_path / "run", overrides={"data.workers": workers})
+    card = json.loads((trained.run / "card.json").read_text())
+    assert card["class_names"] == ["ant", "bee"] and card["preprocess"]["size"] == [64, 64]
+    assert card["source"]["name"] == str(root.resolve())
+    assert 0 <= card["results"]["val_error"] <= 1 and "test_error" not in card["results"]
+
+
+def test_the_demo_recipe_differs_between_nets_in_the_net_only() -> None:
+    plain, residual = digits_degradation("plain56"), digits_degradation("resnet56")
+    assert dataclasses.replace(plain, net=residual.net) == residual
+
+
+def test_a_random_resized_crop_of_small_pixels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="RandomResizedCrop, which is for image files"):
+        train("digits", overrides={"augment": "RandomResizedCrop"}, out=tmp_path / "run")
+
+
+def test_recipe_is_what_the_card_says(tmp_path: Path) -> None:
+    run = train("digits", recipe=SMALL, out=tmp_path / "run", overrides={"optim.lr": "0.07"}).run
+    written = Recipe.from_dict(json.loads((run / "card.json").read_text())["recipe"])
+    assert written == dataclasses.replace(SMALL, optim=dataclasses.replace(SMALL.optim, lr=0.07))

@@ -1,0 +1,191 @@
+"""The command line as a user meets it: one sentence and exit code 2 for a mistake, JSON as the last line of stdout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import save_picture
+
+SMALL = ["--set", "steps=4", "--set", "batch_size=16", "--set", "evaluation.count=2", "--set", "data.limit=64"]
+
+
+def plusx(*arguments: str | Path, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "plusx", *map(str, arguments)]
+    env = {k: v for k, v in os.environ.items() if k != "PLUSX_DATA"} | {"HOME": "/nonexistent"} | environ
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=cwd, env=env)
+
+
+def result(*arguments: str | Path, cwd: Path | None = None) -> dict[str, object]:
+    done = plusx(*arguments, "--json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def refused(*arguments: str | Path, cwd: Path | None = None) -> str:
+    """The sentence of a mistake; nothing may be printed beside it, and nothing left behind."""
+    before = sorted(cwd.rglob("*")) if cwd else []
+    done = plusx(*arguments, cwd=cwd)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("plusx:")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert not cwd or sorted(cwd.rglob("*")) == before
+    return lines[0].removeprefix("plusx: ")
+
+
+def test_train_evaluate_predict_summary_in_turn(tmp_path: Path) -> None:
+    trained = result("train", "digits", *SMALL, "--out", "run", "--seed", "5", cwd=tmp_path)
+    assert trained["net"] == "resnet20" and trained["seed"] == 5 and trained["steps"] == 4
+    assert {"params", "run", "train_error", "test_error", "test_accuracy", "images_per_s", "seconds"} <= trained.keys()
+    evaluated = result("evaluate", "run", cwd=tmp_path)
+    assert evaluated["test_error"] == trained["test_error"] and evaluated["images"] == 64
+    pictures = [save_picture(tmp_path / name) for name in ("a b.png", "새.jpg")]
+    predicted = result("predict", "run", *pictures, "--top", "3", cwd=tmp_path)
+    files = predicted["files"]
+    assert isinstance(files, list) and [f["file"] for f in files] == [str(p) for p in pictures]
+    assert all(len(f["classes"]) == len(f["probabilities"]) == 3 for f in files)
+    assert result("summary", "run", cwd=tmp_path)["params"] == trained["params"]
+
+
+def test_nets_and_summary_print_the_facts() -> None:
+    nets = {n["net"]: n for n in result("nets")["nets"]}  # type: ignore[attr-defined]
+    assert nets["resnet50"]["params"] == 25_557_032
+    assert result("summary", "resnet50", "--set", "stride_on=1x1")["macs"] == 3_857_973_248
+    table = plusx("summary", "resnet20").stdout
+    assert "269,722" in table and "40,551,040" in table and "stages.2.2.branch.conv2.conv" in table
+
+
+def test_benchmark_prints_its_ratio() -> None:
+    measured = result("benchmark", "train", "--net", "resnet20", "--batch", "4", "--rounds", "2")
+    assert measured["ratio_to_eager_fp32"] > 0 and measured["batch"] == 4  # type: ignore[operator]
+
+
+def test_help_has_an_example_for_every_verb() -> None:
+    for verb in (["demo"], ["train"], ["evaluate"], ["predict"], ["nets"], ["summary"], ["data", "check"]):
+        assert "Example" in plusx(*verb, "--help").stdout
+    assert "Example" in plusx("benchmark", "train", "--help").stdout
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys, plusx.cli; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "digts"], "did you mean 'digits'?"),
+        (["train", "no such folder"], "no such file or folder"),
+        (["train"], "name the data"),
+        (["train", "digits", "--recipe", "digit"], "unknown recipe 'digit'; did you mean 'digits'?"),
+        (["train", "digits", "--set", "optim.lrr=1"], "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        (["train", "digits", "--set", "optim.lr"], "--set 'optim.lr' is not KEY=VALUE"),
+        (["train", "digits", "--set", "net.name=resnet2O"], "unknown net 'resnet2O'"),
+        (["train", "digits", "--set", "net.options.shortcut=D"], "shortcut is 'D'; choose A, B or C"),
+        (["train", "digits", "--set", "batch_size=0"], "batch_size is 0; it must be 1 or more"),
+        (["train", "digits", "--set", "net.weights=absent.pt"], "absent.pt"),
+        (["train", "cifar10"], "cifar10 not found (not in"),
+        (["train", "digits", "--resume", "x"], "--resume goes on with the run as it is"),
+        (["train", "--resume", "x"], "no such run directory: x"),
+        (["evaluate", "x"], "no such run directory: x"),
+        (["predict", "x", "y.jpg"], "no such run directory: x"),
+        (["summary", "resnet2O"], "unknown net 'resnet2O'; did you mean"),
+        (["summary", "resnet20", "--set", "shortcut=Z"], "shortcut is 'Z'"),
+        (["benchmark", "train", "--batch", "0"], "batch is 0; it must be 1 or more"),
+        (["benchmark", "train", "--net", "resnet2O"], "unknown net 'resnet2O'"),
+        (["data", "check", "absent"], "no such file or folder: absent"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    assert sentence in refused(*arguments, cwd=tmp_path)
+
+
+def test_a_mistyped_option_or_verb_has_exit_code_2() -> None:
+    for arguments in (["train", "digits", "--sed", "1"], ["trian", "digits"], ["train", "digits", "--seed", "x"]):
+        done = plusx(*arguments)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_folders_that_cannot_be_trained_on(tmp_path: Path, class_folder: Callable[..., Path]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no class folders" in refused("train", "empty", cwd=tmp_path)
+    class_folder([], {"ant": 3}, name="one")
+    assert "one class only, 'ant'" in refused("train", "one", cwd=tmp_path)
+    both = class_folder(["train", "val"], {"ant": 3, "bee": 3})
+    save_picture(both / "val" / "wasp" / "1.png")
+    assert "class 'wasp' (val/wasp/1.png) is not in train/" in refused("train", both, cwd=tmp_path)
+
+
+def test_undecodable_pictures(tmp_path: Path, class_folder: Callable[..., Path]) -> None:
+    root = class_folder(["train", "val"], {"ant": 4, "bee": 4})
+    assert "all 16 pictures can be read" in plusx("data", "check", root).stdout
+    whole = save_picture(tmp_path / "whole.jpg", size=(100, 100)).read_bytes()
+    (root / "train" / "ant" / "cut.jpg").write_bytes(whole[:1000])
+    (root / "train" / "bee" / "zero.jpg").touch()
+    (root / "val" / "bee" / "page.jpg").write_text("<html>")
+    assert "cut.jpg: damaged" in refused("train", root, cwd=tmp_path)
+    done = plusx("data", "check", root, "--json")
+    assert done.returncode == 2 and "3 of 19 files" in done.stderr
+    faults = {Path(f["file"]).name: f["error"] for f in json.loads(done.stdout)["files"]}
+    assert set(faults) == {"cut.jpg", "zero.jpg", "page.jpg"} and faults["zero.jpg"] == "the file is empty"
+    tiny = [*SMALL, "--set", "net.name=resnet20", "--set", "preprocess.size=16", "--set", "data.undecodable=skip"]
+    assert result("train", root, *tiny, "--out", tmp_path / "run")["steps"] == 4
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert len(card["source"]["left_out"]) == 2 + 1 and card["source"]["images"] == {"train": 8, "val": 8}
+
+
+def test_one_bad_picture_does_not_silence_the_others(digits_run: Path, tmp_path: Path) -> None:
+    good = save_picture(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"")
+    done = plusx("predict", digits_run, tmp_path / "bad.png", good)
+    assert done.returncode == 2 and done.stdout.startswith(f"{good}: ") and "bad.png: the file is empty" in done.stderr
+
+
+def test_a_run_directory_is_not_written_over(digits_run: Path) -> None:
+    before = sorted((p, p.stat().st_mtime_ns) for p in digits_run.rglob("*"))
+    assert "exists; choose another --out" in refused("train", "digits", "--out", digits_run)
+    assert sorted((p, p.stat().st_mtime_ns) for p in digits_run.rglob("*")) == before
+
+
+def test_off_a_terminal_progress_is_a_few_plain_lines(tmp_path: Path) -> None:
+    done = plusx("train", "digits", *SMALL, "--set", "steps=30", "--out", tmp_path / "run")
+    assert "\r" not in done.stderr + done.stdout and "\x1b" not in done.stderr + done.stdout
+    assert 2 <= len(done.stderr.splitlines()) <= 5
+    assert "--quiet" not in done.stderr
+    assert plusx("train", "digits", *SMALL, "--out", tmp_path / "quiet", "--quiet").stderr == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_keeps_the_work(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "plusx", "train", "digits", "--set", "steps=2000", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130 and "go on with: plusx train --resume run" in complaint
+    assert len(list((tmp_path / "run" / "state").iterdir())) == 1
+
+
+def test_no_verb_opens_a_connection(tmp_path: Path) -> None:
+    code = (
+        "import socket\n"
+        "def no(*a, **k): raise SystemExit('a connection was opened')\n"
+        "socket.socket.connect = no\n"
+        "import plusx\n"
+        "t = plusx.train('digits', overrides={'steps': '2', 'data.limit': '32'}, out='run')\n"
+        "plusx.evaluate(t.run)\n"
+        "print('done')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "done", done.stderr

@@ -1,0 +1,65 @@
+"""The demo: deeper plain nets have the higher training error, deeper residual nets do not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plusx.experiments import degradation as experiment
+from plusx.experiments.degradation import degradation
+
+
+@pytest.mark.parametrize(
+    ("plain20", "plain56", "resnet20", "resnet56", "holds"),
+    [
+        (0.05, 0.60, 0.01, 0.02, True),
+        (0.00, 0.50, 0.00, 0.00, True),
+        (0.10, 0.05, 0.01, 0.00, False),
+        (0.10, 0.20, 0.10, 0.40, False),
+    ],
+)
+def test_the_sentence_follows_the_numbers(
+    plain20: float, plain56: float, resnet20: float, resnet56: float, holds: bool
+) -> None:
+    errors = {"plain20": plain20, "plain56": plain56, "resnet20": resnet20, "resnet56": resnet56}
+    sentences, judged = experiment._judge(errors)
+    assert judged is holds and ("does not show" in sentences[1]) is not holds
+    assert f"{100 * plain56:.1f} %" in sentences[0]
+
+
+def test_the_demo_command_writes_four_runs_and_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = experiment.digits_degradation
+    monkeypatch.setattr(experiment, "digits_degradation", lambda net: recipe(net).smoke())
+    found = degradation(tmp_path / "demo")
+    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == [
+        "plain20",
+        "plain56",
+        "report.html",
+        "resnet20",
+        "resnet56",
+    ]
+    assert len(found.runs) == 4 and found.report.read_text().count("<svg") == 1
+    with pytest.raises(ValueError, match="is not an empty folder"):
+        degradation(tmp_path / "demo")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_claim_is_seen_at_every_seed(tmp_path: Path, seed: int) -> None:
+    found = degradation(tmp_path / "demo", seed=seed)
+    errors = {run.card.results["net"]: run.card.results["train_error"] for run in found.runs}
+    assert found.holds
+    assert errors["plain56"] > errors["plain20"] + 0.2
+    assert errors["resnet56"] < errors["resnet20"] + 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_digits_reach_98_5_per_cent(tmp_path: Path, seed: str) -> None:
+    import json
+
+    command = [sys.executable, "-m", "plusx", "train", "digits", "--seed", seed, "--json", "--out", str(tmp_path / "r")]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=True)
+    assert json.loads(done.stdout.splitlines()[-1])["test_accuracy"] >= 0.985

@@ -1,0 +1,46 @@
+"""README in both languages: its numbers are those of results/, its commands exist."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from plusx.cli import app
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.ko.md")
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_numbers_are_those_of_results(name: str, build: ModuleType) -> None:
+    assert build.built(name) == (ROOT / name).read_text(encoding="utf-8")
+    assert "±" in (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_commands_and_files_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    verbs = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    verbs |= {group.name for group in app.registered_groups if group.name}
+    assert set(re.findall(r"^plusx (\w+)", text, re.MULTILINE)) <= verbs
+    targets = set(re.findall(r"^(?:\w+=\S+ )?make ([\w-]+)", text, re.MULTILINE))
+    assert targets and targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for link in re.findall(r'(?:\]\(|src="|srcset=")([^)"#]+)', text):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    blocks = [re.findall(r"```sh\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL) for name in READMES]
+    stripped = [[re.sub(r"\s+#.*", "", block) for block in language] for language in blocks]
+    assert stripped[0] == stripped[1]
