@@ -91,8 +91,8 @@ def built(name: str) -> str:
     """A README with its tables as results/ has them."""
     text = (ROOT / name).read_text(encoding="utf-8")
     for marker, table in (("degradation", degradation_table), ("speed", speed_table)):
-        between = re.compile(rf"(<!-- {marker} -->\n).*?(\n<!-- /{marker} -->)", re.DOTALL)
-        text = between.sub(lambda match, t=table: match[1] + t(WORDS[name]) + match[2], text)
+        between = re.compile(rf"(<!-- {marker} -->\n)(?:.*?\n)?(<!-- /{marker} -->)", re.DOTALL)
+        text = between.sub(lambda match, t=table: f"{match[1]}{t(WORDS[name])}\n{match[2]}", text)
     return text
 
 

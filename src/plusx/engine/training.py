@@ -391,7 +391,8 @@ def _finish(
         kept = {part: views[part] for part in views if part in watched or part == "test"}
         found = [m for part in kept for m in measure(state.net, kept[part], placement, part=part)]
         run.finish(state.net.state_dict(), _results(state, recipe, found))
-        write_report([run.path], run.path / "report.html", title=run.path.name)
+        title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
+        write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
         raise StoppedError(
             f"cannot write to {run.path} at step {state.step:,}: {fault.strerror or fault}; its last resume point is "

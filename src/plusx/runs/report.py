@@ -5,6 +5,7 @@ Figures are SVG inside the page and follow its light or dark colours.
 
 import html
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +127,9 @@ def _facts(run: _Finished, *, several: bool) -> str:
         "data": f"{card.source['name']}: {images} images, {len(card.class_names)} classes",
         "input": f"{card.preprocess.channels} x {card.preprocess.size[0]} x {card.preprocess.size[1]}; "
         f"{card.preprocess.obtained}",
-        "augmentation": ", ".join(map(str, recipe.augment)) or "none",
-        "optimizer": str(recipe.optim),
-        "schedule": f"{recipe.schedule}; {recipe.warmup or 'no warm-up'}",
+        "augmentation": ", ".join(map(_part, recipe.augment)) or "none",
+        "optimizer": _part(recipe.optim),
+        "schedule": f"{_part(recipe.schedule)}; {_part(recipe.warmup) if recipe.warmup else 'no warm-up'}",
         "batch size": f"{recipe.batch_size}",
         "seed": f"{recipe.seed}",
         "weights kept": recipe.evaluation.keep if several else _kept(run),
@@ -141,6 +142,11 @@ def _facts(run: _Finished, *, several: bool) -> str:
     return (
         f'<div class="scroll"><table class="facts">{"".join(_row(item, "td") for item in shown.items())}</table></div>'
     )
+
+
+def _part(part: object) -> str:
+    """A part of a recipe as it is written in code, its numbers to four digits."""
+    return re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.4g}", str(part))
 
 
 def _kept(run: _Finished) -> str:
@@ -161,7 +167,7 @@ def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
             ends.append((100 * errors[-1], run.name, colour, epochs[-1]))
         _label_ends(axis, ends)
         axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
-        axis.set_title(f"{_PARTS[part].capitalize()} error", loc="left")
+        axis.set_title(f"{_PARTS[part].capitalize()} error", loc="left", color=_INK)
     caption = "Error after each epoch, measured in evaluation mode on all images. Thick lines: the deeper nets."
     return [(_svg(figure), caption)]
 
@@ -183,13 +189,13 @@ def _single(run: _Finished) -> list[tuple[str, str]]:
             _label_ends(axis, ends)
             axis.set(xlabel="epoch", ylabel="error (%)")
             axis.set_ylim(bottom=0)
-            axis.set_title("Error", loc="left")
+            axis.set_title("Error", loc="left", color=_INK)
         else:
             steps, losses = run.curves["batch_loss"]
             axis.plot([s / run.steps_per_epoch for s in steps], losses, color=_COLOURS[1], linewidth=1.4)
             axis.set(xlabel="epoch", ylabel="cross entropy (nats)")
             axis.set_ylim(bottom=0)
-            axis.set_title("Training loss of the batches", loc="left")
+            axis.set_title("Training loss of the batches", loc="left", color=_INK)
     return [(_svg(figure), f"Mean loss of {run.card.recipe.log_every} batches a point; errors in evaluation mode.")]
 
 
@@ -221,8 +227,8 @@ def _canvas(columns: int, height: float) -> tuple[Any, Any]:
             spine.set_color(_INK)
         axis.tick_params(colors=_INK)
         axis.grid(axis="y", color=_INK, alpha=0.12)
-        for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
-            text.set_color(_INK)
+        axis.xaxis.label.set_color(_INK)
+        axis.yaxis.label.set_color(_INK)
     return figure, axes
 
 
