@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -38,6 +40,14 @@ def test_commands_and_files_exist(name: str) -> None:
     assert targets and targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for link in re.findall(r'(?:\]\(|src="|srcset=")([^)"#]+)', text):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0.5
+    assert example in (ROOT / "README.ko.md").read_text(encoding="utf-8")
 
 
 def test_both_languages_have_the_same_commands() -> None:

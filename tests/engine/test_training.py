@@ -112,6 +112,12 @@ def test_a_plateau_lowers_the_rate(tmp_path: Path) -> None:
     assert rates[0] == rates[1] == 1e-9 and rates[2] == pytest.approx(1e-10) and rates[-1] < 1e-14
 
 
+def test_a_plateau_without_validation_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Plateau, which watches the validation error; set data.val"):
+        train("digits", recipe=SMALL, overrides={"schedule": "Plateau", "data.val": "none"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_adamw_trains(tmp_path: Path) -> None:
     recipe = dataclasses.replace(SMALL, optim=AdamW(lr=3e-3), steps=30)
     results = train("digits", recipe=recipe, out=tmp_path / "run").card.results

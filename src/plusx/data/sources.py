@@ -25,6 +25,8 @@ class Source:
     splits: Mapping[str, ImageSet]
     fingerprint: str
     """Hash of all images and labels: a resumed run must see the same."""
+    data_dir: Path | None = None
+    """Where it was found, if it is CIFAR."""
     left_out: tuple[str, ...] = ()
     """Files that were left out, each with the reason."""
 
@@ -54,17 +56,18 @@ def load_source(
         {'train': 1437, 'test': 360}
     """
     if name == "digits":
-        splits: Mapping[str, ImageSet] = load_digits()
-    elif name in LAYOUTS:
-        splits = load_cifar(name, data_dir, download=download, on_progress=on_progress)
-    else:
-        root = Path(name).expanduser()
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        if near and not root.exists():
-            raise ValueError(f"no data source or folder {name!r}; did you mean {near[0]!r}?")
-        splits, fingerprint, left_out = load_folder(root.resolve(), undecodable=undecodable, on_progress=on_progress)
-        return Source(str(root.resolve()), splits, fingerprint, left_out)
-    return Source(name, splits, _fingerprint(splits))
+        digits = load_digits()
+        return Source(name, digits, _fingerprint(digits))
+    if name in LAYOUTS:
+        folder = data_dir.expanduser().resolve() if data_dir is not None else None
+        cifar = load_cifar(name, folder, download=download, on_progress=on_progress)
+        return Source(name, cifar, _fingerprint(cifar), data_dir=folder)
+    root = Path(name).expanduser()
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    if near and not root.exists():
+        raise ValueError(f"no data source or folder {name!r}; did you mean {near[0]!r}?")
+    splits, fingerprint, left_out = load_folder(root.resolve(), undecodable=undecodable, on_progress=on_progress)
+    return Source(str(root.resolve()), splits, fingerprint, left_out=left_out)
 
 
 def load_digits() -> dict[str, ImageSet]:

@@ -29,7 +29,7 @@ from plusx.nets import build
 from plusx.placement.machine import describe, peak_memory_bytes
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override, recipe_for
-from plusx.recipes.recipe import Augment, FlipLR, RandomCrop, RandomResizedCrop
+from plusx.recipes.recipe import Augment, FlipLR, Plateau, RandomCrop, RandomResizedCrop
 from plusx.runs.card import Card
 from plusx.runs.report import write_report
 from plusx.runs.store import Measurement, ResumePoint, Run, create_run, load_weights, read_card, reopen_run
@@ -236,10 +236,9 @@ def train(
 
     provisional = chosen(1)  # every misspelt key stops here, before any data is read
     placement = placement_of(provisional)
-    directory = Path(data_dir).expanduser().resolve() if data_dir else None
     source = load_source(
         str(data),
-        data_dir=directory,
+        data_dir=Path(data_dir) if data_dir else None,
         download=download,
         undecodable=provisional.data.undecodable,
         on_progress=on_scan,
@@ -249,6 +248,8 @@ def train(
         weights = str(Path(final.net.weights).expanduser().resolve())
         final = dataclasses.replace(final, net=dataclasses.replace(final.net, weights=weights))
     parts = parts_of(final, source.splits)
+    if isinstance(final.schedule, Plateau) and "val" not in parts:
+        raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
     preprocess = _fit_preprocess(final, parts["train"])
     card = Card(
         recipe=final,
@@ -261,7 +262,7 @@ def train(
         preprocess=preprocess,
         source={
             "name": source.name,
-            "data_dir": str(directory) if directory else None,
+            "data_dir": str(source.data_dir) if source.data_dir else None,
             "fingerprint": source.fingerprint,
             "images": {part: len(images) for part, images in parts.items()},
             "left_out": list(source.left_out),
@@ -302,7 +303,7 @@ def resume(
     known = Path(card.source["data_dir"]) if card.source["data_dir"] else None
     source = load_source(
         card.source["name"],
-        data_dir=Path(data_dir).expanduser().resolve() if data_dir else known,
+        data_dir=Path(data_dir) if data_dir else known,
         undecodable=card.recipe.data.undecodable,
         on_progress=on_scan,
     )
