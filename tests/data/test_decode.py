@@ -99,6 +99,8 @@ def test_undecodable_files_are_refused_with_path_and_reason(tmp_path: Path) -> N
         assert str(tmp_path / name) in str(fault.value) and "\n" not in str(fault.value)
     with pytest.raises(UndecodableError, match="no such file"):
         decode(tmp_path / "absent.jpg")
+    with pytest.raises(UndecodableError, match=r"cannot be read \(Is a directory\)"):
+        decode(tmp_path)
 
 
 def test_a_decompression_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def decode(source: Path | bytes, *, name: str | None = None, at_least: int | Non
         reason = "not an image that can be read"
     except FileNotFoundError:
         reason = "no such file"
+    except OSError as fault:  # the system's, or Pillow's, which carry no error number
+        reason = f"cannot be read ({fault.strerror})" if fault.strerror else f"damaged ({fault})"
     except Exception as fault:  # a damaged file can raise nearly anything inside a decoder
         reason = f"damaged ({fault or type(fault).__name__})"
     raise UndecodableError(name or (str(source) if isinstance(source, Path) else "the image"), reason)
