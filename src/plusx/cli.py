@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -43,6 +44,8 @@ DATA_DIR = Path("~/.cache/plusx")
 
 def main() -> None:
     """Run the command line. A fault that a user can cause becomes one sentence and exit code 2."""
+    if not os.environ.get("PLUSX_TRACEBACK"):
+        warnings.simplefilter("ignore")  # of libraries, on what is then said in one sentence
     try:
         app()
     except (ValueError, OSError) as fault:

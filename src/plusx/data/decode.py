@@ -5,7 +5,6 @@ Its faults are turned into `UndecodableError`, and formats that start other prog
 """
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +35,13 @@ class UndecodableError(ValueError):
         return f"{self.name}: {self.reason}"
 
 
-def decode(source: Path | bytes, *, name: str | None = None, at_least: int | None = None) -> Image.Image:
+def decode(source: Path | bytes, *, at_least: int | None = None) -> Image.Image:
     """An upright RGB picture: the first frame, turned by its EXIF orientation, transparency laid on white.
 
     16-bit values are scaled to 8 bits, not clipped; CMYK and palettes are converted.
 
     Args:
         source: A file, or the bytes of one.
-        name: What to call it in an error; a file's path if not given.
         at_least: If set, a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter
             side keeps twice this many pixels; several times faster on photographs.
 
@@ -51,19 +49,9 @@ def decode(source: Path | bytes, *, name: str | None = None, at_least: int | Non
         UndecodableError: The file is missing, empty, damaged, too large, or not an image.
     """
     try:
-        raw = source.read_bytes() if isinstance(source, Path) else source
-        reason = "the file is empty" if not raw else None
-        if reason is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # size is checked below; damaged EXIF is no reason to refuse
-                with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-                    width, height = image.size
-                    if width * height <= MAX_PIXELS:
-                        if at_least is not None and image.format in ("JPEG", "MPO"):
-                            image.draft(None, _draft_size(width, height, 2 * at_least))
-                        image.load()
-                        return _to_rgb(ImageOps.exif_transpose(image))
-                    reason = f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed"
+        return _decode(source.read_bytes() if isinstance(source, Path) else source, at_least)
+    except _RefusedError as fault:
+        reason = str(fault)
     except Image.DecompressionBombError:
         reason = f"more than the {MAX_PIXELS:,} pixels allowed"
     except UnidentifiedImageError:
@@ -74,7 +62,24 @@ def decode(source: Path | bytes, *, name: str | None = None, at_least: int | Non
         reason = f"cannot be read ({fault.strerror})" if fault.strerror else f"damaged ({fault})"
     except Exception as fault:  # a damaged file can raise nearly anything inside a decoder
         reason = f"damaged ({fault or type(fault).__name__})"
-    raise UndecodableError(name or (str(source) if isinstance(source, Path) else "the image"), reason)
+    raise UndecodableError(str(source) if isinstance(source, Path) else "the image", reason)
+
+
+class _RefusedError(Exception):
+    """We do not want the picture, though Pillow might."""
+
+
+def _decode(raw: bytes, at_least: int | None) -> Image.Image:
+    if not raw:
+        raise _RefusedError("the file is empty")
+    with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _RefusedError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed")
+        if at_least is not None and image.format in ("JPEG", "MPO"):
+            image.draft(None, _draft_size(width, height, 2 * at_least))
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _draft_size(width: int, height: int, shorter: int) -> tuple[int, int]:
