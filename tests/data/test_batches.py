@@ -1,5 +1,6 @@
 """Augmentations, and batches as functions of (seed, step)."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -78,13 +79,16 @@ def test_labels_go_with_their_images() -> None:
         assert torch.equal(x.flatten().long() % 2, labels)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_and_the_starting_step_change_nothing(class_folder: Callable[..., Path], workers: int) -> None:
+@pytest.mark.parametrize(("workers", "readers"), [(1, 1), (2, 1), (0, 3), (1, 2)])
+def test_workers_threads_and_the_starting_step_change_nothing(
+    class_folder: Callable[..., Path], workers: int, readers: int
+) -> None:
     splits, _, _ = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6}))
     preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
     look = partial(random_box, min_area=0.3, max_aspect=1.3)
     batches = TrainBatches(splits["train"], preprocess, Augmentation(look, (flip_lr,)), 4, seed=5)
-    alone, others = list(batches.steps(0, 9)), list(batches.steps(3, 9, workers=workers))
+    alone = list(batches.steps(0, 9))
+    others = list(dataclasses.replace(batches, readers=readers).steps(3, 9, workers=workers))
     for (x, labels), (y, other_labels) in zip(alone[3:], others, strict=True):
         assert torch.equal(x, y) and torch.equal(labels, other_labels)
 

@@ -9,6 +9,7 @@ Shapes: B images in a batch, C channels, H height, W width.
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -45,6 +46,8 @@ class TrainBatches(Dataset[Batch]):
     augmentation: Augmentation
     batch_size: int
     seed: int
+    readers: int = 1
+    """Threads that read image files; with worker processes, of each."""
 
     def __getitem__(self, step: int) -> Batch:
         indices, looks = [], []
@@ -55,7 +58,7 @@ class TrainBatches(Dataset[Batch]):
             if self.augmentation.look is not None:
                 rng = generator(self.seed, "look", epoch, index)
                 looks.append(partial(self.augmentation.look, generator=rng))
-        x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks))
+        x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks, self.readers))
         rng = generator(self.seed, "augment", step)
         for change in self.augmentation.change:
             x_BCHW = change(x_BCHW, generator=rng)
@@ -74,13 +77,15 @@ class EvalBatches(Dataset[Batch]):
     preprocess: Preprocess
     batch_size: int
     workers: int = 0
+    readers: int = 1
+    """Threads that read image files; with worker processes, of each."""
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
     def __getitem__(self, number: int) -> Batch:
         indices = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.images)))
-        pixels_BCHW = _read(self.images, indices, self.preprocess, [])
+        pixels_BCHW = _read(self.images, indices, self.preprocess, [], self.readers)
         return self.preprocess.normalise(pixels_BCHW), self.images.labels_N[indices.start : indices.stop]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -92,13 +97,19 @@ def _order(length: int, seed: int, epoch: int) -> list[int]:
     return epoch_order(length, seed=seed, epoch=epoch).tolist()
 
 
-def _read(images: ImageSet, indices: Sequence[int], preprocess: Preprocess, looks: Sequence[Look]) -> Tensor:
+def _read(
+    images: ImageSet, indices: Sequence[int], preprocess: Preprocess, looks: Sequence[Look], readers: int
+) -> Tensor:
     """The images at these positions as uint8, B x C x H x W."""
     if images.pixels_NCHW is not None:
         return images.pixels_NCHW[torch.as_tensor(indices)]
     assert images.files is not None
+    files = [images.files[i] for i in indices]
     choices: Sequence[Look | None] = looks or [None] * len(indices)
-    return torch.stack([preprocess.pixels(images.files[i], look) for i, look in zip(indices, choices, strict=True)])
+    if readers == 1:
+        return torch.stack([preprocess.pixels(file, look) for file, look in zip(files, choices, strict=True)])
+    with ThreadPoolExecutor(readers) as pool:  # Pillow releases the interpreter's lock while it decodes and resizes
+        return torch.stack(list(pool.map(preprocess.pixels, files, choices)))
 
 
 def _load(dataset: Dataset[Batch], numbers: Sequence[int], workers: int) -> Iterator[Batch]:

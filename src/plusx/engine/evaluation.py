@@ -92,7 +92,8 @@ def evaluate(
     else:
         part, images = str(data), load_labelled(Path(data), card.class_names, on_progress=on_scan)
     placement = placement_of(recipe)
-    batches = EvalBatches(images, card.preprocess, recipe.evaluation.batch_size, recipe.data.workers)
+    readers = 1 if recipe.data.workers else placement.threads
+    batches = EvalBatches(images, card.preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
     error, loss = (m.value for m in measure(placement.place(net), batches, placement, part=part))
     return Evaluated(Path(run), part, len(images), error, loss, card.class_names)
 

@@ -379,9 +379,10 @@ def _finish(
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
     augmentation = make_augmentation(recipe.augment)
-    batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed)
+    readers = 1 if recipe.data.workers else placement.threads
+    batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
     views = {
-        part: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers)
+        part: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
         for part, images in parts.items()
     }
     watched: dict[str, EvalBatches] = {part: view for part, view in views.items() if part in recipe.evaluation.parts}
