@@ -5,9 +5,8 @@ Shapes: B images in a batch, C channels, H height, W width.
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,36 +22,16 @@ from plusx.data.randomness import derive_seed
 from plusx.data.sources import load_source
 from plusx.engine.evaluation import measure, parts_of, placement_of
 from plusx.engine.losses import LossFn, make_loss
-from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer, set_multiplier
+from plusx.engine.optim import set_multiplier
 from plusx.engine.schedule import multiplier
-from plusx.nets import build
+from plusx.engine.state import Clock, TrainState, fresh_state, keep_best, restore, save
 from plusx.placement.machine import describe, peak_memory_bytes
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override, recipe_for
 from plusx.recipes.recipe import Augment, FlipLR, Plateau, RandomCrop, RandomResizedCrop
 from plusx.runs.card import Card
 from plusx.runs.report import write_report
-from plusx.runs.store import Measurement, ResumePoint, Run, create_run, load_weights, read_card, reopen_run
-
-
-@dataclass
-class TrainState:
-    """All that changes during a run, and so all that a resume point holds."""
-
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss_sum: Tensor
-    """Sum of the batch losses since the last record."""
-    step: int = 0
-    val_errors: list[float] = field(default_factory=list)
-    """Of every evaluation so far."""
-    best_step: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    """The net's state at the lowest validation error; empty before the first evaluation or when the last is kept."""
-    seconds: float = 0.0
-    """Wall time of training, evaluations included, over all sessions of the run."""
-    step_seconds: float = 0.0
-    """The part of it spent in training steps."""
+from plusx.runs.store import Measurement, Run, create_run, read_card, reopen_run
 
 
 @dataclass(frozen=True)
@@ -94,7 +73,7 @@ def fit(
 ) -> None:
     """The loop: from the state's step to the recipe's last."""
     total = recipe.total_steps(len(batches.images))
-    loss_fn, clock = make_loss(recipe.loss), _Clock(state)
+    loss_fn, clock = make_loss(recipe.loss), Clock(state)
     for x_BCHW, labels_B in batches.steps(state.step, total, workers=recipe.data.workers):
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
         set_multiplier(state.optimizer, rate)
@@ -142,51 +121,6 @@ def train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
-
-
-def keep_best(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> None:
-    """Note the validation error; keep the weights if it is the lowest so far, and the recipe keeps the best."""
-    for measurement in found:
-        if measurement.name == "val_error":
-            best_before = min(state.val_errors, default=math.inf)
-            state.val_errors.append(measurement.value)
-            if recipe.evaluation.keep == "best" and measurement.value < best_before:
-                state.best_step = state.step
-                state.best_weights = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
-
-
-def save(state: TrainState, run: Run) -> None:
-    """Write a resume point."""
-    tensors = {
-        **{f"net/{name}": t for name, t in state.net.state_dict().items()},
-        **{f"best/{name}": t for name, t in state.best_weights.items()},
-        **{f"optimizer/{name}": t for name, t in optimizer_tensors(state.optimizer, state.net).items()},
-        "loss_sum": state.loss_sum,
-    }
-    scalars = {
-        "val_errors": state.val_errors,
-        "best_step": state.best_step,
-        "seconds": state.seconds,
-        "step_seconds": state.step_seconds,
-    }
-    run.save(state.step, tensors, scalars)
-
-
-def restore(state: TrainState, point: ResumePoint) -> None:
-    """The inverse of `save`."""
-    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "optimizer": {}}
-    for key, value in point.tensors.items():
-        if key != "loss_sum":
-            part, name = key.split("/", 1)
-            parts[part][name] = value
-    state.net.load_state_dict(parts["net"])
-    state.best_weights = parts["best"]
-    restore_optimizer(state.optimizer, state.net, parts["optimizer"])
-    state.loss_sum.copy_(point.tensors["loss_sum"])
-    state.step = point.step
-    state.val_errors = list(point.scalars["val_errors"])
-    state.best_step = point.scalars["best_step"]
-    state.seconds, state.step_seconds = point.scalars["seconds"], point.scalars["step_seconds"]
 
 
 def train(
@@ -270,7 +204,7 @@ def train(
         placement=placement.to_dict(),
     )
     with torch.random.fork_rng(devices=[]):
-        state = _fresh_state(card, placement)
+        state = fresh_state(card, placement)
         run = create_run(Path(out) if out else free_directory(source.name, final), card)
         return _finish(run, state, parts, placement, watch=watch, should_stop=should_stop)
 
@@ -313,7 +247,7 @@ def resume(
     parts = parts_of(card.recipe, source.splits)
     opened, point = reopen_run(path)
     with torch.random.fork_rng(devices=[]):
-        state = _fresh_state(card, placement)
+        state = fresh_state(card, placement)
         if point is not None:
             restore(state, point)
         return _finish(opened, state, parts, placement, watch=watch, should_stop=should_stop)
@@ -355,16 +289,6 @@ def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
         interpolation=spec.interpolation,
         normalize=spec.normalize,
     )
-
-
-def _fresh_state(card: Card, placement: Placement) -> TrainState:
-    torch.manual_seed(derive_seed(card.recipe.seed, "init"))
-    net = build(card.recipe.net.name, **card.net_options)
-    if card.recipe.net.weights is not None:
-        load_weights(net, Path(card.recipe.net.weights))
-    net = placement.place(net).train()
-    optimizer = make_optimizer(card.recipe.optim, net)
-    return TrainState(net, optimizer, torch.zeros((), device=placement.device))
 
 
 def _finish(
@@ -439,36 +363,3 @@ def _pace(mean_loss: float, optimizer: torch.optim.Optimizer) -> list[Measuremen
         Measurement("batch_loss", mean_loss, "nats"),
         Measurement("lr", optimizer.param_groups[0]["lr"], "1"),
     ]
-
-
-class _Clock:
-    """Wall time: of steps, of everything, and since the last resume point."""
-
-    def __init__(self, state: TrainState) -> None:
-        self.state = state
-        self.mark = self.last_save = time.perf_counter()
-        self.steps, self.steps_began = 0, state.step_seconds
-
-    def stepped(self) -> None:
-        elapsed = self._elapsed()
-        self.state.step_seconds += elapsed
-        self.steps += 1
-
-    def evaluated(self) -> None:
-        self._elapsed()
-
-    def saved(self) -> None:
-        self._elapsed()
-        self.last_save = self.mark
-
-    def since_save(self) -> float:
-        return time.perf_counter() - self.last_save
-
-    def images_per_s(self, batch_size: int) -> float:
-        return self.steps * batch_size / max(self.state.step_seconds - self.steps_began, 1e-9)
-
-    def _elapsed(self) -> float:
-        now = time.perf_counter()
-        elapsed, self.mark = now - self.mark, now
-        self.state.seconds += elapsed
-        return elapsed
