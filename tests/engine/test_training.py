@@ -154,7 +154,11 @@ def test_typos_stop_before_any_data_is_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'optim.lr'"):
         train("/no/such/folder", overrides={"optim.lrr": "1"}, out=tmp_path / "run")
     with pytest.raises(ValueError, match="unknown net 'resnet2O'"):
-        train("digits", overrides={"net.name": "resnet2O"}, out=tmp_path / "run")
+        train("/no/such/folder", overrides={"net.name": "resnet2O"}, out=tmp_path / "run")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(ValueError, match="exists; choose another --out"):
+        train("/no/such/folder", out=tmp_path / "taken")
     assert not (tmp_path / "run").exists()
 
 

@@ -25,13 +25,14 @@ from plusx.engine.losses import LossFn, make_loss
 from plusx.engine.optim import set_multiplier
 from plusx.engine.schedule import multiplier
 from plusx.engine.state import Clock, TrainState, fresh_state, keep_best, restore, save
+from plusx.nets import build
 from plusx.placement.machine import describe, peak_memory_bytes
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override, recipe_for
 from plusx.recipes.recipe import Augment, FlipLR, Plateau, RandomCrop, RandomResizedCrop
 from plusx.runs.card import Card
 from plusx.runs.report import write_report
-from plusx.runs.store import Measurement, Run, create_run, read_card, reopen_run
+from plusx.runs.store import Measurement, Run, create_run, read_card, reopen_run, require_free
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ def fit(
         state.step += 1
         clock.stepped()
         last, record = state.step == total, state.step % recipe.log_every == 0
-        if record or last or placement.reads_are_free:
+        stopping = should_stop() and not last
+        saving = last or stopping or clock.since_save() >= recipe.save_seconds
+        if record or saving or placement.reads_are_free:  # elsewhere .item() would stall the device every step
             _require_finite(loss.item(), state)
         if record:
             mean = state.loss_sum.item() / recipe.log_every
@@ -96,8 +99,7 @@ def fit(
             clock.evaluated()
             run.log(state.step, found, seconds=state.seconds)
             watch(Event(state.step, total, measurements=tuple(found)))
-        stopping = should_stop() and not last
-        if last or stopping or clock.since_save() >= recipe.save_seconds:
+        if saving:
             save(state, run)
             clock.saved()
         if stopping:
@@ -168,8 +170,12 @@ def train(
             result = override(result, key, value)
         return result if seed is None else dataclasses.replace(result, seed=seed)
 
-    provisional = chosen(1)  # every misspelt key stops here, before any data is read
+    provisional = chosen(1)  # what is misspelt or in the way stops here, before any data is read
     placement = placement_of(provisional)
+    with torch.device("meta"):
+        build(provisional.net.name, **provisional.net.options)
+    if out is not None:
+        require_free(Path(out))
     source = load_source(
         str(data),
         data_dir=Path(data_dir) if data_dir else None,

@@ -24,8 +24,9 @@ class Placement:
     reasons: Mapping[str, str]
 
     def place(self, net: nn.Module) -> nn.Module:
-        """The net on its device and in its layout; also sets the number of threads of this process."""
+        """The net on its device and in its layout; also sets threads and cuDNN's kernels."""
         torch.set_num_threads(self.threads)
+        torch.backends.cudnn.deterministic = True  # a resumed run must repeat the sums in their order
         return net.to(self.device).to(memory_format=self._memory_format)
 
     def place_images(self, x_BCHW: Tensor) -> Tensor:

@@ -113,12 +113,17 @@ def create_run(path: Path, card: Card) -> Run:
     Raises:
         ValueError: The directory exists and is not empty.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} exists; choose another --out, or go on with it: plusx train --resume {path}")
+    require_free(path)
     path.mkdir(parents=True, exist_ok=True)
     lock = _locked(path)
     write_card(path, card)
     return Run(path, card, lock)
+
+
+def require_free(path: Path) -> None:
+    """Raises ValueError when the path is anything but absent or an empty directory."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists; choose another --out, or go on with it: plusx train --resume {path}")
 
 
 def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
