@@ -26,7 +26,7 @@ def folder(num_train: int = 1000) -> Recipe:
     return Recipe(
         name="folder",
         net=NetSpec("resnet18"),
-        data=DataSpec(val="val", workers=2),
+        data=DataSpec(val="val"),
         preprocess=PreprocessSpec(size=128),
         augment=(RandomResizedCrop(), FlipLR()),
         optim=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True),
