@@ -121,13 +121,26 @@ def test_a_finished_run_is_not_resumed(reference: Path) -> None:
 
 
 def test_a_run_in_use_is_not_resumed_by_another_process(photos: Path, tmp_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
+    pytest.importorskip("fcntl")
     run = tmp_path / "run"
     child(run, "step", 3, 0, photos)
-    with (run / ".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    holder = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", holder, str(run / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdin is not None
+        process.stdout.readline()
         with pytest.raises(ValueError, match="in use by another process"):
             resume(run)
+        process.stdin.close()
+    resume(run)
+
+
+def test_loader_processes_that_outlive_a_killed_run_do_not_keep_it(photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, str(CHILD), str(run), "step", "7", "2", str(photos)]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # a pipe would wait for them
+    assert subprocess.run(command, **silent, timeout=120).returncode == -signal.SIGKILL
+    resume(run)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small file system needs root")

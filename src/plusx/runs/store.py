@@ -284,14 +284,17 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 
 def _locked(path: Path) -> IO[str]:
-    """A lock on the directory that ends with the process, however it ends."""
+    """A lock on the directory that ends with the process, however it ends.
+
+    It is the process's own (lockf, not flock): loader processes outlive a killed run by seconds and must not hold it.
+    """
     lock = (path / ".lock").open("w")
     try:
         import fcntl
     except ImportError:  # Windows: no lock; two processes on one run stay the user's care
         return lock
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
         raise ValueError(f"{path} is in use by another process") from None
