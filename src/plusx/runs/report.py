@@ -15,7 +15,7 @@ from plusx.runs.card import Card
 from plusx.runs.store import read_card, read_metrics, replace_file
 
 _INK = "#010203"  # stands for the page's text colour until the figure is in the page
-_COLOURS = ("#c2410c", "#2563eb", "#059669", "#9333ea", "#b45309", "#0891b2")
+_COLOURS = ("#dc5a1b", "#3b7df0", "#059669", "#9333ea", "#b45309", "#0891b2")
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 _STYLE = """
