@@ -40,7 +40,7 @@ class Lines:
             _print(f"{self.title}: {total:,} done")
 
     def event(self, event: "Event", title: str | None = None) -> None:
-        if self.first < 0:  # what came before, reading data or an earlier session, says nothing of the pace
+        if self.first < 0:  # what came before, reading data or an earlier start, says nothing of the pace
             self.first, self.began = event.step, time.monotonic()
         if event.images_per_s:
             self.pace = f"  {event.images_per_s:,.0f} images/s"

@@ -33,7 +33,7 @@ class TrainState:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The net's state at the lowest validation error; empty before the first evaluation or when the last is kept."""
     seconds: float = 0.0
-    """Wall time of training, evaluations included, over all sessions of the run."""
+    """Wall time of training, evaluations included, over all starts of the run."""
     step_seconds: float = 0.0
     """The part of it spent in training steps."""
 
@@ -122,7 +122,7 @@ class Clock:
         return time.perf_counter() - self.last_save
 
     def images_per_s(self, batch_size: int) -> float:
-        """Of the training steps of this session."""
+        """Of the training steps since this start."""
         return self.steps * batch_size / max(self.state.step_seconds - self.steps_began, 1e-9)
 
     def _elapsed(self) -> float:
