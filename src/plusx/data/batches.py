@@ -50,14 +50,15 @@ class TrainBatches(Dataset[Batch]):
     """Threads that read image files; with worker processes, of each."""
 
     def __getitem__(self, step: int) -> Batch:
-        indices, looks = [], []
-        for place in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, position = divmod(place, len(self.images))
-            index = _order(len(self.images), self.seed, epoch)[position]
-            indices.append(index)
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        indices, looks, length = [], [], len(self.images)
+        for epoch in range(places.start // length, (places.stop - 1) // length + 1):
+            begin = epoch * length
+            part = _order(length, self.seed, epoch)[max(places.start - begin, 0) : places.stop - begin]
+            indices += part
             if self.augmentation.look is not None:
-                rng = generator(self.seed, "look", epoch, index)
-                looks.append(partial(self.augmentation.look, generator=rng))
+                rngs = [generator(self.seed, "look", epoch, index) for index in part]
+                looks += [partial(self.augmentation.look, generator=rng) for rng in rngs]
         x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks, self.readers))
         rng = generator(self.seed, "augment", step)
         for change in self.augmentation.change:

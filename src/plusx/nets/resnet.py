@@ -51,7 +51,9 @@ class ZeroPad(nn.Module):
         self.new_channels, self.stride = out_channels - in_channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        # Pooling one pixel is x[:, :, ::stride, ::stride], but slicing's gradient would come back in another memory
+        # layout and slow every layer before it: 5 to 7 % of a training step of ResNet-20.
+        return F.pad(F.avg_pool2d(x, 1, self.stride), (0, 0, 0, 0, 0, self.new_channels))
 
 
 def make_shortcut(option: Shortcut, in_channels: int, out_channels: int, stride: int) -> nn.Module:
