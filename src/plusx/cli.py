@@ -69,9 +69,8 @@ def demo(
 
     Example: plusx demo
     """
-    folder = out or _free(Path("runs") / "demo")
     with _stoppable() as should_stop, watching("demo", quiet=quiet) as watch:
-        found = plusx.degradation(folder, seed=seed, watch=watch.event, should_stop=should_stop)
+        found = plusx.degradation(out, seed=seed, watch=watch.event, should_stop=should_stop)
     results = [run.card.results for run in found.runs]
     if as_json:
         runs = [{"run": str(run.run), **run.card.results} for run in found.runs]
@@ -110,19 +109,16 @@ def train(
     title = str(resume or data)
     with _stoppable() as should_stop, watching(title, quiet=quiet) as watch:
         common: dict[str, Any] = {
-            "data_dir": data_dir,
             "watch": watch.event,
             "on_scan": watch.count,
             "should_stop": should_stop,
         }
         if resume is not None:
-            trained = plusx.resume(resume, **{**common, "data_dir": _given(data_dir)})
+            trained = plusx.resume(resume, data_dir=_given(data_dir), **common)
         else:
             assert data is not None
-            overrides = _pairs(settings)
-            trained = plusx.train(
-                data, recipe=recipe, out=out, seed=seed, overrides=overrides, download=download, **common
-            )
+            given: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": _pairs(settings)}
+            trained = plusx.train(data, data_dir=data_dir, download=download, **given, **common)
     results = trained.card.results
     if as_json:
         _print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
@@ -354,13 +350,6 @@ def _pairs(settings: Sequence[str] | None) -> dict[str, str]:
             raise ValueError(f"--set {setting!r} is not KEY=VALUE")
         pairs[key] = value
     return pairs
-
-
-def _free(folder: Path) -> Path:
-    number = 1
-    while (free := folder if number == 1 else folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
-    return free
 
 
 @contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """What `Screen` hands out: call it with the work done and the work in all, or with an event of training."""
+    """What `watching` hands out: call it with the work done and the work in all, or with an event of training."""
 
     def count(self, done: int, total: int) -> None: ...
 

@@ -65,7 +65,7 @@ def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
     """Find every picture of a class folder, and read each once: hash and decode.
 
     Raises:
-        ValueError: There is no such folder, no class folder in it, only one class, or a class that train/ lacks.
+        ValueError: There is no such folder, no class folder in it, or val/ without train/.
     """
     if not root.exists():
         raise ValueError(f"no such file or folder: {root}")
@@ -124,7 +124,7 @@ def load_folder(
 
 
 def load_labelled(root: Path, class_names: Sequence[str], *, on_progress: Progress | None = None) -> ImageSet:
-    """All readable pictures of a class folder with the class indices of a trained net: test/, else val/, else all.
+    """The pictures of a class folder with the class indices of a trained net: test/, else val/, else all.
 
     Raises:
         ValueError: A class is not among the net's, or a file cannot be decoded.

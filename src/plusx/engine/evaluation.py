@@ -84,7 +84,7 @@ def evaluate(
     net, card = load_run(Path(run))
     recipe = card.recipe
     if data is None or str(data) == card.source["name"]:
-        part, images = _own_images(card, Path(data_dir) if data_dir else None)
+        part, images = _own_images(card, Path(data_dir) if data_dir else None, on_scan)
     elif str(data) in NAMES:
         raise ValueError(
             f"{run} was trained on {card.source['name']}; it can be measured on that or on a folder, not {data}"
@@ -120,11 +120,12 @@ def parts_of(recipe: Recipe, splits: Any) -> dict[str, ImageSet]:
     return parts
 
 
-def _own_images(card: Card, data_dir: Path | None) -> tuple[str, ImageSet]:
+def _own_images(card: Card, data_dir: Path | None, on_scan: Callable[[int, int], None] | None) -> tuple[str, ImageSet]:
     source = load_source(
         card.source["name"],
         data_dir=data_dir or (Path(card.source["data_dir"]) if card.source["data_dir"] else None),
         undecodable=card.recipe.data.undecodable,
+        on_progress=on_scan,
     )
     parts = parts_of(card.recipe, source.splits)
     part = next((p for p in ("test", "val") if p in parts), "train")

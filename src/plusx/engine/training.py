@@ -32,7 +32,7 @@ from plusx.recipes import Recipe, override, recipe_for
 from plusx.recipes.recipe import Augment, FlipLR, Plateau, RandomCrop, RandomResizedCrop
 from plusx.runs.card import Card
 from plusx.runs.report import write_report
-from plusx.runs.store import Measurement, Run, create_run, read_card, reopen_run, require_free
+from plusx.runs.store import Measurement, Run, create_run, free_path, read_card, reopen_run, require_free
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,8 @@ def train(
     )
     with torch.random.fork_rng(devices=[]):
         state = fresh_state(card, placement)
-        run = create_run(Path(out) if out else free_directory(source.name, final), card)
+        name = f"{Path(source.name).name}-{final.net.name}-seed{final.seed}"
+        run = create_run(Path(out) if out else free_path(Path("runs") / name), card)
         return _finish(run, state, parts, placement, watch=watch, should_stop=should_stop)
 
 
@@ -257,15 +258,6 @@ def resume(
         if point is not None:
             restore(state, point)
         return _finish(opened, state, parts, placement, watch=watch, should_stop=should_stop)
-
-
-def free_directory(source: str, recipe: Recipe) -> Path:
-    """A name under runs/ that is not taken: data, net and seed, and a number where these were run before."""
-    stem = f"{Path(source).name}-{recipe.net.name}-seed{recipe.seed}"
-    number = 1
-    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
-        number += 1
-    return path
 
 
 def make_augmentation(augment: Iterable[Augment]) -> Augmentation:

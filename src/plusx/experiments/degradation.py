@@ -13,6 +13,7 @@ from pathlib import Path
 from plusx.engine.training import Event, Trained, train
 from plusx.recipes import digits_degradation
 from plusx.runs.report import write_report
+from plusx.runs.store import free_path
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56")
 
@@ -30,7 +31,7 @@ class Degradation:
 
 
 def degradation(
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     seed: int = 0,
     watch: Callable[[Event, str], None] = lambda event, net: None,
@@ -39,7 +40,7 @@ def degradation(
     """Train four nets and compare their training errors.
 
     Args:
-        out: Directory for four run directories and report.html; new or empty.
+        out: Directory for four run directories and report.html, new or empty; a free name under runs/ if not given.
         seed: Of all four.
         watch: Told of progress over all four, and which net it is.
         should_stop: As for `train`.
@@ -47,7 +48,7 @@ def degradation(
     Raises:
         ValueError: The directory is not empty.
     """
-    folder = Path(out)
+    folder = Path(out) if out else free_path(Path("runs") / "demo")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
     runs = []

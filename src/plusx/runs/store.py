@@ -126,6 +126,15 @@ def require_free(path: Path) -> None:
         raise ValueError(f"{path} exists; choose another --out, or go on with it: plusx train --resume {path}")
 
 
+def free_path(path: Path) -> Path:
+    """The path, or, where it is taken, the path with the lowest free number from 2 on."""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
 def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
     """An unfinished run and its newest whole resume point; None starts it from the beginning.
 
