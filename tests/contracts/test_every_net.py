@@ -1,85 +1,146 @@
 """What every net of the catalog must be, held against its entry."""
 
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from plusx.analysis.cost import cost
 from plusx.nets import Entry, build, entry, names
 
 ENTRIES = [entry(name) for name in names()]
-each = pytest.mark.parametrize("facts", ENTRIES, ids=lambda e: e.name)
-DEEP = 300  # layers: such nets are counted here, and run by `make test-slow`
-each_that_runs = pytest.mark.parametrize(
-    "facts",
-    [pytest.param(e, marks=[pytest.mark.slow] if e.layers > DEEP else [], id=e.name) for e in ENTRIES],
-)
+
+SMALLEST = {"alexnet": 63, "alexnet_two_tower": 67, "googlenet_paper": 224}
+"""Sides of the smallest image that a net takes; else the catalog's, or 32, whose five halvings leave one pixel."""
+
+ONE_A_FAMILY = ("mlp", "lenet5", "alexnet", "vgg11", "googlenet", "highway_b", "resnet20", "densenet_40_12", "dpn68")
+"""Where a check is dear, `make test` makes it of these and `make test-slow` of all."""
 
 
+def dear(facts: Entry) -> bool:
+    """Nets that take seconds to build or to run."""
+    return facts.layers > 150 or facts.params > 30_000_000
+
+
+def params(light: Any) -> list[Any]:
+    """All nets, those that are not light marked slow."""
+    return [pytest.param(e, id=e.name, marks=[] if light(e) else [pytest.mark.slow]) for e in ENTRIES]
+
+
+@pytest.fixture(scope="module", params=params(lambda e: True))
+def facts(request: pytest.FixtureRequest) -> Entry:
+    """Every net, to be counted and not computed."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
 def on_meta(facts: Entry) -> nn.Module:
     with torch.device("meta"):
         return facts.builder()
 
 
-def smallest_input(facts: Entry, batch: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """32 pixels is the smallest picture whose five halvings leave one."""
-    generator = torch.Generator().manual_seed(batch)
-    return torch.randn(batch, facts.input_shape[0], 32, 32, generator=generator, dtype=dtype)
-
-
-@each
-def test_parameters_are_those_declared(facts: Entry) -> None:
-    assert sum(p.numel() for p in on_meta(facts).parameters()) == facts.params
-
-
-@each
-def test_macs_are_those_declared_by_two_counts(facts: Entry) -> None:
-    net = on_meta(facts).eval()
-    with FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, *facts.input_shape, device="meta"))
-    assert counter.get_total_flops() == 2 * facts.macs
-    assert cost(net, facts.input_shape).macs == facts.macs
-
-
-@each
-def test_layers_are_those_declared(facts: Entry) -> None:
-    weighted = [
-        name
-        for name, module in on_meta(facts).named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name
-    ]
-    assert len(weighted) == facts.layers
-
-
-@each
-def test_a_net_is_a_stem_stages_and_a_head(facts: Entry) -> None:
-    assert [name for name, _ in on_meta(facts).named_children()] == ["stem", "stages", "head"]
-
-
-@each_that_runs
-@pytest.mark.parametrize("batch", [1, 3])
-def test_logits_have_one_row_per_image(facts: Entry, batch: int) -> None:
-    net = facts.builder(num_classes=7).eval()
-    with torch.no_grad():
-        assert net(smallest_input(facts, batch)).shape == (batch, 7)
-
-
-@each_that_runs
-def test_a_finite_gradient_reaches_every_parameter(facts: Entry) -> None:
-    # At its initialisation, batch norm lets a plain net's gradients grow with every layer: 1,202 of them overflow fp32.
-    dtype = torch.float64 if facts.layers > DEEP else torch.float32
+@pytest.fixture(scope="module", params=params(lambda e: not dear(e) or e.name in ONE_A_FAMILY))
+def ready(request: pytest.FixtureRequest) -> Iterator[tuple[Entry, nn.Module]]:
+    """Every net with weights, built once for all checks; they leave it as it was."""
     torch.manual_seed(0)
-    net = facts.builder(num_classes=5).train().to(dtype)
-    nn.functional.cross_entropy(net(smallest_input(facts, 3, dtype)), torch.tensor([0, 1, 2])).backward()
+    yield request.param, request.param.builder()
+
+
+def smallest_input(facts: Entry, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    channels, own, _ = facts.input_shape
+    side = SMALLEST.get(facts.name, min(own, 32))
+    return torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(batch), dtype=dtype)
+
+
+def logits(net: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """Of the net and of its auxiliary heads."""
+    if not hasattr(net, "forward_with_aux"):
+        return (net(x),)
+    main, aux = net.forward_with_aux(x)
+    return (main, *aux)
+
+
+# ---- counted on the meta device --------------------------------------------------------------------------------------
+
+
+def test_parameters_are_those_declared(facts: Entry, on_meta: nn.Module) -> None:
+    assert sum(p.numel() for p in on_meta.parameters()) == facts.params
+
+
+def test_macs_are_those_declared_by_two_counts(facts: Entry, on_meta: nn.Module) -> None:
+    on_meta.eval()
+    with FlopCounterMode(display=False) as counter:
+        on_meta(torch.zeros(1, *facts.input_shape, device="meta"))
+    assert counter.get_total_flops() == 2 * facts.macs
+    assert cost(on_meta, facts.input_shape).macs == facts.macs
+
+
+def test_layers_are_those_on_the_longest_path(facts: Entry, on_meta: nn.Module) -> None:
+    output = on_meta.eval()(torch.zeros(1, *facts.input_shape, device="meta"))
+    assert longest_path(output.grad_fn) == facts.layers
+
+
+def longest_path(last: Any) -> int:
+    """Convolutions and matrix products on the longest way back from a node of the autograd graph."""
+    depth: dict[Any, int] = {}
+    waiting = [last]
+    while waiting:
+        node = waiting[-1]
+        before = [parent for parent, _ in node.next_functions if parent is not None]
+        unknown = [parent for parent in before if parent not in depth]
+        if unknown:
+            waiting += unknown
+        else:
+            weighted = node.name() in ("ConvolutionBackward0", "AddmmBackward0", "MmBackward0")
+            depth[node] = max((depth[parent] for parent in before), default=0) + weighted
+            waiting.pop()
+    return depth[last]
+
+
+def test_a_net_is_a_stem_stages_and_a_head(facts: Entry, on_meta: nn.Module) -> None:
+    children = [name for name, _ in on_meta.named_children()]
+    assert children[:3] == ["stem", "stages", "head"] and children[3:] in ([], ["aux"])
+    source = inspect.getsource(type(on_meta).forward)
+    assert source.splitlines()[1].strip() == "return self.head(self.stages(self.stem(x)))"
+
+
+def test_the_entry_says_where_its_numbers_are_from(facts: Entry) -> None:
+    assert facts.paper and facts.table
+    assert (facts.top1_error is None) == (facts.top1_source is None)
+    assert facts.top1_error is None or 0 < facts.top1_error < 0.6
+
+
+# ---- computed --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_logits_have_one_row_per_image(ready: tuple[Entry, nn.Module], batch: int) -> None:
+    facts, net = ready
+    with torch.no_grad():
+        for y in logits(net.eval(), smallest_input(facts, batch)):
+            assert y.shape == (batch, facts.num_classes)
+
+
+def test_a_finite_gradient_reaches_every_parameter(ready: tuple[Entry, nn.Module]) -> None:
+    # At its initialisation, batch norm lets a plain net's gradients grow with every layer: 1,202 of them overflow fp32.
+    facts, net = ready
+    dtype = torch.float64 if facts.layers > 150 else torch.float32
+    torch.manual_seed(0)
+    net = copy.deepcopy(net).train().to(dtype)
+    found = logits(net, smallest_input(facts, 3, dtype))
+    sum(nn.functional.cross_entropy(y, torch.tensor([0, 1, 2])) for y in found).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-@each_that_runs
-def test_an_image_does_not_depend_on_its_batch_mates(facts: Entry) -> None:
-    torch.manual_seed(0)
-    net = facts.builder().eval().double()  # fresh running statistics let 1,202 layers grow beyond fp32
+def test_an_image_does_not_depend_on_its_batch_mates(ready: tuple[Entry, nn.Module]) -> None:
+    facts, net = ready
+    net = copy.deepcopy(net).eval().double()  # fresh running statistics let 1,202 layers grow beyond fp32
     x = smallest_input(facts, 3, torch.float64)
     with torch.no_grad():
         together, alone = net(x), torch.cat([net(x[i : i + 1]) for i in range(3)])
@@ -87,14 +148,53 @@ def test_an_image_does_not_depend_on_its_batch_mates(facts: Entry) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5 * together.abs().max().item())
 
 
-@each_that_runs
-def test_a_state_dict_makes_the_same_net(facts: Entry) -> None:
-    torch.manual_seed(0)
-    net, other = facts.builder().eval().double(), facts.builder().eval().double()
-    other.load_state_dict(net.state_dict())
-    x = smallest_input(facts, 1, torch.float64)
+def test_a_state_dict_makes_the_same_net(ready: tuple[Entry, nn.Module]) -> None:
+    facts, net = ready
+    torch.manual_seed(1)
+    other = facts.builder().eval()
+    x = smallest_input(facts, 1)
     with torch.no_grad():
-        assert torch.equal(net(x), other(x))
+        before = other(x)
+        other.load_state_dict(net.state_dict())
+        assert torch.equal(net.eval()(x).nan_to_num(), other(x).nan_to_num())
+        assert not torch.equal(before.nan_to_num(), other(x).nan_to_num())
+
+
+def test_a_net_takes_other_classes_and_channels(facts: Entry) -> None:
+    with torch.device("meta"):
+        net = facts.builder(num_classes=7, in_channels=2)
+        x = torch.zeros(2, 2, *facts.input_shape[1:])
+        assert [y.shape for y in logits(net, x)] == [(2, 7)] * len(logits(net, x))
+
+
+@pytest.mark.parametrize("facts", params(lambda e: e.name in ONE_A_FAMILY))
+def test_a_net_is_exported_with_equal_logits(facts: Entry) -> None:
+    torch.manual_seed(0)
+    net = facts.builder().eval()
+    x = smallest_input(facts, 2)
+    exported = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},)).module()
+    more = smallest_input(facts, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(more), net(more), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("facts", params(lambda e: e.name in ONE_A_FAMILY))
+def test_a_net_is_captured_whole_by_compile(facts: Entry) -> None:
+    torch.manual_seed(0)
+    net = facts.builder().train()
+    compiled = torch.compile(copy.deepcopy(net), backend="aot_eager", fullgraph=True)
+    x = smallest_input(facts, 2)
+    outputs = []
+    for either in (net, compiled):
+        torch.manual_seed(0)  # for dropout
+        y = either(x)
+        nn.functional.cross_entropy(y, torch.tensor([0, 1])).backward()
+        outputs.append((y.detach(), next(either.parameters()).grad))
+    for eager, traced in zip(*outputs, strict=True):
+        torch.testing.assert_close(traced, eager, rtol=1e-4, atol=1e-4 * eager.abs().max().item())
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_misspelt_net_is_named_with_its_nearest() -> None:
@@ -105,3 +205,8 @@ def test_a_misspelt_net_is_named_with_its_nearest() -> None:
 def test_a_misspelt_option_is_named_with_its_nearest() -> None:
     with pytest.raises(ValueError, match="no option 'shorcut'; did you mean 'shortcut'"):
         build("resnet20", shorcut="B")
+
+
+def test_an_option_of_the_wrong_kind_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="resnet20 cannot be built with"):
+        build("resnet20", num_classes="ten")

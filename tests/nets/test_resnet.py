@@ -5,50 +5,10 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from plusx.nets import build, entry
-from plusx.nets.resnet import Block, ConvNorm, cifar_net, imagenet_net
-
-# Parameters and multiply-adds: torchvision 0.29.1 (option B), akamaster/pytorch_resnet_cifar10, else
-# counted from the layer lists of Table 1 and Sec. 4.2.
-COUNTS = [
-    ("resnet18", {"shortcut": "A"}, 11_515_688, 1_794_805_760),
-    ("resnet18", {"shortcut": "B"}, 11_689_512, 1_814_073_344),
-    ("resnet18", {"shortcut": "C"}, 12_043_816, 1_878_298_624),
-    ("resnet34", {"shortcut": "A"}, 21_623_848, 3_644_493_824),
-    ("resnet34", {"shortcut": "B"}, 21_797_672, 3_663_761_408),
-    ("resnet34", {"shortcut": "C"}, 22_716_840, 3_830_747_136),
-    ("resnet50", {"stride_on": "3x3"}, 25_557_032, 4_089_184_256),
-    ("resnet101", {"stride_on": "3x3"}, 44_549_160, 7_801_405_440),
-    ("resnet152", {"stride_on": "3x3"}, 60_192_808, 11_513_626_624),
-    ("resnet50", {"stride_on": "1x1"}, 25_557_032, 3_857_973_248),
-    ("resnet101", {"stride_on": "1x1"}, 44_549_160, 7_570_194_432),
-    ("resnet152", {"stride_on": "1x1"}, 60_192_808, 11_282_415_616),
-    ("plain18", {}, 11_515_688, 1_794_805_760),
-    ("plain34", {}, 21_623_848, 3_644_493_824),
-    ("resnet20", {"shortcut": "A"}, 269_722, 40_551_040),
-    ("resnet32", {"shortcut": "A"}, 464_154, 68_862_592),
-    ("resnet44", {"shortcut": "A"}, 658_586, 97_174_144),
-    ("resnet56", {"shortcut": "A"}, 853_018, 125_485_696),
-    ("resnet110", {"shortcut": "A"}, 1_727_962, 252_887_680),
-    ("resnet1202", {"shortcut": "A"}, 19_421_274, 2_829_238_912),
-    ("resnet20", {"shortcut": "B"}, 272_474, 40_813_184),
-    ("resnet32", {"shortcut": "B"}, 466_906, 69_124_736),
-    ("resnet44", {"shortcut": "B"}, 661_338, 97_436_288),
-    ("resnet56", {"shortcut": "B"}, 855_770, 125_747_840),
-    ("resnet110", {"shortcut": "B"}, 1_730_714, 253_149_824),
-]
-
-
-@pytest.mark.parametrize(("name", "options", "params", "macs"), COUNTS, ids=lambda v: str(v))
-def test_counts_are_the_published_ones(name: str, options: dict[str, str], params: int, macs: int) -> None:
-    with torch.device("meta"):
-        net = build(name, **options).eval()
-        with FlopCounterMode(display=False) as counter:
-            net(torch.zeros(1, *entry(name).input_shape))
-    assert sum(p.numel() for p in net.parameters()) == params
-    assert counter.get_total_flops() == 2 * macs
+from plusx.nets import build
+from plusx.nets.layers import ConvNorm
+from plusx.nets.resnet import Block, PreActBlock, cifar_net, imagenet_net, preact_cifar_net, wide_cifar_net
 
 
 @pytest.mark.parametrize("depth", [20, 56, 110])
@@ -121,6 +81,103 @@ def test_an_unknown_letter_is_refused() -> None:
         build("resnet20", shortcut="D")
     with pytest.raises(ValueError, match="stride_on is '7x7'"):
         build("resnet50", stride_on="7x7")
+
+
+# ---- pre-activation, wide, grouped -----------------------------------------------------------------------------------
+
+
+def test_a_preactivation_block_computes_its_equation() -> None:
+    torch.manual_seed(0)
+    net = build("preact_resnet110").eval()
+    same, grows = net.stages[1][1], net.stages[1][0]
+    x = torch.randn(2, 32, 8, 8)
+    opened = same.open.norm(x).clamp(min=0)
+    torch.testing.assert_close(same(x), same.branch(opened) + x)  # the identity is clean
+    x = torch.randn(2, 16, 8, 8)
+    opened = grows.open.norm(x).clamp(min=0)
+    torch.testing.assert_close(grows(x), grows.branch(opened) + grows.shortcut(opened))
+
+
+def test_preactivation_leaves_the_shortcut_free_of_any_layer() -> None:
+    for name in ("preact_resnet110", "preact_resnet164"):
+        with torch.device("meta"):
+            blocks = [m for m in build(name).modules() if isinstance(m, PreActBlock)]
+        identities = sum(isinstance(block.shortcut, nn.Identity) for block in blocks)
+        assert len(blocks) - identities == (2 if name == "preact_resnet110" else 3)
+
+
+def test_resnext_and_wide_resnet_are_resnet_by_groups_and_width() -> None:
+    with torch.device("meta"):
+        for name, inner, groups in (("resnext50_32x4d", 128, 32), ("wide_resnet50_2", 128, 1), ("resnet50", 64, 1)):
+            conv = build(name).get_submodule("stages.0.0.branch.conv2.conv")
+            assert (conv.in_channels, conv.out_channels, conv.groups) == (inner, inner, groups)
+            assert build(name).get_submodule("stages.3.2.branch.conv3.conv").out_channels == 2048
+    with pytest.raises(ValueError, match="ResNet-18 has none"):
+        build("resnet18", groups=32)
+
+
+def test_depths_that_do_not_fit_are_refused() -> None:
+    for make in (lambda: preact_cifar_net(111), lambda: preact_cifar_net(21), lambda: wide_cifar_net(27, 1)):
+        with pytest.raises(ValueError, match="n \\+ [24]"):
+            make()
+
+
+# ---- stochastic depth ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet110", "preact_resnet110"])
+def test_survival_falls_linearly_to_the_last_block(name: str) -> None:
+    with torch.device("meta"):
+        net = build(name, survival=0.5)
+    p = [block.survival for stage in net.stages for block in stage]
+    assert p == pytest.approx([1 - number / 54 * 0.5 for number in range(1, 55)])
+    assert sum(p) == pytest.approx((3 * 54 - 1) / 4) == 40.25  # blocks expected in a step
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet110"])
+def test_the_expectation_at_test_time_is_exact(name: str) -> None:
+    """Before the ReLU, evaluation is the mean over the two outcomes of training, weighted with p and 1 - p."""
+    torch.manual_seed(0)
+    net = build(name, survival=0.3, activation="leaky_relu" if name == "resnet20" else "relu").eval()
+    block = net.stages[2][1]
+    p, x = block.survival, torch.randn(2, 64, 4, 4)
+    with torch.no_grad():
+        found = block(x)
+        if name == "resnet20":
+            expected = nn.functional.leaky_relu(p * (block.branch(x) + x) + (1 - p) * x)
+        else:
+            expected = p * (block.branch(block.open(x)) + x) + (1 - p) * x
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet110"])
+def test_a_block_is_left_out_as_often_as_it_should_be(name: str) -> None:
+    torch.manual_seed(0)
+    net = build(name, survival=0.2).train()
+    block, x = net.stages[2][-1], torch.rand(1, 64, 2, 2)
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    block.branch.register_forward_hook(count)
+    for _ in range(2_000):
+        block(x)
+    assert calls / 2_000 == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_left_out_block_passes_its_input_on_unharmed() -> None:
+    net = build("resnet20", survival=0.001).train()
+    block, x = net.stages[2][-1], torch.rand(1, 64, 2, 2)
+    before = x.clone()
+    torch.manual_seed(0)
+    assert torch.equal(block(x), before) and torch.equal(x, before)
+
+
+def test_a_survival_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="survival is 0"):
+        build("resnet20", survival=0)
 
 
 def _projections(net: nn.Module) -> int:

@@ -1,6 +1,22 @@
 """What is trained: one family of papers per file, and a catalog of all nets by name."""
 
-from plusx.nets import resnet
-from plusx.nets.catalog import Entry, build, entry, names
+from plusx.nets import mlp, lenet, alexnet, vgg, googlenet, highway, resnet, densenet, dpn  # isort: skip  # oldest first
+from plusx.nets.catalog import SWAPS, Entry, build, entry, names, require_input
 
-__all__ = ["Entry", "build", "entry", "names", "resnet"]
+__all__ = [
+    "SWAPS",
+    "Entry",
+    "alexnet",
+    "build",
+    "densenet",
+    "dpn",
+    "entry",
+    "googlenet",
+    "highway",
+    "lenet",
+    "mlp",
+    "names",
+    "require_input",
+    "resnet",
+    "vgg",
+]

@@ -5,11 +5,14 @@ An entry is a claim: `tests/contracts/test_every_net.py` holds each net to its e
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+import torch
 from torch import nn
+
+from plusx.nets.layers import initialise, swap_activations, swap_poolings
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,11 @@ class Entry:
     table: str
     """Table, figure or section that defines the net."""
     layers: int
-    """Layers with weights on the longest path, projections not counted: the number in the net's name."""
+    """Convolutions and linear layers on the longest path, projections not counted: the number in most nets' names."""
     params: int
-    """Trainable parameters."""
+    """Trainable parameters, auxiliary heads included."""
     macs: int
-    """Multiply-adds of convolutions and linear layers for one image."""
+    """Multiply-adds of convolutions and linear layers for one image, without auxiliary heads."""
     input_shape: tuple[int, int, int]
     """Channels, height and width that `macs` refers to."""
     num_classes: int
@@ -36,6 +39,11 @@ class Entry:
     """Published top-1 error in [0, 1], single net."""
     top1_source: str | None = None
     """Where that error is printed and how it was measured."""
+
+    @property
+    def family(self) -> str:
+        """The file of plusx.nets that the net is in."""
+        return inspect.unwrap(getattr(self.builder, "func", self.builder)).__module__.rpartition(".")[2]
 
 
 class Facts(TypedDict):
@@ -49,22 +57,23 @@ class Facts(TypedDict):
 
 _ENTRIES: dict[str, Entry] = {}
 
+SWAPS: Mapping[str, Callable[[nn.Module, str], None]] = {
+    "activation": swap_activations,
+    "pooling": swap_poolings,
+    "init": initialise,
+}
+"""Options that every net takes beside its builder's: what the paper chose is replaced throughout."""
 
-def register(**facts: Any) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Enter a builder under its function's name, with the facts of `Entry`. ValueError on a name taken."""
 
-    def enter(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        name = builder.__name__
-        if name in _ENTRIES:
-            raise ValueError(f"two nets are named {name!r}")
-        _ENTRIES[name] = Entry(name=name, builder=builder, **facts)
-        return builder
-
-    return enter
+def register(name: str, builder: Callable[..., nn.Module], **facts: Any) -> None:
+    """Enter a net. ValueError on a name taken."""
+    if name in _ENTRIES:
+        raise ValueError(f"two nets are named {name!r}")
+    _ENTRIES[name] = Entry(name=name, builder=builder, **facts)
 
 
 def names() -> tuple[str, ...]:
-    """Names of all nets, in the order of their papers."""
+    """Names of all nets, family by family in the order of their papers."""
     return tuple(_ENTRIES)
 
 
@@ -85,12 +94,13 @@ def entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
-def build(name: str, **options: object) -> nn.Module:
+def build(name: str, **options: Any) -> nn.Module:
     """A net with fresh weights, drawn from torch's global generator.
 
     Args:
         name: Catalog name.
-        options: Keyword arguments of the builder, such as `num_classes`, `in_channels` or `shortcut`.
+        options: Keyword arguments of the builder, such as `num_classes`, `in_channels` or `shortcut`; and, for any net,
+            `activation`, `pooling` and `init`, which replace what the paper chose.
 
     Raises:
         ValueError: The name, an option or an option's value is unknown.
@@ -102,8 +112,33 @@ def build(name: str, **options: object) -> nn.Module:
     builder = entry(name).builder
     known = inspect.signature(builder).parameters
     for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+        if option not in known and option not in SWAPS:
+            near = difflib.get_close_matches(option, [*known, *SWAPS], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join([*known, *SWAPS])}"
             raise ValueError(f"{name} has no option {option!r}; {hint}")
-    return builder(**options)
+    try:
+        net = builder(**{option: value for option, value in options.items() if option not in SWAPS})
+    except (TypeError, RuntimeError) as fault:  # num_classes=ten, growth=-3: torch's own words name what it was given
+        raise ValueError(f"{name} cannot be built with {options}: {fault}") from None
+    for option, change in SWAPS.items():
+        if option in options:
+            change(net, options[option])
+    return net
+
+
+def require_input(name: str, options: Mapping[str, Any], input_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError when a net cannot be trained on images of that shape; nothing is computed.
+
+    Args:
+        name: Catalog name.
+        options: As for `build`.
+        input_shape: Channels, height and width.
+    """
+    with torch.device("meta"):
+        net, x = build(name, **options).eval(), torch.zeros(1, *input_shape)
+    try:
+        getattr(net, "forward_with_aux", net)(x)
+    except (RuntimeError, ValueError) as fault:
+        shape, own = (" x ".join(map(str, s)) for s in (input_shape, entry(name).input_shape))
+        reason = str(fault).splitlines()[0]
+        raise ValueError(f"{name} does not take images of {shape} (the paper's are {own}): {reason}") from None
