@@ -24,4 +24,5 @@ test-slow: install  ## the long runs
 	$(BIN)/python -m pytest -m slow
 
 bench: install  ## ours beside plain PyTorch, into results/
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.nets

@@ -9,23 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plusx.analysis.cost import cost, summarise
+    from plusx.analysis.cost import compare, cost, summarise
     from plusx.data.folder import check
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.benchmark import benchmark_training
     from plusx.engine.evaluation import evaluate
     from plusx.engine.training import resume, train
     from plusx.experiments.degradation import degradation
-    from plusx.nets import build, entry, names
+    from plusx.nets import entry, names
+    from plusx.recipes.recipe import option_value
+    from plusx.runs.convert import build, convert
     from plusx.runs.store import load_run as load
 
 _HOMES = {
-    "build": ("plusx.nets", "build"),  # a net by name
+    "build": ("plusx.runs.convert", "build"),  # a net by name, with fresh weights or somebody's
+    "convert": ("plusx.runs.convert", "convert"),  # somebody's weights to a run directory
     "entry": ("plusx.nets", "entry"),  # the published facts of a net
     "names": ("plusx.nets", "names"),  # of all nets
-    "cost": ("plusx.analysis.cost", "cost"),  # parameters, multiply-adds and activation bytes by layer
+    "cost": ("plusx.analysis.cost", "cost"),  # parameters, multiply-adds, memory and receptive field by layer
     "summarise": ("plusx.analysis.cost", "summarise"),  # the same for a catalog name or a run directory
+    "compare": ("plusx.analysis.cost", "compare"),  # the same for several
     "check": ("plusx.data.folder", "check"),  # a class folder: what is in it and what cannot be decoded
+    "option_value": ("plusx.recipes.recipe", "option_value"),  # the text of a builder's option as its value
     "train": ("plusx.engine.training", "train"),
     "resume": ("plusx.engine.training", "resume"),
     "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
@@ -41,12 +46,15 @@ __all__ = [
     "benchmark_training",
     "build",
     "check",
+    "compare",
+    "convert",
     "cost",
     "degradation",
     "entry",
     "evaluate",
     "load",
     "names",
+    "option_value",
     "predict",
     "resume",
     "summarise",

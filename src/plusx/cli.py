@@ -7,12 +7,15 @@ does not import torch: `plusx --help` answers at once.
 
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +97,7 @@ def train(
     settings: Settings = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a stopped or killed run.")] = None,
     data_dir: DataDir = DATA_DIR,
-    download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR from its official address.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR, or published weights.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -194,6 +197,78 @@ def predict(
 
 
 @app.command()
+def convert(
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A checkpoint, torchvision:IMAGENET1K_V1, or timm/resnet50.a1_in1k."),
+    ],
+    net: Annotated[str | None, typer.Option(help="Catalog name of the net; timm's names tell it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New run directory; a free name under runs/ if not given.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Builder option, such as shortcut=C.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="cifar10 or cifar100, if trained on that: names the classes, to be measured on.")
+    ] = None,
+    classes: Annotated[Path | None, typer.Option(help="File of the class names, one a line.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the input in pixels.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="Of pixels / 255, one a channel.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Of pixels / 255, one a channel.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch published weights that the cache lacks.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a run directory of other people's weights, for every verb that takes one.
+
+    The layouts of torchvision, timm, akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar are recognised, and
+    with them how pictures were normalised; --size, --mean and --std go before. Nothing in a file is run.
+
+    Examples: plusx convert resnet20-12fca82f.th --net resnet20 --data cifar10;
+    plusx convert torchvision:IMAGENET1K_V1 --net resnet50 --download
+    """
+    made = plusx.convert(
+        weights,
+        net,
+        out=out,
+        options=_options(settings),
+        data=data,
+        classes=classes,
+        size=size,
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+        download=download,
+        progress=sys.stderr.isatty() and not quiet,
+    )
+    found, results = made.translation, made.card.results
+    if as_json:
+        names = {"matched": found.matched, "renamed": found.renamed, "dropped": found.dropped, "missing": found.missing}
+        paths = {"run": str(made.run), "file": str(made.file), "entry": made.entry}
+        _print_json({**results, **paths, "preprocess": made.preprocess_in_words, **names})
+        return
+    renamed = [f"{theirs} -> {ours}" for theirs, ours in found.renamed.items()]
+    missing = [name for name in found.missing if not name.endswith("num_batches_tracked")]
+    if counters := len(found.missing) - len(missing):
+        missing.append(f"{counters} counters of batch norm, which decide nothing")
+    class_names = made.card.class_names
+    lines = {
+        "layout": found.source + (f", under {made.entry!r} in the file" if made.entry else ""),
+        f"matched {len(found.matched):,}": "",
+        f"renamed {len(found.renamed):,}": ", ".join(renamed[:3] + ["... (--json has all)"] * (len(renamed) > 3)),
+        f"dropped {len(found.dropped):,}": ", ".join(found.dropped),
+        f"missing {len(found.missing):,}": ", ".join(missing),
+        "input": made.preprocess_in_words,
+        "classes": f"{len(class_names):,}: {', '.join(class_names[:3])}{', ...' if class_names[3:] else ''}",
+        "run": f"{made.run}: {results['net']}, {results['params']:,} parameters",
+    }
+    indent = max(map(len, lines)) + 2
+    for title, text in lines.items():
+        line = f"{title:<{indent}}{text}".rstrip()
+        print(textwrap.fill(line, min(_width(), 120), subsequent_indent=" " * indent, break_on_hyphens=False))
+    measured = made.card.source["name"]
+    print(f"next: plusx evaluate {made.run} --data-dir DIR" if measured else f"next: plusx predict {made.run} IMAGE")
+
+
+@app.command()
 def nets(as_json: Json = False) -> None:
     """List the nets with the facts that tests hold them to.
 
@@ -205,26 +280,31 @@ def nets(as_json: Json = False) -> None:
         rows = [{key: getattr(entry, key) for key in (*keys, "top1_source")} for entry in entries]
         _print_json({"nets": [{"net": row.pop("name"), **row} for row in rows]})
         return
-    _print_table(
-        ["net", "layers", "parameters", "MACs", "input", "published error", "paper"],
-        [
-            [
-                e.name,
-                str(e.layers),
-                f"{e.params:,}",
-                f"{e.macs:,}",
-                " x ".join(map(str, e.input_shape)),
-                "" if e.top1_error is None else _pct(e.top1_error),
-                f"{e.paper}, {e.table}",
-            ]
-            for e in entries
-        ],
-    )
+    head = ("net", "layers", "parameters", "MACs", "input", "error")
+    lines = [
+        (
+            e.name,
+            str(e.layers),
+            f"{e.params:,}",
+            f"{e.macs:,}",
+            _by(e.input_shape).replace(" ", ""),
+            "" if e.top1_error is None else _pct(e.top1_error),
+        )
+        for e in entries
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    sources = [f"{e.paper}, {e.table}" for e in entries]
+    for before, source, cells in zip(["", "", *sources], ["", *sources], [head, *lines], strict=False):
+        if source != before:  # a heading, because a column of its own is too wide for a terminal
+            print(f"\n{source}")
+        row = (f"{c:{'>' if i else '<'}{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        print("  ".join(row).rstrip())
+    print("\nerror: top-1, as published; --json says where and how it was measured")
 
 
 @app.command()
 def summary(
-    net: Annotated[str, typer.Argument(metavar="NET|RUN", help="Catalog name or run directory.")],
+    nets: Annotated[list[str], typer.Argument(metavar="NET|RUN...", help="Catalog names or run directories.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Builder option, such as shortcut=C.")
     ] = None,
@@ -233,37 +313,76 @@ def summary(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show every layer: output shape, parameters, MACs, and bytes of activations, for one image in fp32.
+    """Show what a net costs, layer by layer and in all, before it is trained; several nets are compared.
 
-    A MAC is one product and one sum of a convolution or a linear layer; FLOPs are twice that.
+    Output shapes, parameters, MACs, FLOPs, receptive fields, activations, what training keeps for the backward pass,
+    and bytes on disk; the rule of each count is printed below. An option goes to the nets that have it.
 
-    Example: plusx summary resnet50 --set stride_on=1x1
+    Examples: plusx summary resnet50 --set stride_on=1x1; plusx summary plain34 resnet34
     """
-    name, cost = plusx.summarise(net, options=_pairs(settings), size=size)
+    found = plusx.compare(nets, options=_options(settings), size=size)
+    costs = [cost for _, cost in found]
+    rule = costs[0].rule
     if as_json:
-        _print_json(
-            {
-                "net": name,
-                "params": cost.params,
-                "macs": cost.macs,
-                "activation_bytes": cost.activation_bytes,
-                "layers": [asdict(layer) for layer in cost.layers],
-            }
-        )
+        each = [{"net": name, **asdict(cost)} for name, cost in found]
+        _print_json({**each[0], "rule": rule} if len(each) == 1 else {"nets": each, "rule": rule})
         return
-    rows = [
-        [
-            x.name,
-            x.kind,
-            " x ".join(map(str, x.output_shape)),
-            f"{x.params:,}",
-            f"{x.macs:,}",
-            f"{x.activation_bytes:,}",
+    if len(costs) == 1:
+        head = ["layer", "kind", "output", "parameters", "MACs", "FLOPs", "field", "activations", "saved bytes"]
+        rows = [
+            [
+                x.name,
+                x.kind,
+                _by(x.output_shape),
+                f"{x.params:,}",
+                f"{x.macs:,}",
+                f"{x.flops:,}",
+                "-" if x.output_shape is None else f"{x.receptive_field or 'all'}",
+                f"{x.activation_values:,}",
+                f"{x.saved_bytes:,}",
+            ]
+            for x in costs[0].layers
         ]
-        for x in cost.layers
-    ]
-    total = ["total", name, "", f"{cost.params:,}", f"{cost.macs:,}", f"{cost.activation_bytes:,}"]
-    _print_table(["layer", "kind", "output", "parameters", "MACs", "activation bytes"], [*rows, total])
+        shape = costs[0].input_shape
+        first = ["input", "", _by(shape), "", "", "", "1", f"{prod(shape):,}", ""]
+        _print_table(head, [first, *rows], spare=["FLOPs", "kind", "saved bytes", "activations", "field"])
+    lines: dict[str, list[int | str]] = {
+        "input": [_by(c.input_shape) for c in costs],
+        "parameters": [c.params for c in costs],
+        "fully connected": [f"{100 * c.linear_params / c.params:.1f} %" for c in costs],
+        "largest matrix": [c.largest_matrix for c in costs],
+        "MACs": [c.macs for c in costs],
+        "FLOPs": [c.flops for c in costs],
+        "activation values": [c.activation_values for c in costs],
+        "activation bytes": [c.activation_bytes for c in costs],
+        "saved bytes, an image": [c.saved_bytes for c in costs],
+        "saved bytes, a batch": [c.saved_bytes_per_batch for c in costs],
+        "bytes on disk": [c.disk_bytes for c in costs],
+        "receptive field": [c.receptive_field or "all" for c in costs],
+    }
+    column = max(15, *map(len, nets)) + 3
+    beside = max(1, (_width() - 23 - column) // (column + 8))  # nets that a table holds beside the first
+    for start in range(1, max(2, len(nets)), beside):
+        shown = range(start, min(start + beside, len(nets)))
+        titles = [title for index in shown for title in (nets[index], "ratio")]
+        table = [_against_first(line, [values[0], *(values[i] for i in shown)]) for line, values in lines.items()]
+        _print_table(["", nets[0], *titles], table)
+    for sentence in rule.splitlines():
+        print(textwrap.fill(sentence, min(_width(), 120), subsequent_indent="  "))
+
+
+def _against_first(title: str, values: Sequence[int | str]) -> list[str]:
+    """A line of a comparison: the first value, then each other one and its ratio to the first."""
+    first, *others = values
+    cells = [title, f"{first:,}" if isinstance(first, int) else first]
+    for value in others:
+        cells.append(f"{value:,}" if isinstance(value, int) else value)
+        cells.append(f"{value / first:.2f}" if isinstance(value, int) and isinstance(first, int) and first else "")
+    return cells
+
+
+def _by(shape: Sequence[int] | None) -> str:
+    return "-" if shape is None else " x ".join(map(str, shape))
 
 
 @data_app.command("check")
@@ -342,6 +461,13 @@ def _given(data_dir: Path) -> Path | None:
     return None if data_dir == DATA_DIR else data_dir
 
 
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} is {text!r}; write one number a channel, such as 0.485,0.456,0.406") from None
+
+
 def _pairs(settings: Sequence[str] | None) -> dict[str, str]:
     pairs = {}
     for setting in settings or ():
@@ -350,6 +476,10 @@ def _pairs(settings: Sequence[str] | None) -> dict[str, str]:
             raise ValueError(f"--set {setting!r} is not KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+def _options(settings: Sequence[str] | None) -> dict[str, Any]:
+    return {key: plusx.option_value(text) for key, text in _pairs(settings).items()}
 
 
 @contextmanager
@@ -382,16 +512,32 @@ def _print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content, ensure_ascii=False))
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns; the first to the left, numbers to the right."""
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> None:
+    """Aligned columns; the first to the left, numbers to the right.
+
+    Where a terminal is too narrow, the columns named in `spare` give way, the first of them first.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    columns = list(zip(head, *rows, strict=True))
+    left_out = []
+    for title in spare:
+        if sum(max(map(len, column)) + 3 for column in columns) - 1 > _width():  # between columns, and at the edges
+            columns = [column for column in columns if column[0] != title]
+            left_out.append(title)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, title in enumerate(head):
+    for index, (title, *_) in enumerate(columns):
         table.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
-    for row in rows:
+    for row in list(zip(*columns, strict=True))[1:]:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
-    console.print(table)
+    Console(width=_width(), height=25, markup=False).print(table)  # without a height, rich may not take the width
+    if left_out:
+        note = f"The terminal is too narrow for {', '.join(left_out)}; a pipe or --json shows all."
+        print(f"{textwrap.fill(note, _width())}\n")
+
+
+def _width() -> int:
+    """Characters in a line; off a terminal nothing is cut off."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000

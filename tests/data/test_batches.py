@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plusx.data.augment import flip_lr, random_crop
+from plusx.data.augment import IMAGENET_EIGENVALUES, IMAGENET_EIGENVECTORS, color_noise, flip_lr, random_crop
 from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
 from plusx.data.decode import UndecodableError
 from plusx.data.folder import load_folder
@@ -52,9 +52,48 @@ def test_half_of_the_images_are_mirrored() -> None:
 def test_augmentations_leave_their_input_alone_and_repeat() -> None:
     x = torch.randn(8, 3, 4, 4)
     before = x.clone()
-    for change in (partial(random_crop, pad=1), flip_lr):
+    noise = partial(color_noise, std=0.1, scale_C11=torch.full((3, 1, 1), 0.25))
+    for change in (partial(random_crop, pad=1), flip_lr, noise):
         assert torch.equal(change(x, generator=rng(3)), change(x, generator=rng(3)))
     assert torch.equal(x, before)
+
+
+SCALE_C11 = torch.tensor([0.2, 0.25, 0.4])[:, None, None]
+
+
+def imagenet_covariance() -> torch.Tensor:
+    axes, values = torch.tensor(IMAGENET_EIGENVECTORS).double(), torch.tensor(IMAGENET_EIGENVALUES).double()
+    return axes @ values.diag() @ axes.T
+
+
+def test_color_noise_moves_all_pixels_of_an_image_alike_and_each_image_otherwise() -> None:
+    x = torch.randn(16, 3, 5, 4)
+    offset = color_noise(x, std=0.1, scale_C11=SCALE_C11, generator=rng()) - x
+    torch.testing.assert_close(offset, offset[:, :, :1, :1].expand_as(offset), rtol=0, atol=1e-6)
+    assert len(offset[:, 0, 0, 0].unique()) == 16
+
+
+def test_color_noise_is_drawn_anew_each_time_an_image_is_used() -> None:
+    x, generator = torch.zeros(1, 3, 1, 1), rng()
+    first, second = (color_noise(x, std=0.1, scale_C11=SCALE_C11, generator=generator) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_color_noise_has_the_covariance_of_the_paper_in_normalised_units() -> None:
+    offset = color_noise(torch.zeros(400_000, 3, 1, 1), std=0.1, scale_C11=SCALE_C11, generator=rng())
+    axes, values = torch.tensor(IMAGENET_EIGENVECTORS), torch.tensor(IMAGENET_EIGENVALUES)
+    scale = SCALE_C11.flatten()
+    expected = axes @ (0.1 * values).square().diag() @ axes.T / (scale[:, None] * scale)
+    torch.testing.assert_close(offset.flatten(1).T.cov(), expected, rtol=0.02, atol=1e-7)
+    assert offset.mean((0, 2, 3)).abs().max() < 5e-4
+
+
+def test_the_axes_of_color_noise_are_orthonormal_and_their_values_make_imagenets_deviations() -> None:
+    axes = torch.tensor(IMAGENET_EIGENVECTORS)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(3), rtol=0, atol=5e-4)
+    # ILSVRC 2012, pixels in [0, 1]: chatflip/CalculationMeanStd, README. Were the values roots, these would be 0.13.
+    published = torch.tensor([0.2832, 0.2761, 0.2895]).double()
+    torch.testing.assert_close(imagenet_covariance().diag().sqrt(), published, rtol=0, atol=1e-3)
 
 
 @given(batch_size=st.integers(1, 23), seed=st.integers(0, 100))

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from plusx.data.augment import random_crop
-from plusx.data.images import epoch_order
+from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.randomness import derive_seed, generator
-from plusx.data.sources import load_source
-from plusx.engine.training import StoppedError, train
-from plusx.nets import build
+from plusx.data.sources import Source, load_source
+from plusx.engine.training import StoppedError, resume, train
+from plusx.nets import build, catalog, entry
 from plusx.recipes import RECIPES, digits, digits_degradation
 from plusx.recipes.recipe import SGD, AdamW, DataSpec, Evaluation, Linear, Plateau, RandomCrop, Recipe
 from plusx.runs.store import load_run, read_card, read_metrics
@@ -124,6 +124,27 @@ def test_adamw_trains(tmp_path: Path) -> None:
     assert results["val_error"] < 0.6
 
 
+@pytest.mark.parametrize("optim", ["SGD", "Adam", "Adagrad", "Adadelta", "RMSprop"])
+def test_every_optimizer_resumes_to_the_same_bits(optim: str, tmp_path: Path) -> None:
+    changes = {"optim": optim, "optim.decay": "weights", "optim.weight_decay": "1e-3", "penalty.l1": "1e-5"}
+    straight = train("digits", recipe=SMALL, overrides=changes, out=tmp_path / "straight").run
+    answers = iter([False, False, False, True])
+    with pytest.raises(StoppedError):
+        train("digits", recipe=SMALL, overrides=changes, out=tmp_path / "run", should_stop=lambda: next(answers))
+    resumed = resume(tmp_path / "run").run
+    assert (resumed / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+
+
+def test_a_penalty_shrinks_weights_and_leaves_the_first_reported_loss_alone(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SMALL, log_every=1, evaluation=Evaluation(count=1, keep="last"), optim=SGD(lr=0.02))
+    losses, sizes = [], []
+    for l1 in ("0", "0.05"):
+        run = train("digits", recipe=recipe, overrides={"penalty.l1": l1}, out=tmp_path / l1).run
+        losses.append(next(r["value"] for r in read_metrics(run) if r["name"] == "batch_loss"))
+        sizes.append(sum(p.abs().sum().item() for p in load_run(run)[0].parameters() if p.ndim >= 2))
+    assert losses[0] == losses[1] and sizes[1] < 0.9 * sizes[0]
+
+
 def test_starting_weights_are_taken_over(tmp_path: Path, digits_run: Path) -> None:
     recipe = dataclasses.replace(digits(), steps=1, epochs=None, optim=SGD(lr=1e-9), seed=9)
     start = str(digits_run / "weights.safetensors")
@@ -183,6 +204,65 @@ def test_the_demo_recipe_differs_between_nets_in_the_net_only() -> None:
 def test_a_random_resized_crop_of_small_pixels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="RandomResizedCrop, which is for image files"):
         train("digits", overrides={"augment": "RandomResizedCrop"}, out=tmp_path / "run")
+
+
+def test_colour_noise_of_grey_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="augment has ColorNoise, which is for RGB; channels of these images: 1"):
+        train("digits", overrides={"augment": "RandomCrop,ColorNoise"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_colour_noise_changes_what_a_net_learns(class_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root, recipe = class_folder([], {"ant": 12, "bee": 12}), RECIPES["folder"](24).smoke()
+    small = {"net.name": "resnet20", "preprocess.size": "16"}
+    weights = [
+        train(root, recipe=recipe, out=tmp_path / name, overrides={**small, "augment": augment}).run
+        / "weights.safetensors"
+        for name, augment in (("a", "FlipLR"), ("b", "FlipLR,ColorNoise"), ("c", "FlipLR,ColorNoise"))
+    ]
+    assert weights[0].read_bytes() != weights[1].read_bytes() == weights[2].read_bytes()
+
+
+class Perceptron(nn.Sequential):
+    """A net whose weights depend on the size of its input."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size**2, num_classes))
+
+
+@pytest.fixture
+def perceptron(monkeypatch: pytest.MonkeyPatch) -> str:
+    known = dataclasses.replace(entry("resnet20"), name="perceptron", builder=Perceptron)
+    monkeypatch.setitem(catalog._ENTRIES, "perceptron", known)
+    return "perceptron"
+
+
+def test_a_net_that_depends_on_the_images_size_is_told_it(perceptron: str, tmp_path: Path) -> None:
+    card = train("digits", recipe=SMALL, overrides={"net.name": perceptron}, out=tmp_path / "run").card
+    assert card.net_options == {"num_classes": 10, "in_channels": 1, "image_size": 8}
+    assert "image_size" not in train("digits", recipe=SMALL, out=tmp_path / "other").card.net_options
+
+
+def test_such_a_net_takes_square_images_only(perceptron: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = ImageSet(torch.arange(300) % 2, ("a", "b"), torch.randint(0, 256, (300, 1, 8, 6), dtype=torch.uint8))
+    oblong = Source("oblong", {"train": images, "test": images}, fingerprint="")
+    monkeypatch.setattr("plusx.engine.training.load_source", lambda *args, **options: oblong)
+    with pytest.raises(ValueError, match="perceptron takes square images; these are 8 x 6"):
+        train("digits", recipe=SMALL, overrides={"net.name": perceptron}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_net_that_cannot_take_the_images_is_refused_before_a_run_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpadded(num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(in_channels, 4, 11), nn.Flatten(), nn.Linear(4, num_classes))
+
+    known = dataclasses.replace(entry("resnet20"), name="unpadded", builder=unpadded)
+    monkeypatch.setitem(catalog._ENTRIES, "unpadded", known)
+    with pytest.raises(ValueError, match="unpadded does not take images of 1 x 8 x 8"):
+        train("digits", recipe=SMALL, overrides={"net.name": "unpadded"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_recipe_is_what_the_card_says(tmp_path: Path) -> None:

@@ -9,7 +9,23 @@ from hypothesis import strategies as st
 
 from plusx.recipes import RECIPES, Recipe, digits_degradation, override, recipe_for
 from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110
-from plusx.recipes.recipe import SGD, AdamW, Cosine, FlipLR, NetSpec, Plateau, RandomCrop
+from plusx.recipes.recipe import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    ColorNoise,
+    Cosine,
+    CrossEntropy,
+    FlipLR,
+    NetSpec,
+    Optim,
+    Penalty,
+    Plateau,
+    RandomCrop,
+    RMSprop,
+)
 
 ALL = [make(1000) for make in RECIPES.values()] + [digits_degradation("plain20")]
 
@@ -57,11 +73,22 @@ def test_the_paper_recipe_is_that_of_section_4_2() -> None:
         ("optim.lr", "0.05", lambda r: r.optim.lr == 0.05),
         ("optim.nesterov", "false", lambda r: r.optim.nesterov is False),
         ("optim", "AdamW", lambda r: r.optim == AdamW()),
+        ("optim", "Adam", lambda r: r.optim == Adam()),
+        ("optim.decay", "weights", lambda r: r.optim.decay == "weights"),
+        ("penalty.l1", "1e-5", lambda r: r.penalty == Penalty(l1=1e-5)),
+        ("penalty.on", "all", lambda r: r.penalty == Penalty(on="all")),
+        ("loss.aux_weight", "0", lambda r: r.loss.aux_weight == 0),
         ("schedule", "Cosine", lambda r: r.schedule == Cosine()),
         ("schedule", "Plateau", lambda r: r.schedule == Plateau()),
         ("warmup", "none", lambda r: r.warmup is None),
         ("warmup", "Warmup", lambda r: r.warmup is not None),
         ("augment", "FlipLR,RandomCrop", lambda r: r.augment == (FlipLR(), RandomCrop())),
+        (
+            "augment",
+            "RandomCrop,FlipLR,ColorNoise",
+            lambda r: r.augment == (RandomCrop(), FlipLR(), ColorNoise(std=0.1)),
+        ),
+        ("augment", "", lambda r: r.augment == ()),
         ("augment.RandomCrop.pad", "2", lambda r: RandomCrop(2) in r.augment),
         ("net.name", "plain20", lambda r: r.net.name == "plain20"),
         ("net.options.shortcut", "B", lambda r: r.net.options == {"shortcut": "B"}),
@@ -87,7 +114,12 @@ def test_values_are_read_by_the_type_of_their_field(key: str, text: str, read) -
         ("batch_size", "0", "batch_size is 0; it must be 1 or more"),
         ("batch_size", "1.5", "not a whole number"),
         ("seed", "-1", "seed is -1"),
-        ("optim", "Adamw", "choose one of SGD, AdamW"),
+        ("optim", "Adamw", "choose one of SGD, AdamW, Adam, Adagrad, Adadelta, RMSprop"),
+        ("optim.decay", "biases", "optim.decay=biases: choose one of all, weights"),
+        ("penalty.l1", "-1", "penalty.l1 is -1.0; it must be 0 or more"),
+        ("penalty.l2", "1", "unknown key 'penalty.l2'; did you mean 'penalty.l1'"),
+        ("loss.aux_weight", "-1", "loss.aux_weight is -1.0; it must be 0 or more"),
+        ("augment", "FlipLR,Noise", "augment=Noise: choose one of RandomCrop, FlipLR, RandomResizedCrop, ColorNoise"),
         ("evaluation.keep", "first", "choose one of best, last"),
         ("optim.nesterov", "yes", "write true or false"),
         ("net", "resnet20", "choose one of NetSpec"),
@@ -100,6 +132,61 @@ def test_values_that_do_not_fit_are_refused(key: str, text: str, sentence: str) 
     with pytest.raises((ValueError, TypeError)) as fault:
         override(RECIPES["cifar10-quick"](0), key, text)
     assert sentence in str(fault.value)
+
+
+NEW_PARTS: list[Optim] = [
+    Adam(beta1=0.8),
+    Adagrad(initial_accumulator_value=0.1),
+    Adadelta(rho=0.95),
+    RMSprop(alpha=0.9, centered=True, decay="weights"),
+]
+
+
+@pytest.mark.parametrize("optim", NEW_PARTS, ids=lambda o: type(o).__name__)
+def test_json_keeps_every_optimizer_and_the_parts_beside_it(optim: Optim) -> None:
+    recipe = dataclasses.replace(
+        RECIPES["digits"](0),
+        optim=optim,
+        penalty=Penalty(l1=1e-5, on="all"),
+        loss=CrossEntropy(aux_weight=0.4),
+        augment=(ColorNoise(0.2), FlipLR()),
+    )
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_field_of_another_optimizer_is_set_after_the_optimizer() -> None:
+    recipe = RECIPES["cifar10-quick"](0)
+    for key, value in (("optim", "Adadelta"), ("optim.rho", "0.95"), ("augment", "RandomCrop,ColorNoise")):
+        recipe = override(recipe, key, value)
+    recipe = override(recipe, "augment.ColorNoise.std", "0.3")
+    assert (recipe.optim, recipe.augment) == (Adadelta(rho=0.95), (RandomCrop(), ColorNoise(0.3)))
+    with pytest.raises(ValueError, match="unknown key 'optim.momentum'"):
+        override(recipe, "optim.momentum", "0.9")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (kind, field, value)
+        for kind, fields in {
+            Adam: ("lr", "beta1", "beta2", "eps", "weight_decay"),
+            Adagrad: ("lr", "initial_accumulator_value", "eps", "weight_decay"),
+            Adadelta: ("lr", "rho", "eps", "weight_decay"),
+            RMSprop: ("lr", "alpha", "eps", "momentum", "weight_decay"),
+        }.items()
+        for field in fields
+        for value in (-1.0, *((1.0,) if field in ("beta1", "beta2", "rho", "alpha", "momentum") else ()))
+    ],
+)
+def test_an_optimizers_field_out_of_range_is_refused(kind: type, field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"optim.{field} is {value}; it must be"):
+        kind(**{field: value})
+
+
+def test_a_card_from_before_a_field_was_added_still_loads() -> None:
+    fields = RECIPES["cifar10-quick"](0).to_dict()
+    del fields["penalty"], fields["optim"]["decay"], fields["loss"]["aux_weight"]
+    assert Recipe.from_dict(fields) == RECIPES["cifar10-quick"](0)
 
 
 @given(n=st.integers(1, 10**6), batch=st.integers(1, 4096), epochs=st.floats(0.01, 300))

@@ -1,18 +1,20 @@
-"""What a net costs before it is trained: output shape, parameters, multiply-adds and activation bytes of every layer.
+"""What a net costs before it is trained, layer by layer: parameters, multiply-adds, memory, receptive field.
 
-A multiply-add (MAC) is one product and one sum of a convolution or a linear layer, counted for one image; batch norm,
-activations, pooling, additions and biases are not counted, as in the papers' "FLOPs". FLOPs proper are twice that.
+`Cost.rule` says in words what is counted; `plusx summary` prints it under its tables.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from plusx.nets import build, entry
+from plusx.analysis.trace import Call, on_meta, trace_evaluation, trace_training
+from plusx.nets import SWAPS, build, entry
 from plusx.runs.store import read_card
 
 BYTES_FP32 = 4
@@ -20,35 +22,70 @@ BYTES_FP32 = 4
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's share."""
+    """One layer's share, or what a block does between its layers."""
 
     name: str
     kind: str
-    output_shape: tuple[int, ...]
-    """For one image, without the batch dimension."""
+    """Its class; a block's also names the operations."""
+    output_shape: tuple[int, ...] | None
+    """For one image, without the batch dimension; None if evaluation does not run it, as an auxiliary head."""
     params: int
+    """Its own; a parameter that two layers share counts at the first."""
     macs: int
+    flops: int
+    """2 MACs."""
+    receptive_field: int | None
+    """Side in pixels; None is the whole input."""
+    activation_values: int
+    """Numbers written to new memory; 0 where it writes into its input."""
     activation_bytes: int
-    """Bytes of its output for one image in fp32; 0 where it writes into its input."""
+    saved_bytes: int
+    """Kept for the backward pass, for each image of a batch; what several layers need counts at the first."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A net's layers and their sums, for one image."""
+    """A net's layers and their sums, for one image in fp32; `rule` says in words what is counted."""
 
+    rule: ClassVar[str] = """\
+All figures are for one image in fp32.
+MACs: products, each with its sum, of convolutions and linear layers; 1 MAC = 2 FLOPs. Batch norm, activations, \
+pooling, additions and biases are not counted.
+Receptive field: side, in pixels of the input, of the square that one value can depend on, borders left aside; \
+all is the whole input.
+Activation values: the input and every output, of a layer or of a block between its layers, that evaluation writes to \
+new memory; what is written in place, views, and pooling of each pixel alone are not counted.
+Saved bytes: what autograd keeps of a forward pass of training until the backward pass, parameters not counted; what \
+several layers need counts at the first. A batch of n keeps n times an image's, and batch norm's statistics once.
+Bytes on disk: all parameters and buffers, without the file's header."""
     layers: tuple[LayerCost, ...]
+    """As they run; last those that do not."""
+    input_shape: tuple[int, int, int]
     params: int
     """All parameters; a parameter that two layers share counts once."""
+    linear_params: int
+    """Of these, in fully connected layers."""
+    largest_matrix: int
+    """Values of the largest single weight."""
     macs: int
+    flops: int
+    receptive_field: int | None
+    """Of the last values computed that do not see the whole input; None if all do."""
+    activation_values: int
+    """The layers' and the input's."""
     activation_bytes: int
-    """Outputs of all layers that write new memory, which is about what training keeps for the backward pass."""
+    saved_bytes: int
+    """Kept for the backward pass, for each image of a batch."""
+    saved_bytes_per_batch: int
+    """Kept besides, whatever the batch size: batch norm's means and deviations."""
+    disk_bytes: int
 
 
 def cost(net: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
-    """Count a net; on `torch.device("meta")` nothing is computed or held.
+    """Count a net without running it.
 
     Args:
-        net: On any device; its mode is kept.
+        net: On any device, in any mode; it is not touched.
         input_shape: Channels, height and width of one image.
 
     Raises:
@@ -56,40 +93,65 @@ def cost(net: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 
     Example:
         >>> from plusx.nets import build
-        >>> with torch.device("meta"):
-        ...     net = build("resnet20")
-        >>> cost(net, (3, 32, 32)).macs
-        40551040
+        >>> total = cost(build("resnet20"), (3, 32, 32))
+        >>> total.macs, total.layers[0].receptive_field
+        (40551040, 3)
     """
-    layers: list[LayerCost] = []
-    handles = [module.register_forward_hook(_counter(name, layers)) for name, module in _leaves(net)]
-    was_training = net.training
-    device = next(net.parameters()).device
+    ghost = on_meta(net)
     try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, *input_shape, device=device))
-    except RuntimeError as fault:
-        raise ValueError(f"the net does not take images of {' x '.join(map(str, input_shape))}: {fault}") from None
-    finally:
-        net.train(was_training)
-        for handle in handles:
-            handle.remove()
+        calls = trace_evaluation(ghost, input_shape)
+        saved, saved_per_batch = trace_training(ghost, input_shape)
+    except (RuntimeError, ValueError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise ValueError(f"the net does not take images of {' x '.join(map(str, input_shape))}: {reason}") from None
+    ran = {call.name for call in calls}
+    calls += [Call(name, module) for name, module in ghost.named_modules() if name not in ran]
+    counted: set[nn.Parameter] = set()
+    layers = []
+    for call in calls:
+        own = set(call.module.parameters(recurse=False)) - counted
+        counted |= own
+        layer = LayerCost(
+            name=call.name or "net",
+            kind=call.kind,
+            output_shape=call.shape,
+            params=sum(p.numel() for p in own),
+            macs=call.macs,
+            flops=2 * call.macs,
+            receptive_field=call.field,
+            activation_values=call.values,
+            activation_bytes=call.values * BYTES_FP32,
+            saved_bytes=saved.pop(call.name, 0),
+        )
+        if call.name in ran or layer.params or layer.saved_bytes:
+            layers.append(layer)
+    values = prod(input_shape) + sum(layer.activation_values for layer in layers)
+    windows = [layer.receptive_field for layer in layers if layer.receptive_field and layer.activation_values]
     return Cost(
-        tuple(layers),
-        params=sum(p.numel() for p in net.parameters()),
+        layers=tuple(layers),
+        input_shape=input_shape,
+        params=sum(layer.params for layer in layers),
+        linear_params=sum(p.numel() for m in net.modules() if isinstance(m, nn.Linear) for p in m.parameters()),
+        largest_matrix=max((p.numel() for p in net.parameters() if p.ndim > 1), default=0),
         macs=sum(layer.macs for layer in layers),
-        activation_bytes=sum(layer.activation_bytes for layer in layers),
+        flops=sum(layer.flops for layer in layers),
+        receptive_field=windows[-1] if windows else None,
+        activation_values=values,
+        activation_bytes=values * BYTES_FP32,
+        saved_bytes=sum(layer.saved_bytes for layer in layers),
+        saved_bytes_per_batch=saved_per_batch,
+        disk_bytes=sum(t.nbytes for t in net.state_dict().values()),
     )
 
 
 def summarise(
-    net_or_run: str, *, options: Mapping[str, str] | None = None, size: int | None = None
+    net_or_run: str, *, options: Mapping[str, Any] | None = None, size: int | None = None
 ) -> tuple[str, Cost]:
     """The cost of a net of the catalog, or of the net of a run directory.
 
     Args:
         net_or_run: Catalog name or run directory.
-        options: Builder options, as text: numbers are read as numbers.
+        options: Builder options.
         size: Side of the input in pixels; the catalog's or the run's if not given.
 
     Returns:
@@ -103,43 +165,43 @@ def summarise(
         >>> total.macs
         3857973248
     """
-    path, given = Path(net_or_run), {key: _number(value) for key, value in (options or {}).items()}
-    if (path / "card.json").is_file() or path.is_dir():
-        card = read_card(path)
-        name, given = card.recipe.net.name, {**card.net_options, **given}
-        shape = (card.preprocess.channels, *card.preprocess.size)
-    else:
-        name, shape = net_or_run, entry(net_or_run).input_shape
-    with torch.device("meta"):
-        net = build(name, **given)
-    channels = given.get("in_channels", shape[0])
-    return name, cost(net, (channels, size or shape[1], size or shape[2]))
+    return compare([net_or_run], options=options, size=size)[0]
 
 
-def _number(text: str) -> Any:
-    return int(text) if text.isdecimal() else text
+def compare(
+    nets_or_runs: Sequence[str], *, options: Mapping[str, Any] | None = None, size: int | None = None
+) -> list[tuple[str, Cost]]:
+    """The costs of several nets. An option goes to the nets that have it; one at least must.
+
+    Args:
+        nets_or_runs: Catalog names or run directories.
+        options: Builder options.
+        size: Side of the input in pixels; each net's own if not given.
+
+    Raises:
+        ValueError: A name, an option or the size is unknown or does not fit.
+
+    Example:
+        >>> [(name, total.receptive_field) for name, total in compare(["resnet18", "resnet34"])]
+        [('resnet18', 435), ('resnet34', 899)]
+    """
+    known = [_known(net_or_run) for net_or_run in nets_or_runs]
+    given = dict(options or {})
+    takes = [{*inspect.signature(entry(name).builder).parameters, *SWAPS} for name, _, _ in known]
+    strange = set(given) - set().union(*takes)
+    results = []
+    for (name, own, (channels, height, width)), parameters in zip(known, takes, strict=True):
+        wanted = {**own, **{key: value for key, value in given.items() if key in parameters | strange}}
+        with torch.device("meta"):
+            net = build(name, **wanted)
+        shape = (wanted.get("in_channels", channels), size or height, size or width)
+        results.append((name, cost(net, shape)))
+    return results
 
 
-def _leaves(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, module) for name, module in net.named_modules() if not any(module.children()))
-
-
-def _counter(name: str, layers: list[LayerCost]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        in_place = getattr(module, "inplace", False) or isinstance(module, nn.Identity | nn.Flatten)
-        params = sum(p.numel() for p in module.parameters(recurse=False))
-        size = 0 if in_place else output.numel() * BYTES_FP32
-        layers.append(
-            LayerCost(name, type(module).__name__, tuple(output.shape[1:]), params, _macs(module, output), size)
-        )
-
-    return count
-
-
-def _macs(module: nn.Module, output: Tensor) -> int:
-    match module:
-        case nn.Conv2d():
-            return output.numel() * module.weight[0].numel()
-        case nn.Linear():
-            return output.numel() * module.in_features
-    return 0
+def _known(net_or_run: str) -> tuple[str, dict[str, Any], tuple[int, int, int]]:
+    """Name, options and input shape of a net or of a run's net."""
+    if Path(net_or_run).is_dir():
+        card = read_card(Path(net_or_run))
+        return card.recipe.net.name, dict(card.net_options), (card.preprocess.channels, *card.preprocess.size)
+    return net_or_run, {}, entry(net_or_run).input_shape

@@ -21,7 +21,7 @@ from plusx.engine.training import make_augmentation, train_step
 from plusx.nets import build, entry
 from plusx.placement.machine import describe, peak_memory_bytes
 from plusx.placement.place import Placement, choose_placement, plain_placement
-from plusx.recipes.recipe import SGD, CrossEntropy, FlipLR, RandomCrop
+from plusx.recipes.recipe import SGD, CrossEntropy, FlipLR, Penalty, RandomCrop
 
 STEPS_A_ROUND = 3
 
@@ -116,7 +116,9 @@ def _steps(
     preprocess = fit_preprocess(
         images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
     )
-    batches = TrainBatches(images, preprocess, make_augmentation((RandomCrop(), FlipLR())), batch_size, seed=0)
+    batches = TrainBatches(
+        images, preprocess, make_augmentation((RandomCrop(), FlipLR()), preprocess), batch_size, seed=0
+    )
     net = placement.place(build(name)).train()
     optimizer, loss_fn = make_optimizer(SGD(lr=0.01), net), make_loss(CrossEntropy())
     ready, data_seconds, number = batches[0], [], iter(range(10**9))
@@ -125,6 +127,6 @@ def _steps(
         began = time.perf_counter()
         x_BCHW, labels_B = batches[next(number)] if make_batches else ready
         data_seconds.append(time.perf_counter() - began)
-        train_step(net, optimizer, loss_fn, x_BCHW, labels_B, placement).item()
+        train_step(net, optimizer, loss_fn, Penalty(), x_BCHW, labels_B, placement).item()
 
     return step, data_seconds

@@ -83,12 +83,18 @@ def evaluate(
     """
     net, card = load_run(Path(run))
     recipe = card.recipe
+    if data is None and card.source["name"] is None:
+        raise ValueError(
+            f"{run} was made of weights alone; name a folder to measure it on: plusx evaluate {run} FOLDER"
+        )
     if data is None or str(data) == card.source["name"]:
         part, images = _own_images(card, Path(data_dir) if data_dir else None, on_scan)
     elif str(data) in NAMES:
-        raise ValueError(
-            f"{run} was trained on {card.source['name']}; it can be measured on that or on a folder, not {data}"
+        own = card.source["name"]
+        was = (
+            f"trained on {own}; it can be measured on that or on" if own else "made of weights alone; it is measured on"
         )
+        raise ValueError(f"{run} was {was} a folder, not {data}")
     else:
         part, images = str(data), load_labelled(Path(data), card.class_names, on_progress=on_scan)
     placement = placement_of(recipe)

@@ -1,4 +1,7 @@
-"""loss_fn(model, x, labels) -> a scalar; chosen by the recipe, never by a net's name."""
+"""loss_fn(model, x, labels) -> a scalar; chosen by the recipe, never by a net's name.
+
+Shapes: B images in a batch, C channels, H height, W width, K classes.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,9 +16,30 @@ LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 def make_loss(spec: CrossEntropy) -> LossFn:
     """The loss that a recipe names."""
-    return partial(cross_entropy, label_smoothing=spec.label_smoothing)
+    return partial(cross_entropy, label_smoothing=spec.label_smoothing, aux_weight=spec.aux_weight)
 
 
-def cross_entropy(model: nn.Module, x_BCHW: Tensor, labels_B: Tensor, *, label_smoothing: float) -> Tensor:
-    """Mean cross entropy in nats, from logits in fp32 whatever the net's precision."""
-    return F.cross_entropy(model(x_BCHW).float(), labels_B, label_smoothing=label_smoothing)
+def cross_entropy(
+    model: nn.Module, x_BCHW: Tensor, labels_B: Tensor, *, label_smoothing: float, aux_weight: float
+) -> Tensor:
+    """Mean cross entropy in nats, from logits in fp32 whatever the net's precision.
+
+    Args:
+        model: A net; where it has `forward_with_aux(x)`, that gives `main` logits and a tuple of `aux` logits.
+        x_BCHW: Normalised images.
+        labels_B: Their classes.
+        label_smoothing: Share of the target that is spread over all classes.
+        aux_weight: Weight of each auxiliary head's cross entropy; 0 leaves the heads out of the computation.
+    """
+
+    def mean_nats(logits_BK: Tensor) -> Tensor:
+        return F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=label_smoothing)
+
+    forward_with_aux = getattr(model, "forward_with_aux", None)
+    if aux_weight == 0 or forward_with_aux is None:
+        return mean_nats(model(x_BCHW))
+    outputs = forward_with_aux(x_BCHW)
+    loss = mean_nats(outputs.main)
+    for logits_BK in outputs.aux:
+        loss = loss + aux_weight * mean_nats(logits_BK)
+    return loss

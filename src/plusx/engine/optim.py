@@ -1,38 +1,72 @@
 """An optimizer from its spec. Its state is tensors by parameter name, so that a resume point can hold it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from plusx.recipes.recipe import SGD, AdamW, Optim
+from plusx.engine.penalty import touched
+from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Optim, RMSprop
 
 
 def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
     """An optimizer over all parameters; each group remembers its peak rate as `initial_lr`."""
-    parameters = list(net.parameters())
+    groups = _groups(spec, net)
     match spec:
         case SGD():
             optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                parameters,
+                groups,
                 lr=spec.lr,
                 momentum=spec.momentum,
                 weight_decay=spec.weight_decay,
                 nesterov=spec.nesterov,
                 fused=True,
             )
-        case AdamW():
-            optimizer = torch.optim.AdamW(
-                parameters,
+        case AdamW() | Adam():
+            kind = torch.optim.AdamW if isinstance(spec, AdamW) else torch.optim.Adam
+            optimizer = kind(
+                groups,
                 lr=spec.lr,
                 betas=(spec.beta1, spec.beta2),
                 eps=spec.eps,
                 weight_decay=spec.weight_decay,
                 fused=True,
             )
+        case Adagrad():
+            optimizer = torch.optim.Adagrad(
+                groups,
+                lr=spec.lr,
+                initial_accumulator_value=spec.initial_accumulator_value,
+                eps=spec.eps,
+                weight_decay=spec.weight_decay,
+                fused=all(p.device.type == "cpu" for p in net.parameters()),  # torch has no such kernel for MPS
+            )
+        case Adadelta():
+            optimizer = torch.optim.Adadelta(
+                groups, lr=spec.lr, rho=spec.rho, eps=spec.eps, weight_decay=spec.weight_decay
+            )
+        case RMSprop():
+            optimizer = torch.optim.RMSprop(
+                groups,
+                lr=spec.lr,
+                alpha=spec.alpha,
+                eps=spec.eps,
+                weight_decay=spec.weight_decay,
+                momentum=spec.momentum,
+                centered=spec.centered,
+            )
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def _groups(spec: Optim, net: nn.Module) -> list[dict[str, Any]]:
+    """One group of the parameters that weight decay shrinks, and one of the rest, if there are any."""
+    shrunk = touched(net, spec.decay)
+    known = set(map(id, shrunk))
+    rest = [p for p in net.parameters() if id(p) not in known]
+    return [{"params": shrunk}, *([{"params": rest, "weight_decay": 0.0}] if rest else [])]
 
 
 def set_multiplier(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
@@ -54,8 +88,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, net: nn.Module) -> dict[
 def restore_optimizer(optimizer: torch.optim.Optimizer, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave, in the layout of the parameters."""
     parameters = dict(net.named_parameters())
+    fused = optimizer.defaults.get("fused")
     for key, value in tensors.items():
         name, buffer = key.rsplit("/", 1)
         parameter = parameters[name]
-        like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+        if buffer == "step":  # fused kernels count beside the parameter, the others on the CPU
+            like = torch.empty_like(value, device=parameter.device if fused else "cpu")
+        else:
+            like = torch.empty_like(parameter)
         optimizer.state[parameter][buffer] = like.copy_(value)

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from plusx.data.randomness import derive_seed
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from plusx.nets import build
+from plusx.nets.weights import Translation
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
 from plusx.runs.card import Card
-from plusx.runs.store import Measurement, ResumePoint, Run, load_weights
+from plusx.runs.store import Measurement, ResumePoint, Run
 
 
 @dataclass
@@ -38,12 +38,18 @@ class TrainState:
     """The part of it spent in training steps."""
 
 
-def fresh_state(card: Card, placement: Placement) -> TrainState:
-    """The state before the first step: weights drawn from the seed, or taken from the recipe's file."""
+def fresh_state(card: Card, placement: Placement, start: Translation | None = None) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        card: Of the run.
+        placement: Of the net.
+        start: Somebody's weights; what they lack, and everything if there are none, is drawn from the seed.
+    """
     torch.manual_seed(derive_seed(card.recipe.seed, "init"))
     net = build(card.recipe.net.name, **card.net_options)
-    if card.recipe.net.weights is not None:
-        load_weights(net, Path(card.recipe.net.weights))
+    if start is not None:
+        net.load_state_dict(start.tensors, strict=False)
     net = placement.place(net).train()
     optimizer = make_optimizer(card.recipe.optim, net)
     return TrainState(net, optimizer, torch.zeros((), device=placement.device))

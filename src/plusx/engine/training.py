@@ -4,6 +4,7 @@ Shapes: B images in a batch, C channels, H height, W width.
 """
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plusx.data.augment import flip_lr, random_crop
+from plusx.data.augment import color_noise, flip_lr, random_crop
 from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess, fit_preprocess, random_box
@@ -23,14 +24,17 @@ from plusx.data.sources import load_source
 from plusx.engine.evaluation import measure, parts_of, placement_of
 from plusx.engine.losses import LossFn, make_loss
 from plusx.engine.optim import set_multiplier
+from plusx.engine.penalty import add_gradient
 from plusx.engine.schedule import multiplier
 from plusx.engine.state import Clock, TrainState, fresh_state, keep_best, restore, save
-from plusx.nets import build
+from plusx.nets import build, entry, require_input
+from plusx.nets.weights import Translation
 from plusx.placement.machine import describe, peak_memory_bytes
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override, recipe_for
-from plusx.recipes.recipe import Augment, FlipLR, Plateau, RandomCrop, RandomResizedCrop
+from plusx.recipes.recipe import Augment, ColorNoise, FlipLR, NetSpec, Penalty, Plateau, RandomCrop, RandomResizedCrop
 from plusx.runs.card import Card
+from plusx.runs.convert import find_weights, starting_weights
 from plusx.runs.report import write_report
 from plusx.runs.store import Measurement, Run, create_run, free_path, read_card, reopen_run, require_free
 
@@ -79,7 +83,7 @@ def fit(
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
         set_multiplier(state.optimizer, rate)
         torch.manual_seed(derive_seed(recipe.seed, "step", state.step))  # for dropout and its kin
-        loss = train_step(state.net, state.optimizer, loss_fn, x_BCHW, labels_B, placement)
+        loss = train_step(state.net, state.optimizer, loss_fn, recipe.penalty, x_BCHW, labels_B, placement)
         state.loss_sum += loss
         state.step += 1
         clock.stepped()
@@ -112,15 +116,17 @@ def train_step(
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss_fn: LossFn,
+    penalty: Penalty,
     x_BCHW: Tensor,
     labels_B: Tensor,
     placement: Placement,
 ) -> Tensor:
-    """One step of the optimizer; returns the batch's loss, detached."""
+    """One step of the optimizer; returns the batch's loss without the penalty, detached."""
     with placement.autocast():
         loss = loss_fn(net, placement.place_images(x_BCHW), labels_B.to(placement.device))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    add_gradient(penalty, net)
     optimizer.step()
     return loss.detach()
 
@@ -147,7 +153,7 @@ def train(
         seed: In place of the recipe's.
         overrides: Recipe fields to change, as `{"optim.lr": "0.05"}`.
         data_dir: Where CIFAR lies.
-        download: Fetch CIFAR into `data_dir` when it is not there.
+        download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
         watch: Told of progress.
         on_scan: Told how far reading a folder has come.
         should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
@@ -174,6 +180,8 @@ def train(
     placement = placement_of(provisional)
     with torch.device("meta"):
         build(provisional.net.name, **provisional.net.options)
+    if provisional.net.weights is not None:
+        find_weights(provisional.net.weights, provisional.net.name, download=download)
     if out is not None:
         require_free(Path(out))
     source = load_source(
@@ -184,20 +192,20 @@ def train(
         on_progress=on_scan,
     )
     final = chosen(len(source.splits["train"]))
-    if final.net.weights is not None:  # a resumed run may be started from another folder
-        weights = str(Path(final.net.weights).expanduser().resolve())
-        final = dataclasses.replace(final, net=dataclasses.replace(final.net, weights=weights))
+    if final.net.weights is not None and (file := Path(final.net.weights).expanduser()).exists():
+        # A resumed run may be started from another folder. A published name stays one.
+        final = dataclasses.replace(final, net=dataclasses.replace(final.net, weights=str(file.resolve())))
     parts = parts_of(final, source.splits)
     if isinstance(final.schedule, Plateau) and "val" not in parts:
         raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
     preprocess = _fit_preprocess(final, parts["train"])
+    net_options = _net_options(final.net, parts["train"], preprocess)
+    start = _start(final.net, net_options)
+    net_options = dict(start.options) if start else net_options  # with what only the weights tell, such as the shortcut
+    require_input(final.net.name, net_options, (preprocess.channels, *preprocess.size))
     card = Card(
         recipe=final,
-        net_options={
-            **final.net.options,
-            "num_classes": len(parts["train"].class_names),
-            "in_channels": parts["train"].channels,
-        },
+        net_options=net_options,
         class_names=parts["train"].class_names,
         preprocess=preprocess,
         source={
@@ -210,7 +218,7 @@ def train(
         placement=placement.to_dict(),
     )
     with torch.random.fork_rng(devices=[]):
-        state = fresh_state(card, placement)
+        state = fresh_state(card, placement, start)
         name = f"{Path(source.name).name}-{final.net.name}-seed{final.seed}"
         run = create_run(Path(out) if out else free_path(Path("runs") / name), card)
         return _finish(run, state, parts, placement, watch=watch, should_stop=should_stop)
@@ -254,14 +262,20 @@ def resume(
     parts = parts_of(card.recipe, source.splits)
     opened, point = reopen_run(path)
     with torch.random.fork_rng(devices=[]):
-        state = fresh_state(card, placement)
+        # A resume point holds all weights: those that the run began with may be gone.
+        state = fresh_state(card, placement, _start(card.recipe.net, card.net_options) if point is None else None)
         if point is not None:
             restore(state, point)
         return _finish(opened, state, parts, placement, watch=watch, should_stop=should_stop)
 
 
-def make_augmentation(augment: Iterable[Augment]) -> Augmentation:
-    """The functions that a recipe's augmentations name, in their order."""
+def make_augmentation(augment: Iterable[Augment], preprocess: Preprocess) -> Augmentation:
+    """The functions that a recipe's augmentations name, in their order.
+
+    Args:
+        augment: The recipe's.
+        preprocess: What normalised the images that they will see.
+    """
     look = None
     change: list[Callable[..., Tensor]] = []
     for item in augment:
@@ -272,13 +286,32 @@ def make_augmentation(augment: Iterable[Augment]) -> Augmentation:
                 change.append(flip_lr)
             case RandomResizedCrop(min_area, max_aspect):
                 look = partial(random_box, min_area=min_area, max_aspect=max_aspect)
+            case ColorNoise(std):
+                change.append(partial(color_noise, std=std, scale_C11=preprocess.std_C11))
     return Augmentation(look, tuple(change))
+
+
+def _net_options(net: NetSpec, images: ImageSet, preprocess: Preprocess) -> dict[str, Any]:
+    """All options of the builder: the recipe's, and those that the data decides."""
+    options = {**net.options, "num_classes": len(images.class_names), "in_channels": images.channels}
+    if "image_size" in inspect.signature(entry(net.name).builder).parameters:
+        height, width = preprocess.size
+        if height != width:
+            raise ValueError(f"{net.name} takes square images; these are {height} x {width}")
+        options["image_size"] = height
+    return options
+
+
+def _start(net: NetSpec, options: Mapping[str, Any]) -> Translation | None:
+    return None if net.weights is None else starting_weights(net.weights, net.name, **options)
 
 
 def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
     spec = recipe.preprocess
     if images.pixels_NCHW is not None and any(isinstance(a, RandomResizedCrop) for a in recipe.augment):
         raise ValueError("augment has RandomResizedCrop, which is for image files; these images have one fixed size")
+    if images.channels != 3 and any(isinstance(a, ColorNoise) for a in recipe.augment):
+        raise ValueError(f"augment has ColorNoise, which is for RGB; channels of these images: {images.channels}")
     return fit_preprocess(
         images,
         size=spec.size,
@@ -300,7 +333,7 @@ def _finish(
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
-    augmentation = make_augmentation(recipe.augment)
+    augmentation = make_augmentation(recipe.augment, preprocess)
     readers = 1 if recipe.data.workers else placement.threads
     batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
     views = {

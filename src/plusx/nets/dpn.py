@@ -1,8 +1,8 @@
 """Dual Path Networks. Chen et al. 2017, arXiv:1707.01629, Table 1, and the authors' symbols (cypw/DPNs).
 
-A block carries two paths, r by addition as a ResNet and d by concatenation as a DenseNet:
+A block's input carries two paths side by side, r by addition as in a ResNet and d by concatenation as in a DenseNet:
 
-    r', d' = r + f, cat([d, g], 1)   with   f, g = split(F(cat([r, d], 1)))
+    y = cat([r + f, d, g], 1)   with   r, d = split(x)   and   f, g = F(x)
 
 F is BN-ReLU-1x1, BN-ReLU-3x3 in groups, BN-ReLU-1x1. The first block of a stage makes r and d by a projection.
 
@@ -19,17 +19,14 @@ from torch import Tensor, nn
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import ConvNorm, NormReluConv, initialise, zero_biases
 
-Paths = tuple[Tensor, Tensor]
-"""r and d."""
-
 EPS = 1e-3  # of every batch norm, as the authors' symbols
 
 
 class DualPathBlock(nn.Module):
-    """r', d' = r + f, cat([d, g], 1); see above.
+    """y = cat([r + f, d, g], 1); see above.
 
     Args:
-        in_channels: Of r and d together.
+        in_channels: Of x.
         inner: Width of the 3x3 convolution.
         width: Channels of r.
         growth: Channels that d gains.
@@ -50,45 +47,48 @@ class DualPathBlock(nn.Module):
         two_convs: bool,
     ) -> None:
         super().__init__()
-        self.sizes = (width, growth)
+        self.width = width
+        self.shortcut: nn.Module = nn.Identity()
         if stride is not None:
             self.shortcut = NormReluConv(in_channels, width + 2 * growth, 1, stride, eps=EPS)
-        self.projects = stride is not None
+        last = TwoConvs(inner, width, growth) if two_convs else OneConv(inner, width, growth)
         self.branch = nn.Sequential(
             OrderedDict(
                 conv1=NormReluConv(in_channels, inner, 1, eps=EPS),
                 conv2=NormReluConv(inner, inner, 3, stride or 1, groups, eps=EPS),
-                conv3=TwoConvs(inner, self.sizes) if two_convs else NormReluConv(inner, width + growth, 1, eps=EPS),
+                conv3=last,
             )
         )
 
-    def forward(self, paths: Paths | Tensor) -> Paths:
-        x = paths if isinstance(paths, Tensor) else torch.cat(paths, 1)
-        width, growth = self.sizes
-        r, d = self.shortcut(x).split([width, 2 * growth], 1) if self.projects else paths
-        f, g = self.branch(x).split(self.sizes, 1)
-        return r + f, torch.cat([d, g], 1)
+    def forward(self, x: Tensor) -> Tensor:
+        r, d = self.shortcut(x).tensor_split([self.width], 1)
+        f, g = self.branch(x)
+        return torch.cat([r + f, d, g], 1)
+
+
+class OneConv(NormReluConv):
+    """BN-ReLU-1x1 for both paths, then the share of each."""
+
+    def __init__(self, in_channels: int, width: int, growth: int) -> None:
+        super().__init__(in_channels, width + growth, 1, eps=EPS)
+        self.width = width
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.conv(self.relu(self.norm(x))).tensor_split([self.width], 1)
 
 
 class TwoConvs(nn.Module):
     """BN-ReLU, then a 1x1 convolution for each path."""
 
-    def __init__(self, in_channels: int, sizes: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, width: int, growth: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(in_channels, EPS)
         self.relu = nn.ReLU(inplace=True)
-        self.convs = nn.ModuleList(nn.Conv2d(in_channels, size, 1, bias=False) for size in sizes)
+        self.convs = nn.ModuleList(nn.Conv2d(in_channels, size, 1, bias=False) for size in (width, growth))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.relu(self.norm(x))
-        return torch.cat([conv(x) for conv in self.convs], 1)
-
-
-class Join(nn.Module):
-    """Both paths as one tensor."""
-
-    def forward(self, paths: Paths) -> Tensor:
-        return torch.cat(paths, 1)
+        return tuple(conv(x) for conv in self.convs)
 
 
 class DPN(nn.Module):
@@ -151,7 +151,6 @@ class DPN(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.head = nn.Sequential(
             OrderedDict(
-                join=Join(),
                 norm=nn.BatchNorm2d(channels, EPS),
                 relu=nn.ReLU(inplace=True),
                 pool=nn.AdaptiveAvgPool2d(1),

@@ -1,19 +1,20 @@
 """Other people's weights: the key layouts of torchvision, timm and the CIFAR repositories, to our names.
 
-A state dict in, a state dict out; nothing is read or downloaded here. The values are never changed: only names are, and
-the shape of a linear layer that was written as a convolution.
+A state dict in, a state dict out; nothing is read or downloaded here. Values are never changed: only names are, the
+shape of a linear layer that was written as a convolution, and the order of channels where a net of theirs has another.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from plusx.nets.catalog import build, entry
+from plusx.nets.channel_order import padded_behind
 
 Rename = Callable[[Mapping[str, Tensor], Sequence[str]], dict[str, str]]
 """(their tensors, our names in order) to their name -> our name."""
@@ -25,8 +26,8 @@ class Layout:
 
     source: str
     rename: Rename
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Builder options that nets of this source need."""
+    reorder: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    """Tensors under our names in their order of channels -> in ours."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def translate(name: str, tensors: Mapping[str, Tensor], **options: Any) -> Trans
         ('torchvision', 7, 'head.linear.bias')
     """
     theirs = _without_prefix(tensors)
-    layout, names = _best(name, theirs, options)
-    given = {**layout.options, **_sizes(theirs, names), **options}
+    layout, shown, names = _best(name, theirs, options)
+    given = {**shown, **_sizes(theirs, names), **options}
     with torch.device("meta"):
         ours = build(name, **given).state_dict()
     placed, another_head = {}, set()
@@ -96,7 +97,7 @@ def translate(name: str, tensors: Mapping[str, Tensor], **options: Any) -> Trans
     return Translation(
         source=layout.source,
         options=given,
-        tensors=placed,
+        tensors=layout.reorder(placed),
         matched=tuple(key for key, our_key in used.items() if key == our_key),
         renamed={key: our_key for key, our_key in used.items() if key != our_key},
         dropped=dropped,
@@ -112,33 +113,33 @@ def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return theirs
 
 
-def _best(name: str, theirs: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[Layout, dict[str, str]]:
-    """The layout, with the options it shows, under which most tensors have a place and fewest are missing."""
+def _best(
+    name: str, theirs: Mapping[str, Tensor], options: Mapping[str, Any]
+) -> tuple[Layout, dict[str, Any], dict[str, str]]:
+    """The layout, and the options that the tensors show, under which most have a place and fewest are missing."""
     family, known = entry(name).family, inspect.signature(entry(name).builder).parameters
-    scored: list[tuple[int, Layout, dict[str, str]]] = []
+    scored: list[tuple[int, Layout, dict[str, Any], dict[str, str]]] = []
     for layout in (OURS, *LAYOUTS.get(family, ())):
         for variant in VARIANTS.get(family, ({},)):
-            if any(option in options or option not in known for option in variant):
-                continue
-            shown = {**layout.options, **variant}
+            shown = {key: value for key, value in variant.items() if key in known}
             with torch.device("meta"):
                 ours = build(name, **{**shown, **options}).state_dict()
             names = {key: our_key for key, our_key in layout.rename(theirs, tuple(ours)).items() if our_key in ours}
-            score = 2 * len(names) - len(ours)
-            scored.append((score, Layout(layout.source, layout.rename, shown), names))
-            if score == len(theirs) == len(ours):
-                break
-    _, layout, names = max(scored, key=lambda candidate: candidate[0])
+            candidate = (2 * len(names) - len(ours), layout, shown, names)
+            scored.append(candidate)
+            if len(names) == len(theirs) == len(ours):
+                return candidate[1:]
+    _, layout, shown, names = max(scored, key=lambda candidate: candidate[0])
     if not names:
         raise ValueError(f"the weights are not {name}'s: {next(iter(theirs), 'nothing')} has no place in it")
-    return layout, names
+    return layout, shown, names
 
 
 def _sizes(theirs: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, int]:
     """The number of classes and of input channels that the file's tensors have."""
-    weights = [(our_key, theirs[key].shape) for key, our_key in names.items() if our_key.endswith("weight")]
-    last = [shape[0] for our_key, shape in weights if our_key.startswith("head.") and len(shape) in (2, 4)]
-    first = [shape[1] for our_key, shape in weights if our_key.startswith("stem.") and len(shape) == 4]
+    shapes = [(our_key, theirs[key].shape) for key, our_key in names.items() if theirs[key].dim() in (2, 4)]
+    last = [shape[0] for our_key, shape in shapes if our_key.startswith("head.")]
+    first = [shape[1] for our_key, shape in shapes if our_key.startswith("stem.") and len(shape) == 4]
     return {**({"num_classes": last[-1]} if last else {}), **({"in_channels": first[0]} if first else {})}
 
 
@@ -267,7 +268,7 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "googlenet": (Layout("torchvision", _GOOGLENET),),
     "resnet": (
         Layout("torchvision", _TORCHVISION_RESNET),  # and timm
-        Layout("akamaster", _three_stages(_CIFAR_RESNET)),  # akamaster/pytorch_resnet_cifar10
+        Layout("akamaster", _three_stages(_CIFAR_RESNET), padded_behind),  # akamaster/pytorch_resnet_cifar10
         Layout("kuangliu", _CIFAR_RESNET),  # kuangliu/pytorch-cifar
         Layout("kuangliu", _PREACT_RESNET),
     ),
@@ -278,6 +279,6 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
 
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "resnet": ({}, {"shortcut": "A"}, {"shortcut": "B"}, {"shortcut": "C"}, {"stem_bias": True}),
-    "googlenet": ({}, {"aux": False}),
+    "googlenet": ({"aux": True}, {"aux": False}),
 }
 """Family -> options that a file shows by the tensors it has."""

@@ -38,4 +38,4 @@ def recipe_for(source: str, name: str | None, num_train: int) -> Recipe:
     return RECIPES[name](num_train)
 
 
-__all__ = ["RECIPES", "Recipe", "digits_degradation", "override", "recipe_for"]
+__all__ = ["RECIPES", "Recipe", "digits_degradation", "folder", "override", "recipe_for"]

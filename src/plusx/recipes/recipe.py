@@ -33,7 +33,8 @@ class NetSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the builder, such as {"shortcut": "B"}."""
     weights: str | None = None
-    """File of weights to start from (safetensors, or a torch file that holds tensors only); none starts from random."""
+    """Weights to start from: a file, a run directory, or published ones (torchvision:IMAGENET1K_V1,
+    timm/resnet50.a1_in1k); none starts from random. Where their last layer has other classes it is drawn anew."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,21 @@ class RandomResizedCrop:
         _require(self.max_aspect >= 1, "RandomResizedCrop.max_aspect", self.max_aspect, "1 or more")
 
 
-Augment = RandomCrop | FlipLR | RandomResizedCrop
+@dataclass(frozen=True)
+class ColorNoise:
+    """Shift each RGB image along the main axes of ImageNet's colours; Krizhevsky et al. (2012), Sec. 4.1."""
+
+    std: float = 0.1
+    """Standard deviation of the factor that multiplies each axis' eigenvalue, drawn once for an image each time."""
+
+    def __post_init__(self) -> None:
+        _require(self.std >= 0, "ColorNoise.std", self.std, "0 or more")
+
+
+Augment = RandomCrop | FlipLR | RandomResizedCrop | ColorNoise
+Touched = Literal["all", "weights"]
+"""Parameters that a penalty shrinks: every one, or the weights of layers, which are the tensors of two dimensions or
+more; biases and the scale and shift of a normalisation are vectors."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,9 @@ class SGD:
     momentum: float = 0.9
     """Decay of the velocity b; 0 is plain SGD."""
     weight_decay: float = 1e-4
-    """L2 penalty on every parameter, batch norm's and biases included, as Caffe and fb.resnet.torch do."""
+    """L2 penalty weight_decay / 2 ||w||^2: its gradient is added to g, and the reported loss leaves it out."""
+    decay: Touched = "all"
+    """What it shrinks; `all` has batch norm and biases too, as Caffe and fb.resnet.torch do."""
     nesterov: bool = False
     """Look ahead: w <- w - lr (g + momentum b)."""
 
@@ -144,16 +161,135 @@ class AdamW:
     eps: float = 1e-8
     """Added to the root of the second moment."""
     weight_decay: float = 0.01
-    """Shrinks every parameter by lr times this, each step."""
+    """Shrinks w by lr weight_decay w each step, apart from the gradient: for AdamW this is no L2 penalty."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
         _require(0 <= self.beta1 < 1, "optim.beta1", self.beta1, "in [0, 1)")
         _require(0 <= self.beta2 < 1, "optim.beta2", self.beta2, "in [0, 1)")
+        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
 
 
-Optim = SGD | AdamW
+@dataclass(frozen=True)
+class Adam:
+    """m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;  w <- w - lr m' / (sqrt(v') + eps).
+
+    Kingma and Ba (2014); m' and v' are m and v divided by 1 - beta^t, which undoes their start at 0.
+    """
+
+    lr: float = 1e-3
+    """Learning rate at the peak, before the schedule; 1e-3 is torch's default and the paper's."""
+    beta1: float = 0.9
+    """Decay of the mean of gradients; 0.9 is torch's default and the paper's."""
+    beta2: float = 0.999
+    """Decay of the mean of squared gradients; 0.999 is torch's default and the paper's."""
+    eps: float = 1e-8
+    """Added to the root of the second moment; 1e-8 is torch's default and the paper's."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0. See AdamW."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
+        _require(0 <= self.beta1 < 1, "optim.beta1", self.beta1, "in [0, 1)")
+        _require(0 <= self.beta2 < 1, "optim.beta2", self.beta2, "in [0, 1)")
+        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+
+
+@dataclass(frozen=True)
+class Adagrad:
+    """s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps); Duchi et al. (2011). The rate only ever falls."""
+
+    lr: float = 0.01
+    """Learning rate at the peak, before the schedule; 0.01 is torch's default."""
+    initial_accumulator_value: float = 0.0
+    """Where s starts; at torch's default, 0, the first step is lr in every parameter, whatever its gradient."""
+    eps: float = 1e-10
+    """Added to the root of s; 1e-10 is torch's default."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
+        start = self.initial_accumulator_value
+        _require(start >= 0, "optim.initial_accumulator_value", start, "0 or more")
+        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+
+
+@dataclass(frozen=True)
+class Adadelta:
+    """v <- rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u <- rho u + (1 - rho) d^2;  w <- w - lr d.
+
+    Zeiler (2012).
+    """
+
+    lr: float = 1.0
+    """Learning rate at the peak, before the schedule; torch's default, 1, is the paper's rule, which has no rate."""
+    rho: float = 0.9
+    """Decay of the means v and u; 0.9 is torch's default, the paper's as commonly stated is 0.95."""
+    eps: float = 1e-6
+    """Added under both roots, and so the size of the first steps; 1e-6 is torch's default."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
+        _require(0 <= self.rho < 1, "optim.rho", self.rho, "in [0, 1)")
+        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """v <- alpha v + (1 - alpha) g^2;  w <- w - lr g / (sqrt(v) + eps); Hinton's lecture (2012)."""
+
+    lr: float = 0.01
+    """Learning rate at the peak, before the schedule; 0.01 is torch's default."""
+    alpha: float = 0.99
+    """Decay of the mean v; 0.99 is torch's default, the lecture's as commonly stated is 0.9."""
+    eps: float = 1e-8
+    """Added to the root of v; 1e-8 is torch's default."""
+    momentum: float = 0.0
+    """Decay of a velocity of the rescaled gradients; torch's default is 0, none."""
+    centered: bool = False
+    """Take the square of the gradients' mean off v, so that it is their variance; torch's default is false."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
+        _require(0 <= self.alpha < 1, "optim.alpha", self.alpha, "in [0, 1)")
+        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
+        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+
+
+Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """l1 sum |w|, by its gradient: the reported loss leaves it out. The L2 penalty is `optim.weight_decay`."""
+
+    l1: float = 0.0
+    """l1 sign(w) is added to the gradient, for every optimizer; 0 costs nothing."""
+    on: Touched = "weights"
+    """What it shrinks; parameters that are not trained stay as they are."""
+
+    def __post_init__(self) -> None:
+        _require(self.l1 >= 0, "penalty.l1", self.l1, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -243,9 +379,12 @@ class CrossEntropy:
 
     label_smoothing: float = 0.0
     """q is (1 - label_smoothing) one-hot + label_smoothing / num_classes; Szegedy et al. (2015), Sec. 7."""
+    aux_weight: float = 0.3
+    """Weight of each auxiliary head's loss, for nets that have such heads; Szegedy et al. (2014), Sec. 5."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "in [0, 1)")
+        _require(self.aux_weight >= 0, "loss.aux_weight", self.aux_weight, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -291,11 +430,13 @@ class Recipe:
     preprocess: PreprocessSpec = PreprocessSpec()
     augment: tuple[Augment, ...] = ()
     optim: Optim = SGD()
+    penalty: Penalty = Penalty()
     schedule: Schedule = Constant()
     warmup: Warmup | None = None
     loss: CrossEntropy = CrossEntropy()
     steps: int | None = None
-    """Optimizer steps; exactly one of steps and epochs is set, and setting one clears the other."""
+    """Optimizer steps; 0 leaves the first weights as they are. Exactly one of steps and epochs is set, and setting one
+    clears the other."""
     epochs: float | None = None
     """Passes over the training images."""
     batch_size: int = 128
@@ -311,7 +452,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _require((self.steps is None) != (self.epochs is None), "steps", self.steps, "set, or else epochs")
-        _require(self.steps is None or self.steps >= 1, "steps", self.steps, "1 or more")
+        _require(self.steps is None or self.steps >= 0, "steps", self.steps, "0 or more")
         _require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "more than 0")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(self.log_every >= 1, "log_every", self.log_every, "1 or more")
@@ -361,7 +502,7 @@ def override(recipe: Recipe, key: str, value: str) -> Recipe:
     Args:
         key: Path of the field, such as `optim.lr`, `net.options.shortcut` or `augment.RandomCrop.pad`.
         value: Text of the value: a number, true or false, none, a choice, a comma-separated list, or the name of a
-            part (`optim=AdamW`).
+            part (`optim=AdamW`, `augment=RandomCrop,FlipLR,ColorNoise`).
 
     Raises:
         ValueError: The key is unknown (the nearest is named) or the value does not fit it.
@@ -388,7 +529,7 @@ def _override(part: Any, path: list[str], text: str, key: str) -> dict[str, Any]
     if len(path) == 1:
         return {path[0]: _parse(hint, text, key)}
     if isinstance(current, Mapping):
-        return {path[0]: {**current, ".".join(path[1:]): _guess(text)}}
+        return {path[0]: {**current, ".".join(path[1:]): option_value(text)}}
     if isinstance(current, tuple) and len(path) > 2:
         names = [type(item).__name__ for item in current]
         if path[1] not in names:
@@ -441,8 +582,13 @@ def _named_part(options: list[Any], text: str, key: str) -> Any:
     return by_name[text]()
 
 
-def _guess(text: str) -> Any:
-    """Builder options have the builder's types: numbers, true and false are read as such, all else stays text."""
+def option_value(text: str) -> Any:
+    """Builder options have the builder's types: numbers, true and false are read as such, all else stays text.
+
+    Example:
+        >>> [option_value(text) for text in ("3", "0.5", "true", "3x3")]
+        [3, 0.5, True, '3x3']
+    """
     for read in (int, float):
         try:
             return read(text)

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from plusx.nets import build
 from plusx.runs.card import Card
+from plusx.runs.checkpoint import read_checkpoint
 
 KEPT = 2  # resume points: the newest, and one more in case the disk damages it
 
@@ -123,7 +123,9 @@ def create_run(path: Path, card: Card) -> Run:
 def require_free(path: Path) -> None:
     """Raises ValueError when the path is anything but absent or an empty directory."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} exists; choose another --out, or go on with it: plusx train --resume {path}")
+        unfinished = (path / "card.json").is_file() and read_card(path).status != "finished"
+        go_on = f", or go on with it: plusx train --resume {path}" if unfinished else ""
+        raise ValueError(f"{path} exists; choose another --out{go_on}")
 
 
 def free_path(path: Path) -> Path:
@@ -209,12 +211,12 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def load_weights(net: nn.Module, file: Path) -> None:
-    """Put the weights of a file into a net: safetensors, or a torch file that holds nothing but tensors.
+    """Put the weights of a file, under our names, into the net that they are of.
 
     Raises:
         ValueError: The file is missing or damaged, holds code, or is of another net.
     """
-    tensors = _read_tensors(file)
+    tensors = read_checkpoint(file).tensors
     expected = net.state_dict()
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or extra:
@@ -225,25 +227,6 @@ def load_weights(net: nn.Module, file: Path) -> None:
             have, want = tuple(tensors[name].shape), tuple(value.shape)
             raise ValueError(f"{file} holds the weights of another net: {name} is {have}, not {want}")
     net.load_state_dict(tensors)
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ValueError(f"no such file: {file}")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except SafetensorError as fault:
-        raise ValueError(f"{file} is not a safetensors file, or is damaged: {fault}") from None
-    except Exception:  # weights_only raises many kinds; its messages advise switching the protection off
-        raise ValueError(
-            f"{file} was not loaded: it is damaged, or holds more than tensors, which could run code"
-        ) from None
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{file} holds no dictionary of tensors")
-    return content
 
 
 def replace_file(path: Path, content: bytes) -> None:

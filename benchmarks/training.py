@@ -1,16 +1,17 @@
-"""`python -m benchmarks`: training speed beside plain PyTorch, written to results/training-speed.json.
+"""`python -m benchmarks.training`: training speed beside plain PyTorch, written to results/training-speed.json.
 
 Each case runs in a process of its own, so that oneDNN can be told to do without an instruction set: with
 ONEDNN_MAX_CPU_ISA=AVX2 this machine stands in for one without bf16. Run it with nothing else running.
 """
 
-import datetime
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks import evidence
 
 RESULTS = Path(__file__).parents[1] / "results" / "training-speed.json"
 CASES = [("resnet20", 128, 15, ""), ("resnet110", 128, 4, ""), ("resnet18", 16, 4, "")]
@@ -26,17 +27,8 @@ def measure(net: str, batch: int, rounds: int, isa: str) -> dict[str, Any]:
     return {**json.loads(done.stdout.splitlines()[-1]), "onednn_max_cpu_isa": isa or "all"}
 
 
-def commit() -> str:
-    """The commit that was measured, with a + when files differ from it."""
-    called = [["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "--", "src"]]
-    head, changed = (subprocess.run(c, capture_output=True, text=True).stdout.strip() for c in called)
-    return head + ("+" if changed else "")
-
-
 def main() -> None:
     """Measure every case, print each, write all."""
-    import torch
-
     measured = []
     for net, batch, rounds, isa in CASES:
         found = measure(net, batch, rounds, isa)
@@ -47,8 +39,7 @@ def main() -> None:
             flush=True,
         )
         measured.append(found)
-    evidence = {"date": datetime.date.today().isoformat(), "torch": torch.__version__, "commit": commit()}
-    RESULTS.write_text(json.dumps({**evidence, "cases": measured}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({**evidence(), "cases": measured}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""Channels of a foreign net in our order, where its parameter-free shortcut puts them elsewhere.
+
+Option A pads zeros for the channels that a shortcut lacks. akamaster/pytorch_resnet_cifar10 pads half of them before
+and half behind; ours all lie behind, as fb.resnet.torch's. The nets are the same but for the order of the channels
+after each widening, so the tensors are reordered, and the net gets no option.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def padded_behind(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, under our names, of a net of basic blocks that padded on both sides, for one that pads behind.
+
+    Args:
+        tensors: Of one of our CIFAR nets, under our names; none is changed in place, and none of a net whose shortcuts
+            have parameters is changed at all.
+    """
+    moved = dict(tensors)
+    if any(".shortcut." in name for name in tensors):
+        return moved
+    order = torch.arange(len(tensors["stem.conv.conv.weight"]))  # of ours, each channel's place in theirs
+    stage = 0
+    while f"stages.{stage}.0.branch.conv1.conv.weight" in tensors:
+        before, width = order, len(tensors[f"stages.{stage}.0.branch.conv2.conv.weight"])
+        front = (width - len(before)) // 2
+        order = torch.cat([front + before, torch.arange(front), torch.arange(front + len(before), width)])
+        block = 0
+        while (branch := f"stages.{stage}.{block}.branch") + ".conv1.conv.weight" in tensors:
+            entering = before if block == 0 else order
+            moved[f"{branch}.conv1.conv.weight"] = tensors[f"{branch}.conv1.conv.weight"][:, entering]
+            for leaf in ("conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"):
+                moved[f"{branch}.conv2.{leaf}"] = tensors[f"{branch}.conv2.{leaf}"][order]
+            block += 1
+        stage += 1
+    if "head.linear.weight" in tensors:
+        moved["head.linear.weight"] = tensors["head.linear.weight"][:, order]
+    return moved

@@ -1,0 +1,60 @@
+"""The loss against its formula, with label smoothing and with auxiliary heads."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from plusx.engine.losses import make_loss
+from plusx.recipes.recipe import CrossEntropy
+
+
+class Outputs(NamedTuple):
+    main: Tensor
+    aux: tuple[Tensor, ...]
+
+
+class ThreeHeads(nn.Module):
+    """A net with as many auxiliary heads as asked for, up to two."""
+
+    def __init__(self, num_aux: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(5, 4) for _ in range(1 + num_aux))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.heads[0](x)
+
+    def forward_with_aux(self, x: Tensor) -> Outputs:
+        main, *aux = (head(x) for head in self.heads)
+        return Outputs(main, tuple(aux))
+
+
+X, LABELS = torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 3, 0])
+
+
+def formula(logits: Tensor, smoothing: float) -> Tensor:
+    """Mean of -sum_k q_k log p_k, q = (1 - s) one-hot + s / K; Szegedy et al. (2015), Sec. 7."""
+    q = (1 - smoothing) * torch.eye(4)[LABELS] + smoothing / 4
+    return -(q * (logits.exp() / logits.exp().sum(1, keepdim=True)).log()).sum(1).mean()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_cross_entropy_with_label_smoothing_is_its_formula(smoothing: float) -> None:
+    net = nn.Linear(5, 4)
+    loss = make_loss(CrossEntropy(label_smoothing=smoothing))(net, X, LABELS)
+    torch.testing.assert_close(loss, formula(net(X), smoothing))
+
+
+@pytest.mark.parametrize("num_aux", [0, 1, 2])
+def test_each_auxiliary_head_adds_its_weighted_loss(num_aux: int) -> None:
+    net = ThreeHeads(num_aux)
+    loss = make_loss(CrossEntropy(label_smoothing=0.1, aux_weight=0.3))(net, X, LABELS)
+    main, *aux = (formula(head(X), 0.1) for head in net.heads)
+    torch.testing.assert_close(loss, main + 0.3 * sum(aux))
+
+
+def test_heads_of_weight_zero_are_not_computed() -> None:
+    net = ThreeHeads(2)
+    make_loss(CrossEntropy(aux_weight=0.0))(net, X, LABELS).backward()
+    assert net.heads[0].weight.grad is not None and net.heads[1].weight.grad is None

@@ -1,0 +1,252 @@
+"""Random weights of torchvision's and timm's nets, put into ours, give equal logits and gradients."""
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from plusx.nets import build, names
+from plusx.nets.resnet import ZeroPad
+from plusx.nets.weights import translate
+
+TORCHVISION = set(torchvision.models.list_models(module=torchvision.models)) & set(names())
+TIMM = {name for name in names() if name.startswith("dpn")}
+ONE_A_FAMILY = {"alexnet", "vgg11_bn", "googlenet", "resnet18", "resnext50_32x4d", "densenet121", "dpn68", "dpn68b"}
+
+PEERS = [
+    pytest.param(name, marks=[] if name in ONE_A_FAMILY else [pytest.mark.slow])
+    for name in names()
+    if name in TORCHVISION | TIMM
+]
+
+
+def peer(name: str, num_classes: int = 1000) -> nn.Module:
+    """Theirs, with running statistics as if it had been trained."""
+    torch.manual_seed(0)
+    if name in TIMM:
+        net = timm.create_model(name, num_classes=num_classes)
+    else:
+        options = {"init_weights": False} if name == "googlenet" else {}  # theirs would take half a minute
+        net = torchvision.models.get_model(name, num_classes=num_classes, **options)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return net
+
+
+def twin(name: str, theirs: nn.Module) -> nn.Module:
+    found = translate(name, theirs.state_dict())
+    assert not found.dropped and not found.missing
+    net = build(name, **found.options)
+    net.load_state_dict(found.tensors)
+    return net
+
+
+def logits(net: nn.Module, x: Tensor, *, training: bool) -> Tensor:
+    """Of all heads, side by side; the same seed draws the same dropout."""
+    torch.manual_seed(2)
+    if hasattr(net, "forward_with_aux") and training:
+        outputs = net.forward_with_aux(x)
+        return torch.cat([outputs.main, *outputs.aux], 1)
+    y = net.train(training)(x)
+    if isinstance(y, tuple):  # torchvision's GoogLeNet in training
+        return torch.cat([y.logits, y.aux_logits1, y.aux_logits2], 1)
+    return y
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return ((a - b).abs().max() / b.abs().max().clamp(min=1e-20)).item()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_logits_and_gradients_are_theirs(name: str) -> None:
+    theirs = peer(name)
+    ours = twin(name, theirs)
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        error_eval = relative(logits(ours.eval(), x, training=False), logits(theirs.eval(), x, training=False))
+    inputs, outputs = [x.clone().requires_grad_() for _ in range(2)], []
+    for net, given in zip((ours.train(), theirs.train()), inputs, strict=True):
+        y = logits(net, given, training=True)
+        nn.functional.cross_entropy(y, torch.tensor([0, 1])).backward()
+        outputs.append(y.detach())
+    error_train = relative(*outputs)
+    renamed = translate(name, theirs.state_dict()).renamed
+    gradients = {key: p.grad for key, p in ours.named_parameters()}
+    pairs = [
+        (gradients[renamed[k]].reshape(p.shape), p.grad) for k, p in theirs.named_parameters() if p.grad is not None
+    ]
+    pairs.append((inputs[0].grad, inputs[1].grad))
+    # Of one: a gradient that batch norm makes zero but for rounding has no relative error to speak of.
+    worst = max(((a - b).abs().max() / b.abs().max().clamp(min=1)).item() for a, b in pairs)
+    print(f"{name}: logits {error_eval:.1e} in evaluation, {error_train:.1e} in training, gradients {worst:.1e}")
+    assert error_eval <= 1e-5 and error_train <= 1e-5 and worst <= 1e-4
+    for key, value in theirs.state_dict().items():  # running statistics after the step
+        torch.testing.assert_close(ours.state_dict()[renamed[key]].reshape(value.shape), value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dpn68", "dpn68b"])
+def test_what_rounding_hides_is_equal_in_double(name: str) -> None:
+    """timm adds and concatenates in another order, which in fp32 shows in gradients that are zero but for rounding."""
+    theirs = peer(name)
+    ours, theirs = twin(name, theirs).double(), theirs.double()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    for net in (ours.train(), theirs.train()):
+        nn.functional.cross_entropy(net(x), torch.tensor([0, 1])).backward()
+    renamed = translate(name, theirs.state_dict()).renamed
+    gradients = {key: p.grad for key, p in ours.named_parameters()}
+    for key, p in theirs.named_parameters():
+        assert relative(gradients[renamed[key]].reshape(p.shape), p.grad) < 1e-9, key
+
+
+def test_every_net_that_they_have_is_compared() -> None:
+    resnets = {f"resnet{n}" for n in (18, 34, 50, 101, 152)}
+    vggs = {f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")}
+    wide = {"wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"}
+    dense = {f"densenet{n}" for n in (121, 161, 169, 201)}
+    assert resnets | vggs | wide | dense | {"alexnet", "googlenet"} == TORCHVISION
+    assert {f"dpn{n}" for n in ("68", "68b", "92", "98", "107", "131")} == TIMM
+
+
+# ---- what files look like in the wild --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: f"module.{key}",
+        lambda key: f"_orig_mod.{key}",
+        lambda key: f"_orig_mod.module.{key}",
+        lambda key: f"module._orig_mod.{key}",
+    ],
+)
+def test_prefixes_of_wrappers_are_taken_off(change: Callable[[str], str]) -> None:
+    theirs = peer("resnet18").state_dict()
+    found = translate("resnet18", {change(key): value for key, value in theirs.items()})
+    assert torch.equal(found.tensors["head.linear.bias"], theirs["fc.bias"])
+
+
+def test_another_number_of_classes_leaves_the_last_layer_out() -> None:
+    theirs = peer("resnet18", num_classes=11).state_dict()
+    assert translate("resnet18", theirs).options == {"num_classes": 11, "in_channels": 3}
+    found = translate("resnet18", theirs, num_classes=5)
+    assert found.dropped == ("fc.weight", "fc.bias")
+    assert found.missing == ("head.linear.weight", "head.linear.bias")
+
+
+def test_a_file_with_auxiliary_heads_may_leave_them_out() -> None:
+    theirs = peer("googlenet").state_dict()
+    assert translate("googlenet", theirs).options["aux"] is True
+    found = translate("googlenet", theirs, aux=False)
+    assert found.dropped and all(key.startswith("aux") for key in found.dropped) and not found.missing
+    without = {key: value for key, value in theirs.items() if not key.startswith("aux")}
+    assert translate("googlenet", without).options["aux"] is False
+
+
+def test_old_densenet_files_write_norm_dot_1() -> None:
+    theirs = peer("densenet121").state_dict()
+    old = {key: value for key, value in theirs.items() if not key.endswith("num_batches_tracked")}
+    for digit in "12":
+        for part in ("norm", "conv"):
+            old = {key.replace(f".{part}{digit}.", f".{part}.{digit}."): value for key, value in old.items()}
+    found = translate("densenet121", old)
+    assert any(".norm.1." in key for key in found.renamed)
+    assert all(key.endswith("num_batches_tracked") for key in found.missing)
+
+
+def to_cifar_names(state: dict[str, Tensor], blocks: str) -> dict[str, Tensor]:
+    """Our names of a residual net as the CIFAR repositories write them."""
+    import re
+
+    names = {}
+    for key, value in state.items():
+        new = re.sub(r"stages\.(\d)\.", lambda m: f"layer{int(m[1]) + 1}.", key)
+        new = re.sub(r"branch\.conv(\d)\.conv", r"conv\1", re.sub(r"branch\.conv(\d)\.norm", r"bn\1", new))
+        new = new.replace("stem.conv.conv", "conv1").replace("stem.conv.norm", "bn1").replace("head.linear", "linear")
+        new = new.replace("shortcut.conv", f"{blocks}.0").replace("shortcut.norm", f"{blocks}.1")
+        names[new] = value
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "shortcut", "source"),
+    [("resnet20", "B", "akamaster"), ("resnet18_cifar", "B", "kuangliu")],
+)
+def test_the_cifar_repositories_files_are_known(name: str, shortcut: str, source: str) -> None:
+    ours = build(name, shortcut=shortcut)
+    found = translate(name, to_cifar_names(ours.state_dict(), "shortcut"))
+    assert found.source == source and not found.missing and not found.dropped
+    net = build(name, **found.options)
+    net.load_state_dict(found.tensors)
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(net.eval()(x), ours.eval()(x))
+
+
+def test_akamasters_option_a_pads_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its channels come in another order; the net that pads as it does gives our logits."""
+    theirs = build("resnet20").eval()
+    found = translate("resnet20", to_cifar_names(theirs.state_dict(), "shortcut"))
+    assert found.source == "akamaster" and not found.missing and not found.dropped
+    ours = build("resnet20").eval()
+    ours.load_state_dict(found.tensors)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        y, behind = ours(x), theirs(x)
+        monkeypatch.setattr(ZeroPad, "forward", pads_on_both_sides)
+        torch.testing.assert_close(y, theirs(x))
+    assert not torch.allclose(y, behind)
+
+
+def pads_on_both_sides(self: ZeroPad, x: Tensor) -> Tensor:
+    half = self.new_channels // 2
+    return nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+
+
+def test_a_preactivation_file_of_kuangliu_is_known() -> None:
+    import re
+
+    ours = build("preact_resnet18_cifar")
+    theirs = {}
+    for key, value in ours.state_dict().items():
+        new = re.sub(r"stages\.(\d)\.", lambda m: f"layer{int(m[1]) + 1}.", key)
+        new = new.replace("open.norm", "bn1").replace("branch.conv1", "conv1").replace("branch.conv2.norm", "bn2")
+        new = new.replace("branch.conv2.conv", "conv2").replace("stem.conv", "conv1").replace("head.linear", "linear")
+        theirs[new.replace("shortcut.weight", "shortcut.0.weight")] = value
+    found = translate("preact_resnet18_cifar", theirs)
+    assert found.source == "kuangliu" and not found.missing and not found.dropped
+    assert all(torch.equal(found.tensors[key], value) for key, value in ours.state_dict().items())
+
+
+def test_a_bias_in_the_first_convolution_is_seen() -> None:
+    theirs = peer("resnet50").state_dict()
+    assert translate("resnet50", {**theirs, "conv1.bias": torch.zeros(64)}).options["stem_bias"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "words"),
+    [
+        ("resnet34", "resnet18", "the weights are not resnet34's: they lack stages.0.2"),
+        ("resnet18", "resnet34", "the weights are not resnet18's: layer1.2.conv1.weight has no place in it"),
+        ("resnet50", "wide_resnet50_2", "the weights are not resnet50's: layer1.0.conv1.weight is 128 x 64 x 1 x 1"),
+        ("vgg16", "resnet18", "the weights are not vgg16's"),
+        ("mlp", "resnet18", "the weights are not mlp's: conv1.weight has no place in it"),
+    ],
+)
+def test_the_weights_of_another_net_are_refused(name: str, of: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        translate(name, peer(of).state_dict())
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5", "lenet5_dense", "mlp", "highway_mnist_16", "densenet_40_12", "preact_resnet110"]
+)
+def test_our_own_names_come_back_as_they_are(name: str) -> None:
+    ours = build(name, num_classes=7).state_dict()
+    found = translate(name, ours)
+    assert found.source == "plusx" and set(found.matched) == set(ours) and not found.renamed
+    assert found.options["num_classes"] == 7
