@@ -16,8 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-DEGRADATION, SPEED, CIFAR10 = (
-    RESULTS / f"{name}.json" for name in ("degradation-digits", "training-speed", "cifar10-quick")
+DEGRADATION, SPEED, CIFAR10, PEERS = (
+    RESULTS / f"{name}.json" for name in ("degradation-digits", "training-speed", "cifar10-quick", "nets-speed")
 )
 NETS = ("plain20", "plain56", "resnet20", "resnet56")
 WORDS = {
@@ -29,6 +29,11 @@ WORDS = {
         "cifar10": "`plusx train cifar10` (ResNet-20, 45 epochs of 45,000 images) ended at {accuracy:.2f} % test "
         "accuracy after {minutes:.0f} minutes on {cpus} cores with AMX, {pace:,.0f} images/s, {memory:.2f} GiB at the "
         "peak (n = 1, seed 0, torch {torch}).",
+        "nets": ("file", "nets", "parameters"),
+        "span": "{low:.2f} to {high:.2f} times (median {median:.2f})",
+        "peers": "{nets} nets that torchvision or timm also have, at equal weights, in fp32 and contiguous memory, "
+        "reach {forward} their images/s forward, and {train} forward and backward ({cpu}, {cpus} cores, torch {torch}, "
+        "commit {commit}, {date}).",
         "speed": ("net, batch", "processor", "plain PyTorch, fp32", "plusx", "ratio (range)"),
         "all": "all of it",
         "limited": "limited to {isa}",
@@ -42,6 +47,11 @@ WORDS = {
         "cifar10": "`plusx train cifar10`(ResNet-20, 45,000장을 45 에폭)은 AMX가 있는 코어 {cpus}개에서 "
         "{minutes:.0f}분 만에 시험 정확도 {accuracy:.2f} %에 이르렀습니다. 초당 {pace:,.0f}장, "
         "최대 메모리 {memory:.2f} GiB (n = 1, 시드 0, torch {torch}).",
+        "nets": ("파일", "신경망", "파라미터"),
+        "span": "{low:.2f}~{high:.2f}배(중앙값 {median:.2f})",
+        "peers": "torchvision이나 timm에도 있는 신경망 {nets}개를 같은 가중치, fp32, 같은 메모리 배치로 재면 초당 "
+        "이미지 수가 순전파에서 {forward}, 순전파와 역전파에서 {train}입니다("
+        "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}).",
         "speed": ("신경망, 배치", "프로세서", "일반 PyTorch, fp32", "plusx", "비율 (범위)"),
         "all": "제한 없음",
         "limited": "{isa}까지만",
@@ -91,6 +101,33 @@ def cifar10_sentence(words: dict[str, Any]) -> str:
     )
 
 
+def nets_table(words: dict[str, Any]) -> str:
+    """The catalog, a line for each family."""
+    from plusx.nets import entry, names
+
+    families: dict[str, list[str]] = {}
+    for name in names():
+        families.setdefault(entry(name).family, []).append(name)
+    lines = ["| " + " | ".join(words["nets"]) + " |", "|---|---|---:|"]
+    for family, members in families.items():
+        low, *_, high = sorted(entry(name).params for name in members)
+        span = f"{low:,}" if low == high else f"{low:,} – {high:,}"
+        lines.append(f"| `{family}.py` | {', '.join(f'`{name}`' for name in members)} | {span} |")
+    return "\n".join(lines)
+
+
+def peers_sentence(words: dict[str, Any]) -> str:
+    """Forward and backward beside torchvision and timm."""
+    results = json.loads(PEERS.read_text())
+    ratios = {work: sorted(c["ratio"] for c in results["cases"] if c["work"] == work) for work in ("forward", "train")}
+    spans = {
+        work: words["span"].format(low=r[0], median=statistics.median(r), high=r[-1]) for work, r in ratios.items()
+    }
+    evidence = {key: results[key] for key in ("torch", "commit", "date")}
+    machine = {key: results["machine"][key] for key in ("cpu", "cpus")}
+    return words["peers"].format(nets=len(ratios["train"]), **spans, **machine, **evidence)
+
+
 def degradation_table(words: dict[str, Any]) -> str:
     """Training and test error of the four nets."""
     seeds = json.loads(DEGRADATION.read_text())["seeds"]
@@ -123,7 +160,13 @@ def speed_table(words: dict[str, Any]) -> str:
 def built(name: str) -> str:
     """A README with its tables as results/ has them."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    tables = {"degradation": degradation_table, "cifar10": cifar10_sentence, "speed": speed_table}
+    tables = {
+        "degradation": degradation_table,
+        "nets": nets_table,
+        "peers": peers_sentence,
+        "cifar10": cifar10_sentence,
+        "speed": speed_table,
+    }
     for marker, table in tables.items():
         between = re.compile(rf"(<!-- {marker} -->\n)(?:.*?\n)?(<!-- /{marker} -->)", re.DOTALL)
         text = between.sub(lambda match, t=table: f"{match[1]}{t(WORDS[name])}\n{match[2]}", text)
