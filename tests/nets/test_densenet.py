@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from plusx.nets import build
-from plusx.nets.densenet import DenseLayer
+from plusx.nets.densenet import DenseLayer, cifar_net
 
 
 def test_a_layer_computes_its_equation() -> None:
@@ -77,8 +77,6 @@ def test_saving_memory_saves_memory() -> None:
 
 
 def test_a_depth_that_does_not_fit_is_refused() -> None:
-    from plusx.nets.densenet import cifar_net
-
     for depth, bottleneck in ((41, False), (40 + 1, True), (43, True), (4, False)):
         with pytest.raises(ValueError, match="n \\+ 4"):
             cifar_net(depth, 12, bottleneck=bottleneck)

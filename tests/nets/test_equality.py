@@ -1,5 +1,6 @@
 """Random weights of torchvision's and timm's nets, put into ours, give equal logits and gradients."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -161,8 +162,6 @@ def test_old_densenet_files_write_norm_dot_1() -> None:
 
 def to_cifar_names(state: dict[str, Tensor], blocks: str) -> dict[str, Tensor]:
     """Our names of a residual net as the CIFAR repositories write them."""
-    import re
-
     names = {}
     for key, value in state.items():
         new = re.sub(r"stages\.(\d)\.", lambda m: f"layer{int(m[1]) + 1}.", key)
@@ -208,8 +207,6 @@ def pads_on_both_sides(self: ZeroPad, x: Tensor) -> Tensor:
 
 
 def test_a_preactivation_file_of_kuangliu_is_known() -> None:
-    import re
-
     ours = build("preact_resnet18_cifar")
     theirs = {}
     for key, value in ours.state_dict().items():

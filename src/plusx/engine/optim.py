@@ -23,7 +23,7 @@ def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
                 nesterov=spec.nesterov,
                 fused=True,
             )
-        case AdamW() | Adam():
+        case Adam():
             kind = torch.optim.AdamW if isinstance(spec, AdamW) else torch.optim.Adam
             optimizer = kind(
                 groups,
@@ -37,7 +37,6 @@ def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
             optimizer = torch.optim.Adagrad(
                 groups,
                 lr=spec.lr,
-                initial_accumulator_value=spec.initial_accumulator_value,
                 eps=spec.eps,
                 weight_decay=spec.weight_decay,
                 fused=all(p.device.type == "cpu" for p in net.parameters()),  # torch has no such kernel for MPS
@@ -54,7 +53,6 @@ def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
                 eps=spec.eps,
                 weight_decay=spec.weight_decay,
                 momentum=spec.momentum,
-                centered=spec.centered,
             )
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

@@ -43,7 +43,7 @@ class Entry:
     @property
     def family(self) -> str:
         """The file of plusx.nets that the net is in."""
-        return inspect.unwrap(getattr(self.builder, "func", self.builder)).__module__.rpartition(".")[2]
+        return getattr(self.builder, "func", self.builder).__module__.rpartition(".")[2]
 
 
 class Facts(TypedDict):

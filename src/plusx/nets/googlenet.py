@@ -173,7 +173,7 @@ def aux_head(in_channels: int, num_classes: int, batch_norm: bool) -> nn.Sequent
 
 
 _FACTS: Facts = {"paper": "arXiv:1409.4842", "table": "Table 1", "input_shape": (3, 224, 224), "num_classes": 1000}
-register("googlenet_paper", partial(GoogLeNet), **_FACTS, layers=22, params=13_378_280, macs=1_582_671_872)
+register("googlenet_paper", GoogLeNet, **_FACTS, layers=22, params=13_378_280, macs=1_582_671_872)
 register(
     "googlenet",
     partial(GoogLeNet, batch_norm=True, dropout=0.2),

@@ -158,63 +158,39 @@ def highway_cifar(
 
 _MNIST: Facts = {"paper": "arXiv:1507.06228", "table": "Table 1", "input_shape": (1, 28, 28), "num_classes": 10}
 _CIFAR: Facts = {"paper": "arXiv:1507.06228", "table": "Table 2", "input_shape": (3, 32, 32), "num_classes": 10}
-_T2 = "Table 2, CIFAR-10 test, best run"
 
 register(
     "highway_fc",
-    partial(highway_fc),
+    highway_fc,
     **{**_MNIST, "table": "Sec. 3.1"},
     layers=50,
     params=784 * 50 + 50 + 48 * 2 * (50 * 50 + 50) + 50 * 10 + 10,
     macs=784 * 50 + 48 * 2 * 50 * 50 + 50 * 10,
 )
-register(
-    "highway_mnist_16",
-    partial(highway_mnist, 16),
-    **_MNIST,
-    layers=10,
-    params=38_986,
-    macs=8_028_576,
-    top1_error=0.0057,
-    top1_source="Table 1, MNIST test",
-)
-register(
-    "highway_mnist_32",
-    partial(highway_mnist, 32),
-    **_MNIST,
-    layers=10,
-    params=151_690,
-    macs=31_650_624,
-    top1_error=0.0045,
-    top1_source="Table 1, MNIST test",
-)
-register(
-    "highway_a",
-    partial(highway_cifar, (24, 32, 64), (3, 3, 3)),
-    **_CIFAR,
-    layers=11,
-    params=232_408,
-    macs=43_761_764,
-    top1_error=0.1082,
-    top1_source=_T2,
-)
-register(
-    "highway_b",
-    partial(highway_cifar, (32, 80, 128), (5, 6, 6)),
-    **_CIFAR,
-    layers=19,
-    params=2_244_328,
-    macs=330_088_548,
-    top1_error=0.0754,
-    top1_source=_T2,
-)
-register(
-    "highway_c",
-    partial(highway_cifar, (32, 48, 64), (10, 10, 10)),
-    **_CIFAR,
-    layers=32,
-    params=1_248_520,
-    macs=314_122_340,
-    top1_error=0.0880,
-    top1_source=_T2,
-)
+for _width, _params, _macs, _error in ((16, 38_986, 8_028_576, 0.0057), (32, 151_690, 31_650_624, 0.0045)):
+    register(
+        f"highway_mnist_{_width}",
+        partial(highway_mnist, _width),
+        **_MNIST,
+        layers=10,
+        params=_params,
+        macs=_macs,
+        top1_error=_error,
+        top1_source="Table 1, MNIST test",
+    )
+
+for _name, _widths, _depths, _params, _macs, _error in (
+    ("highway_a", (24, 32, 64), (3, 3, 3), 232_408, 43_761_764, 0.1082),
+    ("highway_b", (32, 80, 128), (5, 6, 6), 2_244_328, 330_088_548, 0.0754),
+    ("highway_c", (32, 48, 64), (10, 10, 10), 1_248_520, 314_122_340, 0.0880),
+):
+    register(
+        _name,
+        partial(highway_cifar, _widths, _depths),
+        **_CIFAR,
+        layers=sum(_depths) + 2,
+        params=_params,
+        macs=_macs,
+        top1_error=_error,
+        top1_source="Table 2, CIFAR-10 test, best run",
+    )

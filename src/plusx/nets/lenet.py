@@ -10,7 +10,6 @@ log of the posterior that Eqn. (9) approaches, and low distances mean high proba
 
 import random
 from collections import OrderedDict
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -166,5 +165,5 @@ def _digits() -> list[str]:
 
 _FACTS: Facts = {"paper": "LeCun et al. 1998", "table": "Sec. II.B", "input_shape": (1, 32, 32), "num_classes": 10}
 # Four layers of weights; the paper's seven count the subsamplings and the fixed output.
-register("lenet5", partial(lenet5), **_FACTS, layers=4, params=60_000, macs=325_680)
-register("lenet5_dense", partial(lenet5_dense), **_FACTS, layers=5, params=61_706, macs=416_520)
+register("lenet5", lenet5, **_FACTS, layers=4, params=60_000, macs=325_680)
+register("lenet5_dense", lenet5_dense, **_FACTS, layers=5, params=61_706, macs=416_520)

@@ -126,8 +126,22 @@ Touched = Literal["all", "weights"]
 more; biases and the scale and shift of a normalisation are vectors."""
 
 
+class _Optimizer:
+    """What the numbers of every optimizer must be, by the name of the field."""
+
+    def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):  # type: ignore[arg-type]
+            name, value = field_.name, getattr(self, field_.name)
+            if name in ("lr", "eps"):
+                _require(value > 0, f"optim.{name}", value, "more than 0")
+            elif name == "weight_decay":
+                _require(value >= 0, f"optim.{name}", value, "0 or more")
+            elif name in ("momentum", "beta1", "beta2", "rho", "alpha"):
+                _require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(_Optimizer):
     """b <- momentum b + g;  w <- w - lr b, with g the gradient plus weight_decay times w (PyTorch's form)."""
 
     lr: float = 0.1
@@ -142,15 +156,17 @@ class SGD:
     """Look ahead: w <- w - lr (g + momentum b)."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
-        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+        super().__post_init__()
         _require(self.momentum > 0 or not self.nesterov, "optim.momentum", self.momentum, "more than 0 with nesterov")
 
 
 @dataclass(frozen=True)
-class AdamW:
-    """Adam with decoupled weight decay; Loshchilov and Hutter (2017)."""
+class Adam(_Optimizer):
+    """m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;  w <- w - lr m' / (sqrt(v') + eps).
+
+    Kingma and Ba (2014); m' and v' are m and v divided by 1 - beta^t, which undoes their start at 0. The defaults are
+    the paper's and torch's.
+    """
 
     lr: float = 1e-3
     """Learning rate at the peak, before the schedule."""
@@ -160,55 +176,26 @@ class AdamW:
     """Decay of the mean of squared gradients."""
     eps: float = 1e-8
     """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it. See AdamW."""
+    decay: Touched = "all"
+    """What it shrinks."""
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay; Loshchilov and Hutter (2017)."""
+
     weight_decay: float = 0.01
     """Shrinks w by lr weight_decay w each step, apart from the gradient: for AdamW this is no L2 penalty."""
-    decay: Touched = "all"
-    """What it shrinks; torch's default is `all`."""
-
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
-        _require(0 <= self.beta1 < 1, "optim.beta1", self.beta1, "in [0, 1)")
-        _require(0 <= self.beta2 < 1, "optim.beta2", self.beta2, "in [0, 1)")
-        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
 
 
 @dataclass(frozen=True)
-class Adam:
-    """m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;  w <- w - lr m' / (sqrt(v') + eps).
-
-    Kingma and Ba (2014); m' and v' are m and v divided by 1 - beta^t, which undoes their start at 0.
-    """
-
-    lr: float = 1e-3
-    """Learning rate at the peak, before the schedule; 1e-3 is torch's default and the paper's."""
-    beta1: float = 0.9
-    """Decay of the mean of gradients; 0.9 is torch's default and the paper's."""
-    beta2: float = 0.999
-    """Decay of the mean of squared gradients; 0.999 is torch's default and the paper's."""
-    eps: float = 1e-8
-    """Added to the root of the second moment; 1e-8 is torch's default and the paper's."""
-    weight_decay: float = 0.0
-    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0. See AdamW."""
-    decay: Touched = "all"
-    """What it shrinks; torch's default is `all`."""
-
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
-        _require(0 <= self.beta1 < 1, "optim.beta1", self.beta1, "in [0, 1)")
-        _require(0 <= self.beta2 < 1, "optim.beta2", self.beta2, "in [0, 1)")
-        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
-
-
-@dataclass(frozen=True)
-class Adagrad:
+class Adagrad(_Optimizer):
     """s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps); Duchi et al. (2011). The rate only ever falls."""
 
     lr: float = 0.01
     """Learning rate at the peak, before the schedule; 0.01 is torch's default."""
-    initial_accumulator_value: float = 0.0
-    """Where s starts; at torch's default, 0, the first step is lr in every parameter, whatever its gradient."""
     eps: float = 1e-10
     """Added to the root of s; 1e-10 is torch's default."""
     weight_decay: float = 0.0
@@ -216,16 +203,9 @@ class Adagrad:
     decay: Touched = "all"
     """What it shrinks; torch's default is `all`."""
 
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
-        start = self.initial_accumulator_value
-        _require(start >= 0, "optim.initial_accumulator_value", start, "0 or more")
-        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
-
 
 @dataclass(frozen=True)
-class Adadelta:
+class Adadelta(_Optimizer):
     """v <- rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u <- rho u + (1 - rho) d^2;  w <- w - lr d.
 
     Zeiler (2012).
@@ -242,15 +222,9 @@ class Adadelta:
     decay: Touched = "all"
     """What it shrinks; torch's default is `all`."""
 
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
-        _require(0 <= self.rho < 1, "optim.rho", self.rho, "in [0, 1)")
-        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
-
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(_Optimizer):
     """v <- alpha v + (1 - alpha) g^2;  w <- w - lr g / (sqrt(v) + eps); Hinton's lecture (2012)."""
 
     lr: float = 0.01
@@ -261,19 +235,10 @@ class RMSprop:
     """Added to the root of v; 1e-8 is torch's default."""
     momentum: float = 0.0
     """Decay of a velocity of the rescaled gradients; torch's default is 0, none."""
-    centered: bool = False
-    """Take the square of the gradients' mean off v, so that it is their variance; torch's default is false."""
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
     """What it shrinks; torch's default is `all`."""
-
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "more than 0")
-        _require(0 <= self.alpha < 1, "optim.alpha", self.alpha, "in [0, 1)")
-        _require(self.eps > 0, "optim.eps", self.eps, "more than 0")
-        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "in [0, 1)")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
 
 
 Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop

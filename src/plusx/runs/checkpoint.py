@@ -53,9 +53,8 @@ def read_checkpoint(file: Path) -> Checkpoint:
     elif not head.startswith(b"\x80"):  # a pickle, as torch wrote until 2020
         raise ValueError(f"{file} is neither a safetensors file nor one of torch")
     try:
-        with torch.serialization.safe_globals(
-            [argparse.Namespace]
-        ):  # torchvision's and timm's scripts keep their options
+        # torchvision's and timm's scripts keep their options beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as fault:  # weights_only raises many kinds; its messages advise switching the protection off
         asked = re.search(r"GLOBAL (\S+)", str(fault))

@@ -135,7 +135,7 @@ def convert(
         "steps": 0,
         "source": translation.source,
         "weights": str(weights) if is_published(str(weights)) else found.file.name,
-        "weights_sha256": hashlib.sha256(found.file.read_bytes()).hexdigest(),
+        "weights_sha256": _sha256(found.file),
         **{what: len(getattr(translation, what)) for what in ("matched", "renamed", "dropped", "missing")},
     }
     stem = re.sub(r"\W+", "-", str(weights)) if is_published(str(weights)) else Path(weights).stem
@@ -225,6 +225,11 @@ def _translate(found: Weights, tensors: Mapping[str, Tensor], options: Mapping[s
         if not counter and not value.isfinite().all():
             raise ValueError(f"{found.file} was not loaded: {name} holds values that are not finite")
     return translation
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _filled(name: str, translation: Translation) -> nn.Module:
