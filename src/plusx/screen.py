@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from plusx.engine.training import Event
+    from plusx.placement.choose import Choice
 
 
 class Watch(Protocol):
@@ -20,6 +22,8 @@ class Watch(Protocol):
 
     def event(self, event: "Event", title: str | None = None) -> None: ...
 
+    def choice(self, choice: "Choice") -> None: ...
+
 
 class Silent:
     """Shows nothing."""
@@ -27,6 +31,8 @@ class Silent:
     def count(self, done: int, total: int) -> None: ...
 
     def event(self, event: "Event", title: str | None = None) -> None: ...
+
+    def choice(self, choice: "Choice") -> None: ...
 
 
 class Lines:
@@ -51,6 +57,9 @@ class Lines:
                 left = f"  {_clock(seconds)} left" if event.step < event.total_steps else ""
             where = f"step {event.step:,} of {event.total_steps:,}"
             _print(f"{title or self.title}: {where}  {_errors(event)}{self.pace}{left}")
+
+    def choice(self, choice: "Choice") -> None:
+        _print(_table(choice))
 
 
 class Bar:
@@ -85,6 +94,9 @@ class Bar:
             fields["pace"] = f"{event.images_per_s:,.0f} images/s"
         self.progress.update(self.task, completed=event.step, total=event.total_steps, **fields)
 
+    def choice(self, choice: "Choice") -> None:
+        self.progress.console.print(_table(choice), highlight=False)
+
 
 @contextmanager
 def watching(title: str, *, quiet: bool) -> Iterator[Watch]:
@@ -103,6 +115,20 @@ def _errors(event: "Event") -> str:
     return "  ".join(
         f"{m.name.replace('_', ' ')} {100 * m.value:.2f} %" for m in event.measurements if m.name.endswith("_error")
     )
+
+
+def _table(choice: "Choice") -> str:
+    """What was measured, the fastest marked."""
+    rows = [("precision", "layout", "kernels", "threads", "ms a step", "")]
+    for tried in choice.tried:
+        placement = tried.placement
+        time_ = "no time left" if tried.seconds is None else f"{1e3 * tried.seconds:.1f}"
+        same = replace(placement, reasons={}) == replace(choice.placement, reasons={})
+        mark = "<- taken" if same else ""
+        rows.append((placement.precision, placement.layout, placement.kernels, str(placement.threads), time_, mark))
+    lines = ["  ".join(f"{cell:<14}" if i < 3 else f"{cell:>9}" for i, cell in enumerate(row)) for row in rows]
+    source = "measured before, for this net, batch and machine" if choice.remembered else "measured now"
+    return "\n".join(["", *(line.rstrip() for line in lines), f"({source})", ""])
 
 
 def _clock(seconds: float) -> str:

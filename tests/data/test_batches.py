@@ -5,13 +5,22 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plusx.data.augment import IMAGENET_EIGENVALUES, IMAGENET_EIGENVECTORS, color_noise, flip_lr, random_crop
+from plusx.data.augment import (
+    IMAGENET_EIGENVALUES,
+    IMAGENET_EIGENVECTORS,
+    alternating_flip,
+    color_noise,
+    flip_lr,
+    random_crop,
+    shrink,
+)
 from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
 from plusx.data.decode import UndecodableError
 from plusx.data.folder import load_folder
@@ -28,10 +37,11 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_crop_is_a_window_of_the_padded_image() -> None:
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_a_crop_is_a_window_of_the_padded_image(mode: Literal["zeros", "reflect"]) -> None:
     x = torch.randn(64, 2, 6, 5)
-    out = random_crop(x, pad=2, generator=rng())
-    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    out = random_crop(x, pad=2, mode=mode, generator=rng())
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="constant" if mode == "zeros" else mode)
     places = set()
     for image, source in zip(out, padded, strict=True):
         found = [(i, j) for i in range(5) for j in range(5) if torch.equal(source[:, i : i + 6, j : j + 5], image)]
@@ -47,6 +57,70 @@ def test_half_of_the_images_are_mirrored() -> None:
     same = [torch.equal(a, b) for a, b in zip(out, x, strict=True)]
     assert all(m != s for m, s in zip(mirrored, same, strict=True))
     assert 160 < sum(mirrored) < 240
+
+
+TWO_WIDE = ImageSet(
+    torch.zeros(200, dtype=torch.int64),
+    ("all",),
+    pixels_NCHW=torch.tensor([0, 1], dtype=torch.uint8).expand(200, 1, 1, 2) + torch.arange(200)[:, None, None, None],
+)
+"""Pictures of two pixels, n and n + 1; a mirrored one shows n + 1 first."""
+
+
+def mirrored(batches: TrainBatches, epochs: int) -> dict[int, list[bool]]:
+    """For each picture, whether it was mirrored, epoch by epoch."""
+    seen: dict[int, list[bool]] = {}
+    length = len(batches.images)
+    stream = torch.cat([x for x, _ in batches.steps(0, -(-epochs * length // batches.batch_size))])[: epochs * length]
+    for first, second in stream[:, 0, 0].long().tolist():
+        seen.setdefault(min(first, second), []).append(first > second)
+    return seen
+
+
+@given(batch_size=st.integers(1, 230), seed=st.integers(0, 50))
+@settings(max_examples=10, deadline=None)
+def test_an_alternating_flip_shows_both_views_in_any_two_epochs(batch_size: int, seed: int) -> None:
+    batches = TrainBatches(TWO_WIDE, AS_IT_IS, Augmentation(by_epoch=(alternating_flip,)), batch_size, seed)
+    seen = mirrored(batches, 4)
+    assert len(seen) == 200 and all(views[0] != views[1] for views in seen.values())
+    assert all(views[0] == views[2] and views[1] == views[3] for views in seen.values())
+    assert 60 < sum(views[0] for views in seen.values()) < 140
+
+
+def test_the_coins_of_an_alternating_flip_follow_from_the_seed_and_the_image_alone() -> None:
+    def first(seed: int, batch_size: int) -> dict[int, bool]:
+        batches = TrainBatches(TWO_WIDE, AS_IT_IS, Augmentation(by_epoch=(alternating_flip,)), batch_size, seed)
+        return {picture: views[0] for picture, views in mirrored(batches, 1).items()}
+
+    assert first(3, 200) == first(3, 7) != first(4, 200)
+
+
+def test_smaller_images_are_parts_or_means_of_the_whole() -> None:
+    x = torch.randn(40, 2, 8, 6)
+    part = shrink(x, scale=0.5, by="crop", generator=rng())
+    places = set()
+    for image, source in zip(part, x, strict=True):
+        found = [(i, j) for i in range(5) for j in range(4) if torch.equal(source[:, i : i + 4, j : j + 3], image)]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) > 12  # of 20
+    ramp = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
+    small = shrink(ramp, scale=0.5, by="resize", generator=rng())
+    assert small.shape == (1, 1, 4, 4) and small.mean().item() == pytest.approx(0.5)
+    assert (small.diff(dim=-1) > 0.2).all()
+    checks = ((torch.arange(8) + torch.arange(8)[:, None]) % 2).float()[None, None]
+    assert (shrink(checks, scale=0.5, by="resize", generator=rng()) - 0.5).abs().max() < 0.13  # antialiased
+
+
+def test_the_first_steps_see_smaller_images_and_the_others_the_whole() -> None:
+    pixels = torch.randint(0, 256, (10, 1, 8, 8), dtype=torch.uint8)
+    images = dataclasses.replace(NUMBERED, pixels_NCHW=pixels)
+    smaller = partial(shrink, scale=0.75, by="crop")
+    batches = TrainBatches(images, AS_IT_IS, Augmentation(shrink=smaller, shrink_until=3), 4, seed=0)
+    whole = TrainBatches(images, AS_IT_IS, Augmentation(), 4, seed=0)
+    assert [x.shape[2:] for x, _ in batches.steps(0, 5)] == [(6, 6)] * 3 + [(8, 8)] * 2
+    assert torch.equal(batches[4][0], whole[4][0]) and torch.equal(batches[2][1], whole[2][1])
+    assert torch.equal(batches[2][0], batches[2][0])
 
 
 def test_augmentations_leave_their_input_alone_and_repeat() -> None:

@@ -1,5 +1,6 @@
 """Evaluation counts every image once, and classes by name."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import nn
 from plusx.data.sources import load_digits
 from plusx.engine.evaluation import evaluate, measure
 from plusx.placement.place import plain_placement
-from plusx.runs.store import read_card
+from plusx.runs.store import read_card, write_card
 
 
 class Constant(nn.Module):
@@ -29,6 +30,31 @@ def test_batches_of_any_size_give_the_same_numbers(sizes: list[int]) -> None:
     log_sum = torch.tensor([1.0, 0.0, 0.0]).logsumexp(0).item()
     assert found["val_error"] == 4 / 7
     assert found["val_loss"] == pytest.approx((3 * (log_sum - 1) + 4 * log_sum) / 7, abs=1e-6)
+
+
+class FirstColumn(nn.Module):
+    """Logits are the pixels of the first column."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 0, :, 0]
+
+
+def test_two_views_are_the_mean_of_their_logits() -> None:
+    x = torch.randn(50, 1, 3, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(50) % 3
+    mean = (x[:, 0, :, 0] + x[:, 0, :, 4]) / 2
+    for flip, logits in ((True, mean), (False, x[:, 0, :, 0])):
+        found = {m.name: m.value for m in measure(FirstColumn(), [(x, labels)], plain_placement(), part="t", flip=flip)}
+        assert found["t_error"] == (logits.argmax(1) != labels).sum().item() / 50
+        assert found["t_loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+def test_evaluate_takes_the_views_of_the_runs_recipe(digits_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    card = read_card(run)
+    two = dataclasses.replace(card.recipe, evaluation=dataclasses.replace(card.recipe.evaluation, flip=True))
+    write_card(run, dataclasses.replace(card, recipe=two))
+    assert evaluate(run).loss != evaluate(digits_run).loss  # most digits have a left and a right
 
 
 def test_the_mode_of_the_net_is_kept() -> None:

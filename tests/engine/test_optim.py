@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer, set_multiplier
-from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Optim, RMSprop
+from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
 
 EVERY = [
     SGD(momentum=0.0),
@@ -22,6 +22,7 @@ EVERY = [
     RMSprop(weight_decay=1e-3, decay="weights"),
     Adagrad(weight_decay=1e-3, decay="weights"),
     SGD(decay="weights"),
+    Muon(weight_decay=1e-3),
 ]
 
 

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from plusx.data.augment import random_crop
@@ -14,10 +17,27 @@ from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.randomness import derive_seed, generator
 from plusx.data.sources import Source, load_source
+from plusx.engine.step import train_step
 from plusx.engine.training import StoppedError, resume, train
 from plusx.nets import build, catalog, entry
+from plusx.nets.airbench import whitening_filters
 from plusx.recipes import RECIPES, digits, digits_degradation
-from plusx.recipes.recipe import SGD, AdamW, DataSpec, Evaluation, Linear, Plateau, RandomCrop, Recipe
+from plusx.recipes.recipe import (
+    SGD,
+    AdamW,
+    Averaging,
+    DataSpec,
+    Evaluation,
+    FlipLR,
+    Linear,
+    Muon,
+    NetSpec,
+    Plateau,
+    PreprocessSpec,
+    Progressive,
+    RandomCrop,
+    Recipe,
+)
 from plusx.runs.store import load_run, read_card, read_metrics
 
 SMALL = dataclasses.replace(
@@ -122,6 +142,117 @@ def test_adamw_trains(tmp_path: Path) -> None:
     recipe = dataclasses.replace(SMALL, optim=AdamW(lr=3e-3), steps=30)
     results = train("digits", recipe=recipe, out=tmp_path / "run").card.results
     assert results["val_error"] < 0.6
+
+
+FAST = dataclasses.replace(
+    SMALL,
+    net=NetSpec("res_airbench94", {"first_width": 6, "width": 8}),
+    preprocess=PreprocessSpec(size=16),
+    data=DataSpec(train="train", val="val", test=None),
+    augment=(FlipLR(alternate=True), RandomCrop(2, mode="reflect")),
+    optim=Muon(lr=0.1, weight_decay=1e-3),
+    averaging=Averaging(decay=0.6, every=2),
+    progressive=Progressive(scale=0.75, until=0.6),
+    evaluation=Evaluation(count=4, keep="best", flip=True),
+    batch_size=8,
+    save_seconds=0,
+)
+"""All that fast recipes are made of, on eight steps."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 6])
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_fast_recipe_resumes_to_the_same_bits(
+    keep: str, stop_at: int, class_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos, changes = class_folder(["train", "val"], {"ant": 12, "bee": 12}), {"evaluation.keep": keep}
+    straight = train(photos, recipe=FAST, overrides=changes, out=tmp_path / "straight").run
+    steps = iter(range(1, 9))
+    with pytest.raises(StoppedError):
+        train(photos, recipe=FAST, overrides=changes, out=tmp_path / "run", should_stop=lambda: next(steps) == stop_at)
+    resumed = resume(tmp_path / "run").run
+    assert (resumed / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+    values = [[(r["step"], r["name"], r["value"]) for r in read_metrics(run)] for run in (straight, resumed)]
+    assert values[0] == values[1]
+
+
+def test_a_run_killed_before_its_first_resume_point_fits_the_stem_again(
+    class_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = class_folder(["train", "val"], {"ant": 12, "bee": 12})
+    straight = train(photos, recipe=FAST, out=tmp_path / "straight").run
+    with pytest.raises(StoppedError):
+        train(photos, recipe=FAST, out=tmp_path / "run", should_stop=lambda: True)
+    shutil.rmtree(tmp_path / "run" / "state")
+    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    assert (resume(tmp_path / "run").run / "weights.safetensors").read_bytes() == (
+        straight / "weights.safetensors"
+    ).read_bytes()
+
+
+def test_a_stem_is_fitted_to_the_training_images_and_stays(class_folder: Callable[..., Path], tmp_path: Path) -> None:
+    photos = class_folder(["train", "val"], {"ant": 12, "bee": 12})
+    net, card = load_run(train(photos, recipe=FAST, out=tmp_path / "run").run)
+    files = sorted((photos / "train").rglob("*.png"))
+    x = card.preprocess.normalise(torch.stack([card.preprocess.pixels(file) for file in files]))
+    torch.testing.assert_close(net.get_parameter("stem.conv.weight")[:12], whitening_filters(x))
+
+
+def test_somebodys_weights_keep_their_stem(class_folder: Callable[..., Path], tmp_path: Path) -> None:
+    photos = class_folder(["train", "val"], {"ant": 12, "bee": 12})
+    build_options = {"num_classes": 2, "first_width": 6, "width": 8}
+    start = build("res_airbench94", **build_options)
+    save_file(start.state_dict(), tmp_path / "start.safetensors")
+    net, _ = load_run(
+        train(
+            photos, recipe=FAST, overrides={"net.weights": str(tmp_path / "start.safetensors")}, out=tmp_path / "run"
+        ).run
+    )
+    assert torch.equal(net.get_parameter("stem.conv.weight"), start.get_parameter("stem.conv.weight"))
+
+
+def test_the_average_equals_one_taken_by_hand(tmp_path: Path) -> None:
+    one = dataclasses.replace(SMALL, evaluation=Evaluation(count=1, keep="last"), save_seconds=0)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def watching(*args: Any) -> torch.Tensor:
+        loss = train_step(*args)
+        seen.append({name: t.clone() for name, t in args[0].state_dict().items()})
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plusx.engine.training.train_step", watching)
+        averaged = dataclasses.replace(one, averaging=Averaging(decay=0.6, every=2))
+        net, card = load_run(train("digits", recipe=averaged, out=tmp_path / "averaged").run)
+    first, second, third, fourth = seen[1::2]
+    for name, value in net.state_dict().items():
+        if not value.is_floating_point():
+            assert value == 8
+            continue
+        mean = (first[name] + second[name]) / 2  # plain means until 1 - 1 / n exceeds the decay, at the third
+        by_hand = 0.6 * (0.6 * mean + 0.4 * third[name]) + 0.4 * fourth[name]
+        torch.testing.assert_close(value, by_hand, rtol=1e-4, atol=1e-5, msg=name)
+    last, _ = load_run(train("digits", recipe=one, out=tmp_path / "last").run)
+    for name, value in last.state_dict().items():
+        assert torch.equal(value, seen[-1][name]), name  # averaging does not touch the training
+    found = next(r["value"] for r in read_metrics(tmp_path / "averaged") if r["name"] == "val_loss")
+    assert found == card.results["val_loss"] != read_card(tmp_path / "last").results["val_loss"]
+
+
+def test_a_net_that_cannot_take_the_smaller_images_is_refused_before_a_run_is_made(
+    perceptron: str, tmp_path: Path
+) -> None:
+    changes = {"net.name": perceptron, "progressive": "Progressive"}
+    with pytest.raises(ValueError, match="perceptron does not take images of 1 x 6 x 6"):
+        train("digits", recipe=SMALL, overrides=changes, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_border_that_cannot_be_reflected_is_refused_before_a_run_is_made(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SMALL, augment=(RandomCrop(8, mode="reflect"),))
+    with pytest.raises(ValueError, match="RandomCrop.pad is 8; images of 8 pixels reflect 7 at most"):
+        train("digits", recipe=recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("optim", ["SGD", "Adam", "Adagrad", "Adadelta", "RMSprop"])

@@ -2,27 +2,32 @@
 
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plusx.recipes import RECIPES, Recipe, digits_degradation, override, recipe_for
-from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110
+from plusx.recipes.cifar10 import cifar10_94, cifar10_paper, cifar10_paper_110, cifar10_resnet20_fast
 from plusx.recipes.recipe import (
     SGD,
     Adadelta,
     Adagrad,
     Adam,
     AdamW,
+    Averaging,
     ColorNoise,
     Cosine,
     CrossEntropy,
     FlipLR,
+    Muon,
     NetSpec,
     Optim,
     Penalty,
     Plateau,
+    Progressive,
     RandomCrop,
     RMSprop,
 )
@@ -67,6 +72,20 @@ def test_the_paper_recipe_is_that_of_section_4_2() -> None:
     assert warm.warmup is not None and warm.warmup.fraction * 64_000 == 400 and warm.net.name == "resnet110"
 
 
+@pytest.mark.parametrize("make", [cifar10_94, cifar10_resnet20_fast])
+def test_a_fast_recipe_sees_the_test_images_once_and_chooses_nothing_by_them(make: Callable[[], Recipe]) -> None:
+    r = make()
+    assert (r.data.train, r.data.val, r.evaluation.keep, r.evaluation.parts) == ("train", None, "last", ("val",))
+
+
+def test_cifar10_94_has_the_published_numbers_in_units_of_the_mean_loss() -> None:
+    r = cifar10_94()
+    assert isinstance(r.optim, Muon) and r.optim.vector_lr == pytest.approx(0.053 * r.batch_size)
+    assert r.optim.head_lr == pytest.approx(0.67 * r.batch_size / (256 / 9) ** 2, abs=0.005)
+    assert r.optim.weight_decay == pytest.approx(2e-6 * r.batch_size)
+    assert r.total_steps(50_000) == 200
+
+
 @pytest.mark.parametrize(
     ("key", "text", "read"),
     [
@@ -90,6 +109,13 @@ def test_the_paper_recipe_is_that_of_section_4_2() -> None:
         ),
         ("augment", "", lambda r: r.augment == ()),
         ("augment.RandomCrop.pad", "2", lambda r: RandomCrop(2) in r.augment),
+        ("augment.RandomCrop.mode", "reflect", lambda r: RandomCrop(4, "reflect") in r.augment),
+        ("augment.FlipLR.alternate", "true", lambda r: FlipLR(alternate=True) in r.augment),
+        ("optim", "Muon", lambda r: r.optim == Muon()),
+        ("averaging", "Averaging", lambda r: r.averaging == Averaging()),
+        ("averaging", "none", lambda r: r.averaging is None),
+        ("progressive", "Progressive", lambda r: r.progressive == Progressive()),
+        ("evaluation.flip", "true", lambda r: r.evaluation.flip is True),
         ("net.name", "plain20", lambda r: r.net.name == "plain20"),
         ("net.options.shortcut", "B", lambda r: r.net.options == {"shortcut": "B"}),
         ("net.options.depth", "26", lambda r: r.net.options == {"depth": 26}),
@@ -114,7 +140,7 @@ def test_values_are_read_by_the_type_of_their_field(key: str, text: str, read) -
         ("batch_size", "0", "batch_size is 0; it must be 1 or more"),
         ("batch_size", "1.5", "not a whole number"),
         ("seed", "-1", "seed is -1"),
-        ("optim", "Adamw", "choose one of SGD, AdamW, Adam, Adagrad, Adadelta, RMSprop"),
+        ("optim", "Adamw", "choose one of SGD, AdamW, Adam, Adagrad, Adadelta, RMSprop, Muon"),
         ("optim.decay", "biases", "optim.decay=biases: choose one of all, weights"),
         ("penalty.l1", "-1", "penalty.l1 is -1.0; it must be 0 or more"),
         ("penalty.l2", "1", "unknown key 'penalty.l2'; did you mean 'penalty.l1'"),
@@ -139,6 +165,7 @@ NEW_PARTS: list[Optim] = [
     Adagrad(eps=1e-8),
     Adadelta(rho=0.95),
     RMSprop(alpha=0.9, decay="weights"),
+    Muon(lr=0.1, head_lr=2.0),
 ]
 
 
@@ -149,7 +176,9 @@ def test_json_keeps_every_optimizer_and_the_parts_beside_it(optim: Optim) -> Non
         optim=optim,
         penalty=Penalty(l1=1e-5, on="all"),
         loss=CrossEntropy(aux_weight=0.4),
-        augment=(ColorNoise(0.2), FlipLR()),
+        augment=(ColorNoise(0.2), FlipLR(alternate=True), RandomCrop(2, mode="reflect")),
+        averaging=Averaging(decay=0.9, every=3),
+        progressive=Progressive(scale=0.5, by="crop"),
     )
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
@@ -173,9 +202,10 @@ def test_a_field_of_another_optimizer_is_set_after_the_optimizer() -> None:
             Adagrad: ("lr", "eps", "weight_decay"),
             Adadelta: ("lr", "rho", "eps", "weight_decay"),
             RMSprop: ("lr", "alpha", "eps", "momentum", "weight_decay"),
+            Muon: ("lr", "head_lr", "vector_lr", "momentum", "sgd_momentum", "weight_decay"),
         }.items()
         for field in fields
-        for value in (-1.0, *((1.0,) if field in ("beta1", "beta2", "rho", "alpha", "momentum") else ()))
+        for value in (-1.0, *((1.0,) if field in ("beta1", "beta2", "rho", "alpha") or "momentum" in field else ()))
     ],
 )
 def test_an_optimizers_field_out_of_range_is_refused(kind: type, field: str, value: float) -> None:
@@ -183,9 +213,26 @@ def test_an_optimizers_field_out_of_range_is_refused(kind: type, field: str, val
         kind(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Muon(ns_steps=0), "optim.ns_steps is 0; it must be 1 or more"),
+        (lambda: Averaging(decay=1.0), "averaging.decay is 1.0; it must be in (0, 1)"),
+        (lambda: Averaging(every=0), "averaging.every is 0; it must be 1 or more"),
+        (lambda: Progressive(scale=1.0), "progressive.scale is 1.0; it must be in (0, 1)"),
+        (lambda: Progressive(until=0.0), "progressive.until is 0.0; it must be in (0, 1)"),
+    ],
+)
+def test_a_part_of_a_fast_recipe_out_of_range_is_refused(make: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        make()
+
+
 def test_a_card_from_before_a_field_was_added_still_loads() -> None:
     fields = RECIPES["cifar10-quick"](0).to_dict()
     del fields["penalty"], fields["optim"]["decay"], fields["loss"]["aux_weight"]
+    del fields["averaging"], fields["progressive"], fields["evaluation"]["flip"]
+    del fields["augment"][0]["mode"], fields["augment"][1]["alternate"]
     assert Recipe.from_dict(fields) == RECIPES["cifar10-quick"](0)
 
 

@@ -60,7 +60,7 @@ class Call:
         return name if self.is_layer or not self.ops else f"{name}: {', '.join(dict.fromkeys(self.ops))}"
 
 
-class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Trace(TorchDispatchMode):
     """Attributes each operation to the innermost module that runs, each new memory to the operation that fills it."""
 
     def __init__(self, x: Tensor) -> None:

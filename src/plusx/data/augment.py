@@ -1,7 +1,9 @@
-"""Augmentations of whole batches: pure functions of (x, generator).
+"""Augmentations of whole batches: pure functions of (x, generator), or of (x, coins and epochs of its images).
 
 Shapes: B images, C channels, H height, W width, I principal axes.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +20,15 @@ IMAGENET_EIGENVECTORS = (  # one row per channel, red to blue; one column per ei
 )
 
 
-def random_crop(x_BCHW: Tensor, *, pad: int, generator: torch.Generator) -> Tensor:
-    """Zeros on every side, then a crop of the old size at a random place of each image; He et al. (2015), Sec. 4.2.
+def random_crop(
+    x_BCHW: Tensor, *, pad: int, mode: Literal["zeros", "reflect"] = "zeros", generator: torch.Generator
+) -> Tensor:
+    """A border on every side, then a crop of the old size at a random place of each image; He et al. (2015), Sec. 4.2.
 
     Args:
         x_BCHW: Normalised images, so that zero is the mean.
         pad: Pixels on each side.
+        mode: What they show: zeros, or the image mirrored at its edge.
         generator: Where the places come from.
 
     Example:
@@ -31,7 +36,8 @@ def random_crop(x_BCHW: Tensor, *, pad: int, generator: torch.Generator) -> Tens
         torch.Size([2, 3, 8, 8])
     """
     height, width = x_BCHW.shape[2:]
-    windows = F.pad(x_BCHW, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)  # views: B C 2p+1 2p+1 H W
+    padded = F.pad(x_BCHW, (pad, pad, pad, pad), mode="reflect" if mode == "reflect" else "constant")
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # views: B C 2p+1 2p+1 H W
     down_B, across_B = torch.randint(0, 2 * pad + 1, (2, len(x_BCHW)), generator=generator)
     return windows[torch.arange(len(x_BCHW)), :, down_B, across_B]
 
@@ -40,6 +46,52 @@ def flip_lr(x_BCHW: Tensor, *, generator: torch.Generator) -> Tensor:
     """Each image mirrored with probability 1/2."""
     flip_B111 = torch.rand(len(x_BCHW), 1, 1, 1, generator=generator) < 0.5
     return torch.where(flip_B111, x_BCHW.flip(-1), x_BCHW)
+
+
+def alternating_flip(x_BCHW: Tensor, *, coin_B: Tensor, epoch_B: Tensor) -> Tensor:
+    """Half of the images mirrored in their first epoch, the other half in the next, and so on; Jordan (2024), Sec. 3.6.
+
+    arXiv:2404.00498: any two epochs in a row show both views of every image, which chance does for half of them.
+
+    Args:
+        x_BCHW: Images.
+        coin_B: A number in [0, 1) that each image keeps for the whole run.
+        epoch_B: The epoch in which each is seen, from 0.
+
+    Example:
+        >>> x = torch.arange(2.0).expand(2, 1, 1, 2)
+        >>> coins = torch.tensor([0.1, 0.9])
+        >>> [alternating_flip(x, coin_B=coins, epoch_B=torch.tensor([e, e]))[:, 0, 0, 0].tolist() for e in range(3)]
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+    """
+    flip_B111 = ((coin_B < 0.5) ^ (epoch_B % 2 == 1))[:, None, None, None]
+    return torch.where(flip_B111, x_BCHW.flip(-1), x_BCHW)
+
+
+def shrink(x_BCHW: Tensor, *, scale: float, by: Literal["resize", "crop"], generator: torch.Generator) -> Tensor:
+    """Smaller images: the whole of each, or a random part.
+
+    Args:
+        x_BCHW: Images.
+        scale: Their new sides as a share of the old.
+        by: `resize` shows all of each image, `crop` a part of it at its own size.
+        generator: Where the parts come from.
+
+    Example:
+        >>> shrink(torch.ones(2, 3, 8, 8), scale=0.75, by="crop", generator=torch.Generator()).shape
+        torch.Size([2, 3, 6, 6])
+    """
+    height, width = (shrunk_side(side, scale) for side in x_BCHW.shape[2:])
+    if by == "resize":
+        return F.interpolate(x_BCHW, (height, width), mode="bilinear", antialias=True)
+    windows = x_BCHW.unfold(2, height, 1).unfold(3, width, 1)
+    down_B, across_B = (torch.randint(0, n, (len(x_BCHW),), generator=generator) for n in windows.shape[2:4])
+    return windows[torch.arange(len(x_BCHW)), :, down_B, across_B]
+
+
+def shrunk_side(side: int, scale: float) -> int:
+    """A side in pixels after `shrink`."""
+    return max(1, round(scale * side))
 
 
 def color_noise(x_BCHW: Tensor, *, std: float, scale_C11: Tensor, generator: torch.Generator) -> Tensor:

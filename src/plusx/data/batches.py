@@ -29,12 +29,17 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to training images, as functions that take a keyword `generator`."""
+    """What happens to training images, as functions that take a keyword `generator`, but for `by_epoch`."""
 
     look: Callable[..., Box] | None = None
     """(width, height) of an image file to the part of it that is looked at."""
     change: tuple[Callable[..., Tensor], ...] = ()
     """Applied in turn to each normalised batch."""
+    by_epoch: tuple[Callable[..., Tensor], ...] = ()
+    """Applied before, with keywords `epoch_B` and `coin_B`: a number in [0, 1) that an image keeps all the run."""
+    shrink: Callable[..., Tensor] | None = None
+    """Applied after, to the batches of the first `shrink_until` steps."""
+    shrink_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,23 @@ class TrainBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        indices, looks, length = [], [], len(self.images)
+        indices, epochs, looks, length = [], [], [], len(self.images)
         for epoch in range(places.start // length, (places.stop - 1) // length + 1):
             begin = epoch * length
             part = _order(length, self.seed, epoch)[max(places.start - begin, 0) : places.stop - begin]
             indices += part
+            epochs += [epoch] * len(part)
             if self.augmentation.look is not None:
                 rngs = [generator(self.seed, "look", epoch, index) for index in part]
                 looks += [partial(self.augmentation.look, generator=rng) for rng in rngs]
         x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks, self.readers))
+        for change in self.augmentation.by_epoch:
+            x_BCHW = change(x_BCHW, coin_B=_coins(length, self.seed)[indices], epoch_B=torch.tensor(epochs))
         rng = generator(self.seed, "augment", step)
         for change in self.augmentation.change:
             x_BCHW = change(x_BCHW, generator=rng)
+        if self.augmentation.shrink is not None and step < self.augmentation.shrink_until:
+            x_BCHW = self.augmentation.shrink(x_BCHW, generator=rng)
         return x_BCHW, self.images.labels_N[indices]
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
@@ -96,6 +106,11 @@ class EvalBatches(Dataset[Batch]):
 @lru_cache(maxsize=4)  # neighbouring steps share an epoch; a permutation of 50,000 takes longer than a batch
 def _order(length: int, seed: int, epoch: int) -> list[int]:
     return epoch_order(length, seed=seed, epoch=epoch).tolist()
+
+
+@lru_cache(maxsize=4)
+def _coins(length: int, seed: int) -> Tensor:
+    return torch.rand(length, generator=generator(seed, "coin"))
 
 
 def _read(

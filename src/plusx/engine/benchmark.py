@@ -1,29 +1,174 @@
 """How fast a net trains here, beside the same net in plain PyTorch, in one interleaved run.
 
 A step of ours is the whole step of the training loop: batch, augmentation, forward, backward, optimizer. A step of
-plain PyTorch is what a first script does: fp32, contiguous, eager, the batch ready in memory. Ours so carries the
-data's cost and theirs does not.
+plain PyTorch is what a first script does: the batch ready in memory. Ours so carries the data's cost and theirs does
+not. Pictures are noise and lie in memory: reading files is another matter.
+
+Shapes: B images in a batch, C channels, H height, W width.
 """
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.profiler import record_function
 
 from plusx.data.batches import TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import fit_preprocess
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer
-from plusx.engine.training import make_augmentation, train_step
+from plusx.engine.step import train_step
+from plusx.engine.training import make_augmentation
 from plusx.nets import build, entry
-from plusx.placement.machine import describe, peak_memory_bytes
-from plusx.placement.place import Placement, choose_placement, plain_placement
+from plusx.placement.machine import describe, peak_memory_bytes, usable_cpus
+from plusx.placement.place import Placement, choose_placement
 from plusx.recipes.recipe import SGD, CrossEntropy, FlipLR, Penalty, RandomCrop
 
-STEPS_A_ROUND = 3
+
+@dataclass(frozen=True)
+class Spread:
+    """Of a quantity over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Iterable[float]) -> "Spread":
+        """The middle and the ends of some values."""
+        ordered = sorted(values)
+        return Spread(median(ordered), ordered[0], ordered[-1])
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What `take_turns` measured."""
+
+    seconds: Mapping[str, Sequence[float]]
+    """Of one call of each contender, round by round."""
+
+    def rate(self, name: str, amount: float = 1.0) -> Spread:
+        """How much a contender does in a second, when a call does `amount`."""
+        return Spread.of(amount / seconds for seconds in self.seconds[name])
+
+    def ratio(self, name: str, to: str) -> Spread:
+        """How many times as fast `name` is as `to`, round by round: what disturbs both cancels."""
+        return Spread.of(b / a for a, b in zip(self.seconds[name], self.seconds[to], strict=True))
+
+    def fastest(self, names: Iterable[str]) -> str:
+        """The contender with the least median."""
+        return min(names, key=lambda name: median(self.seconds[name]))
+
+
+def take_turns(
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    at_least: float = 0.25,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Turns:
+    """Time contenders in turn, in rounds of alternating order, so that what disturbs the machine disturbs all.
+
+    Args:
+        contenders: By name; each is called three times before the first round, which leaves compiling out.
+        rounds: One measurement of each contender in each.
+        at_least: Seconds of a measurement; faster calls are repeated within it.
+        watch: Told of finished rounds.
+        clock: Seconds.
+    """
+
+    def timed(name: str, repeats: int) -> float:
+        began = clock()
+        for _ in range(repeats):
+            contenders[name]()
+        return (clock() - began) / repeats
+
+    names = list(contenders)
+    for name in names:
+        timed(name, 2)
+    repeats = {name: max(1, round(at_least / timed(name, 1))) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            seconds[name].append(timed(name, repeats[name]))
+        watch(number + 1, rounds)
+    return Turns(seconds)
+
+
+class WholeStep:
+    """A step of the training loop; each call makes a batch, augments it and learns from it."""
+
+    def __init__(self, net: str, batch_size: int, placement: Placement) -> None:
+        torch.manual_seed(0)
+        images = noise(net, 2 * batch_size)
+        preprocess = fit_preprocess(
+            images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
+        )
+        augmentation = make_augmentation((RandomCrop(), FlipLR()), preprocess)
+        self.placement = placement
+        self.batches = TrainBatches(images, preprocess, augmentation, batch_size, seed=0)
+        self.net = placement.place(build(net)).train()
+        self.optimizer, self.loss_fn = make_optimizer(SGD(lr=0.01), self.net), make_loss(CrossEntropy())
+        self.numbers = itertools.count()
+        self.data_seconds: list[float] = []
+        """What each batch took to make."""
+
+    def __call__(self) -> None:
+        began = time.perf_counter()
+        with record_function("data"):  # seen by the profiler alone
+            x_BCHW, labels_B = self.batches[next(self.numbers)]
+        self.data_seconds.append(time.perf_counter() - began)
+        train_step(
+            self.net, self.optimizer, self.loss_fn, Penalty(), x_BCHW, labels_B, self.placement
+        ).item()  # as the loop does where reading is free
+
+
+def ours(net: str, batch_size: int) -> WholeStep:
+    """What `plusx train` does on this machine with a net of the catalog."""
+    return WholeStep(net, batch_size, choose_placement())
+
+
+def plain_step(
+    net: nn.Module, x_BCHW: Tensor, labels_B: Tensor, *, channels_last: bool = False, bf16: bool = False
+) -> Callable[[], None]:
+    """A training step as PyTorch's tutorials write it, on one batch that is ready.
+
+    Args:
+        net: Any; it is trained.
+        x_BCHW: Normalised images.
+        labels_B: Their classes.
+        channels_last: Lay net and images out so, rather than contiguously.
+        bf16: Under autocast, rather than in fp32.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net, x_BCHW = net.to(memory_format=layout).train(), x_BCHW.to(memory_format=layout)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = F.cross_entropy(net(x_BCHW), labels_B)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def noise(net: str, count: int) -> ImageSet:
+    """Pictures of noise of the size that a net of the catalog takes, with its classes in turn."""
+    facts = entry(net)
+    return ImageSet(
+        torch.arange(count) % facts.num_classes,
+        tuple(map(str, range(facts.num_classes))),
+        torch.randint(0, 256, (count, *facts.input_shape), dtype=torch.uint8),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,12 +198,12 @@ def benchmark_training(
     rounds: int = 10,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingSpeed:
-    """Time training steps, ours and plain PyTorch's in turn.
+    """Time training steps, ours and plain PyTorch's (eager, fp32, contiguous) in turn.
 
     Args:
         net: Catalog name; its input is the catalog's.
         batch_size: Images a step.
-        rounds: Each of three steps of ours and three of theirs.
+        rounds: In each, ours and theirs are timed once, for a quarter of a second or one step.
         watch: Told of finished rounds.
 
     Raises:
@@ -67,66 +212,22 @@ def benchmark_training(
     for name, value in (("batch", batch_size), ("rounds", rounds)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
-    ours, plain = choose_placement(), plain_placement()
-    our_step, data_time = _steps(net, batch_size, ours, make_batches=True)
-    plain_step, _ = _steps(net, batch_size, plain, make_batches=False)
-    for step in (our_step, plain_step):
-        step()
-        step()
-    data_time.clear()
-    our_seconds, plain_seconds = [], []
-    for done in range(rounds):
-        our_seconds.append(_timed(our_step))
-        plain_seconds.append(_timed(plain_step))
-        watch(done + 1, rounds)
-    ratios = [theirs / mine for mine, theirs in zip(our_seconds, plain_seconds, strict=True)]
+    torch.set_num_threads(usable_cpus())
+    mine = ours(net, batch_size)
+    x_BCHW, labels_B = mine.batches[0]
+    contenders: dict[str, Callable[[], None]] = {"ours": mine, "eager fp32": plain_step(build(net), x_BCHW, labels_B)}
+    turns = take_turns(contenders, rounds=rounds, watch=watch)
+    ratio = turns.ratio("ours", "eager fp32")
     return TrainingSpeed(
         net=net,
         batch_size=batch_size,
         rounds=rounds,
-        placement=ours,
-        images_per_s=batch_size / median(our_seconds),
-        eager_fp32_images_per_s=batch_size / median(plain_seconds),
-        ratio_to_eager_fp32=median(ratios),
-        ratio_range=(min(ratios), max(ratios)),
-        data_share=median(data_time) / median(our_seconds),
+        placement=mine.placement,
+        images_per_s=turns.rate("ours", batch_size).median,
+        eager_fp32_images_per_s=turns.rate("eager fp32", batch_size).median,
+        ratio_to_eager_fp32=ratio.median,
+        ratio_range=(ratio.low, ratio.high),
+        data_share=median(mine.data_seconds) / median(turns.seconds["ours"]),
         machine=describe(),
         peak_memory_bytes=peak_memory_bytes(),
     )
-
-
-def _timed(step: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    for _ in range(STEPS_A_ROUND):
-        step()
-    return (time.perf_counter() - began) / STEPS_A_ROUND
-
-
-def _steps(
-    name: str, batch_size: int, placement: Placement, *, make_batches: bool
-) -> tuple[Callable[[], None], list[float]]:
-    """A function that trains one step, and the seconds that its batches took."""
-    facts = entry(name)
-    torch.manual_seed(0)
-    images = ImageSet(
-        torch.arange(2 * batch_size) % facts.num_classes,
-        tuple(map(str, range(facts.num_classes))),
-        torch.randint(0, 256, (2 * batch_size, *facts.input_shape), dtype=torch.uint8),
-    )
-    preprocess = fit_preprocess(
-        images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-    )
-    batches = TrainBatches(
-        images, preprocess, make_augmentation((RandomCrop(), FlipLR()), preprocess), batch_size, seed=0
-    )
-    net = placement.place(build(name)).train()
-    optimizer, loss_fn = make_optimizer(SGD(lr=0.01), net), make_loss(CrossEntropy())
-    ready, data_seconds, number = batches[0], [], iter(range(10**9))
-
-    def step() -> None:
-        began = time.perf_counter()
-        x_BCHW, labels_B = batches[next(number)] if make_batches else ready
-        data_seconds.append(time.perf_counter() - began)
-        train_step(net, optimizer, loss_fn, Penalty(), x_BCHW, labels_B, placement).item()
-
-    return step, data_seconds

@@ -3,6 +3,7 @@
 Shapes: B images in a batch, K classes.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from plusx.runs.card import Card
 from plusx.runs.store import Measurement, load_run
 
 
-def measure(net: nn.Module, batches: Iterable[Batch], placement: Placement, *, part: str) -> Iterator[Measurement]:
+def measure(
+    net: nn.Module, batches: Iterable[Batch], placement: Placement, *, part: str, flip: bool = False
+) -> Iterator[Measurement]:
     """Error and mean cross entropy of a net; the net is left in the mode it was in.
 
     Args:
@@ -30,13 +33,16 @@ def measure(net: nn.Module, batches: Iterable[Batch], placement: Placement, *, p
         batches: Every image once; the last batch may be short.
         placement: Of the net.
         part: What the numbers' names begin with, such as "val".
+        flip: Take the mean of an image's logits and its mirror image's.
     """
     wrong, nats, images, was_training = 0, 0.0, 0, net.training
     net.eval()
     with torch.no_grad():
         for x_BCHW, labels_B in batches:
+            views = (x_BCHW, x_BCHW.flip(-1)) if flip else (x_BCHW,)
             with placement.autocast():
-                logits_BK = net(placement.place_images(x_BCHW)).float().cpu()
+                found = [net(placement.place_images(view)).float().cpu() for view in views]
+            logits_BK = torch.stack(found).mean(0)
             wrong += int((logits_BK.argmax(1) != labels_B).sum())
             nats += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
             images += len(labels_B)
@@ -100,14 +106,16 @@ def evaluate(
     placement = placement_of(recipe)
     readers = 1 if recipe.data.workers else placement.threads
     batches = EvalBatches(images, card.preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
-    error, loss = (m.value for m in measure(placement.place(net), batches, placement, part=part))
+    flip = recipe.evaluation.flip
+    error, loss = (m.value for m in measure(placement.place(net), batches, placement, part=part, flip=flip))
     return Evaluated(Path(run), part, len(images), error, loss, card.class_names)
 
 
 def placement_of(recipe: Recipe) -> Placement:
     """The placement that a recipe asks for, on this machine."""
-    spec = recipe.placement
-    return choose_placement(device=spec.device, precision=spec.precision, threads=spec.threads)
+    asked = dataclasses.asdict(recipe.placement)
+    del asked["choose"]  # what is measured is a training step
+    return choose_placement(**asked)
 
 
 def parts_of(recipe: Recipe, splits: Any) -> dict[str, ImageSet]:

@@ -6,12 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plusx.engine import muon
 from plusx.engine.penalty import touched
-from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Optim, RMSprop
+from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
 
 
-def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer over all parameters; each group remembers its peak rate as `initial_lr`."""
+def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> torch.optim.Optimizer:
+    """An optimizer over all parameters; each group remembers its peak rate as `initial_lr`.
+
+    Args:
+        spec: Of the recipe.
+        net: Placed already.
+        precision: fp32 or bf16, of the one optimizer that multiplies matrices.
+    """
     groups = _groups(spec, net)
     match spec:
         case SGD():
@@ -54,13 +61,17 @@ def make_optimizer(spec: Optim, net: nn.Module) -> torch.optim.Optimizer:
                 weight_decay=spec.weight_decay,
                 momentum=spec.momentum,
             )
+        case Muon():
+            optimizer = muon.Muon(groups, ns_steps=spec.ns_steps, precision=precision)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
 
 
 def _groups(spec: Optim, net: nn.Module) -> list[dict[str, Any]]:
-    """One group of the parameters that weight decay shrinks, and one of the rest, if there are any."""
+    """One group of the parameters that weight decay shrinks, and one of the rest, if there are any; or Muon's own."""
+    if isinstance(spec, Muon):
+        return muon.groups(spec, net)
     shrunk = touched(net, spec.decay)
     known = set(map(id, shrunk))
     rest = [p for p in net.parameters() if id(p) not in known]

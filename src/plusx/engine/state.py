@@ -2,18 +2,22 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from plusx.data.batches import EvalBatches
+from plusx.data.images import ImageSet, spread
 from plusx.data.randomness import derive_seed
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from plusx.nets import build
 from plusx.nets.weights import Translation
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
+from plusx.recipes.recipe import Averaging
 from plusx.runs.card import Card
 from plusx.runs.store import Measurement, ResumePoint, Run
 
@@ -32,27 +36,72 @@ class TrainState:
     best_step: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The net's state at the lowest validation error; empty before the first evaluation or when the last is kept."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """The moving average of the net's state; empty before the first, or when the recipe has none."""
     seconds: float = 0.0
     """Wall time of training, evaluations included, over all starts of the run."""
     step_seconds: float = 0.0
     """The part of it spent in training steps."""
 
 
-def fresh_state(card: Card, placement: Placement, start: Translation | None = None) -> TrainState:
+STEM_PIXELS = 5_000 * 32 * 32  # that a net's stem is fitted to: 5,000 images of CIFAR, as in airbench
+
+
+def fresh_state(
+    card: Card, placement: Placement, start: Translation | None = None, images: ImageSet | None = None
+) -> TrainState:
     """The state before the first step.
 
     Args:
         card: Of the run.
         placement: Of the net.
         start: Somebody's weights; what they lack, and everything if there are none, is drawn from the seed.
+        images: What is trained on; without `start`, a net that has `fit_stem` gets its first weights from some of them.
     """
+    seconds = 0.0
     torch.manual_seed(derive_seed(card.recipe.seed, "init"))
     net = build(card.recipe.net.name, **card.net_options)
     if start is not None:
         net.load_state_dict(start.tensors, strict=False)
+    elif images is not None and (fit_stem := getattr(net, "fit_stem", None)) is not None:
+        began = time.perf_counter()
+        some = spread(images, max(1, STEM_PIXELS // math.prod(card.preprocess.size)))
+        x_BCHW, _ = EvalBatches(some, card.preprocess, len(some), readers=placement.threads)[0]
+        fit_stem(x_BCHW)
+        seconds = time.perf_counter() - began  # part of what the run costs
     net = placement.place(net).train()
-    optimizer = make_optimizer(card.recipe.optim, net)
-    return TrainState(net, optimizer, torch.zeros((), device=placement.device))
+    optimizer = make_optimizer(card.recipe.optim, net, precision=placement.precision)
+    return TrainState(net, optimizer, torch.zeros((), device=placement.device), seconds=seconds)
+
+
+@torch.no_grad()
+def average(state: TrainState, averaging: Averaging | None) -> None:
+    """Bring the moving average up to the state's step, where the recipe averages then."""
+    if averaging is None or state.step % averaging.every:
+        return
+    number = state.step // averaging.every
+    share = max(1 - averaging.decay, 1 / number)
+    now = state.net.state_dict()
+    if not state.average:
+        state.average = {name: t.detach().clone() for name, t in now.items()}
+    floats = [name for name, t in now.items() if t.is_floating_point()]
+    torch._foreach_lerp_([state.average[name] for name in floats], [now[name] for name in floats], share)
+    for name in now.keys() - set(floats):  # batch norm's count of steps
+        state.average[name].copy_(now[name])
+
+
+@contextmanager
+def averaged(state: TrainState) -> Iterator[None]:
+    """The net with its averaged weights, where there are any; afterwards it has its own again."""
+    if not state.average:
+        yield
+        return
+    own = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
+    state.net.load_state_dict(state.average)
+    try:
+        yield
+    finally:
+        state.net.load_state_dict(own)
 
 
 def keep_best(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> None:
@@ -71,6 +120,7 @@ def save(state: TrainState, run: Run) -> None:
     tensors = {
         **{f"net/{name}": t for name, t in state.net.state_dict().items()},
         **{f"best/{name}": t for name, t in state.best_weights.items()},
+        **{f"average/{name}": t for name, t in state.average.items()},
         **{f"optimizer/{name}": t for name, t in optimizer_tensors(state.optimizer, state.net).items()},
         "loss_sum": state.loss_sum,
     }
@@ -85,13 +135,15 @@ def save(state: TrainState, run: Run) -> None:
 
 def restore(state: TrainState, point: ResumePoint) -> None:
     """The inverse of `save`."""
-    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "average": {}, "optimizer": {}}
     for key, value in point.tensors.items():
         if key != "loss_sum":
             part, name = key.split("/", 1)
             parts[part][name] = value
     state.net.load_state_dict(parts["net"])
     state.best_weights = parts["best"]
+    now = state.net.state_dict()  # whose device and layout the average has
+    state.average = {name: torch.empty_like(now[name]).copy_(t) for name, t in parts["average"].items()}
     restore_optimizer(state.optimizer, state.net, parts["optimizer"])
     state.loss_sum.copy_(point.tensors["loss_sum"])
     state.step = point.step

@@ -13,26 +13,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plusx.data.augment import color_noise, flip_lr, random_crop
+from plusx.data.augment import alternating_flip, color_noise, flip_lr, random_crop, shrink, shrunk_side
 from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess, fit_preprocess, random_box
 from plusx.data.randomness import derive_seed
 from plusx.data.sources import load_source
 from plusx.engine.evaluation import measure, parts_of, placement_of
-from plusx.engine.losses import LossFn, make_loss
+from plusx.engine.losses import make_loss
 from plusx.engine.optim import set_multiplier
-from plusx.engine.penalty import add_gradient
 from plusx.engine.schedule import multiplier
-from plusx.engine.state import Clock, TrainState, fresh_state, keep_best, restore, save
+from plusx.engine.speed import chosen_placement
+from plusx.engine.state import Clock, TrainState, average, averaged, fresh_state, keep_best, restore, save
+from plusx.engine.step import train_step
 from plusx.nets import build, entry, require_input
 from plusx.nets.weights import Translation
+from plusx.placement.choose import Choice
 from plusx.placement.machine import describe, peak_memory_bytes
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override, recipe_for
-from plusx.recipes.recipe import Augment, ColorNoise, FlipLR, NetSpec, Penalty, Plateau, RandomCrop, RandomResizedCrop
+from plusx.recipes.recipe import (
+    Augment,
+    ColorNoise,
+    FlipLR,
+    NetSpec,
+    Plateau,
+    Progressive,
+    RandomCrop,
+    RandomResizedCrop,
+)
 from plusx.runs.card import Card
 from plusx.runs.convert import find_weights, starting_weights
 from plusx.runs.report import write_report
@@ -86,6 +97,7 @@ def fit(
         loss = train_step(state.net, state.optimizer, loss_fn, recipe.penalty, x_BCHW, labels_B, placement)
         state.loss_sum += loss
         state.step += 1
+        average(state, recipe.averaging)
         clock.stepped()
         last, record = state.step == total, state.step % recipe.log_every == 0
         stopping = should_stop() and not last
@@ -98,8 +110,9 @@ def fit(
             watch(Event(state.step, total, mean, clock.images_per_s(recipe.batch_size)))
             state.loss_sum.zero_()
         if state.step * recipe.evaluation.count // total > (state.step - 1) * recipe.evaluation.count // total:
-            found = [m for part in parts for m in measure(state.net, parts[part], placement, part=part)]
-            keep_best(state, recipe, found)
+            with averaged(state):
+                found = _measure(state, recipe, parts, placement)
+                keep_best(state, recipe, found)
             clock.evaluated()
             run.log(state.step, found, seconds=state.seconds)
             watch(Event(state.step, total, measurements=tuple(found)))
@@ -110,25 +123,6 @@ def fit(
             raise StoppedError(
                 f"stopped at step {state.step:,} of {total:,}; go on with: plusx train --resume {run.path}"
             )
-
-
-def train_step(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_fn: LossFn,
-    penalty: Penalty,
-    x_BCHW: Tensor,
-    labels_B: Tensor,
-    placement: Placement,
-) -> Tensor:
-    """One step of the optimizer; returns the batch's loss without the penalty, detached."""
-    with placement.autocast():
-        loss = loss_fn(net, placement.place_images(x_BCHW), labels_B.to(placement.device))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    add_gradient(penalty, net)
-    optimizer.step()
-    return loss.detach()
 
 
 def train(
@@ -142,6 +136,7 @@ def train(
     download: bool = False,
     watch: Watcher = lambda event: None,
     on_scan: Callable[[int, int], None] | None = None,
+    on_choice: Callable[[Choice], None] = lambda choice: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train a net and leave a run directory.
@@ -156,6 +151,7 @@ def train(
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
         watch: Told of progress.
         on_scan: Told how far reading a folder has come.
+        on_choice: Told where the run will run, and what else was measured.
         should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
 
     Raises:
@@ -202,7 +198,11 @@ def train(
     net_options = _net_options(final.net, parts["train"], preprocess)
     start = _start(final.net, net_options)
     net_options = dict(start.options) if start else net_options  # with what only the weights tell, such as the shortcut
-    require_input(final.net.name, net_options, (preprocess.channels, *preprocess.size))
+    _require_inputs(final, net_options, preprocess)
+    image = (preprocess.channels, *preprocess.size)
+    choice = chosen_placement(final, net_options, image, final.total_steps(len(parts["train"])), placement)
+    placement = choice.placement
+    on_choice(choice)
     card = Card(
         recipe=final,
         net_options=net_options,
@@ -218,7 +218,7 @@ def train(
         placement=placement.to_dict(),
     )
     with torch.random.fork_rng(devices=[]):
-        state = fresh_state(card, placement, start)
+        state = fresh_state(card, placement, start, parts["train"])
         name = f"{Path(source.name).name}-{final.net.name}-seed{final.seed}"
         run = create_run(Path(out) if out else free_path(Path("runs") / name), card)
         return _finish(run, state, parts, placement, watch=watch, should_stop=should_stop)
@@ -263,32 +263,44 @@ def resume(
     opened, point = reopen_run(path)
     with torch.random.fork_rng(devices=[]):
         # A resume point holds all weights: those that the run began with may be gone.
-        state = fresh_state(card, placement, _start(card.recipe.net, card.net_options) if point is None else None)
-        if point is not None:
+        if point is None:
+            state = fresh_state(card, placement, _start(card.recipe.net, card.net_options), parts["train"])
+        else:
+            state = fresh_state(card, placement)
             restore(state, point)
         return _finish(opened, state, parts, placement, watch=watch, should_stop=should_stop)
 
 
-def make_augmentation(augment: Iterable[Augment], preprocess: Preprocess) -> Augmentation:
+def make_augmentation(
+    augment: Iterable[Augment], preprocess: Preprocess, progressive: Progressive | None = None, total: int = 0
+) -> Augmentation:
     """The functions that a recipe's augmentations name, in their order.
 
     Args:
         augment: The recipe's.
         preprocess: What normalised the images that they will see.
+        progressive: The recipe's.
+        total: Steps of the run.
     """
     look = None
+    by_epoch: list[Callable[..., Tensor]] = []
     change: list[Callable[..., Tensor]] = []
     for item in augment:
         match item:
-            case RandomCrop(pad):
-                change.append(partial(random_crop, pad=pad))
+            case RandomCrop(pad, mode):
+                change.append(partial(random_crop, pad=pad, mode=mode))
+            case FlipLR(alternate=True):
+                by_epoch.append(alternating_flip)
             case FlipLR():
                 change.append(flip_lr)
             case RandomResizedCrop(min_area, max_aspect):
                 look = partial(random_box, min_area=min_area, max_aspect=max_aspect)
             case ColorNoise(std):
                 change.append(partial(color_noise, std=std, scale_C11=preprocess.std_C11))
-    return Augmentation(look, tuple(change))
+    if progressive is None:
+        return Augmentation(look, tuple(change), tuple(by_epoch))
+    smaller = partial(shrink, scale=progressive.scale, by=progressive.by)
+    return Augmentation(look, tuple(change), tuple(by_epoch), smaller, round(progressive.until * total))
 
 
 def _net_options(net: NetSpec, images: ImageSet, preprocess: Preprocess) -> dict[str, Any]:
@@ -312,7 +324,7 @@ def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
         raise ValueError("augment has RandomResizedCrop, which is for image files; these images have one fixed size")
     if images.channels != 3 and any(isinstance(a, ColorNoise) for a in recipe.augment):
         raise ValueError(f"augment has ColorNoise, which is for RGB; channels of these images: {images.channels}")
-    return fit_preprocess(
+    preprocess = fit_preprocess(
         images,
         size=spec.size,
         fit=spec.fit,
@@ -320,6 +332,27 @@ def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
         interpolation=spec.interpolation,
         normalize=spec.normalize,
     )
+    for item in recipe.augment:
+        if isinstance(item, RandomCrop) and item.mode == "reflect" and item.pad >= min(preprocess.size):
+            side = min(preprocess.size)
+            raise ValueError(f"RandomCrop.pad is {item.pad}; images of {side} pixels reflect {side - 1} at most")
+    return preprocess
+
+
+def _require_inputs(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
+    """Raises ValueError when the net does not take images of the sizes that the run will have."""
+    require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size))
+    if recipe.progressive is not None:
+        height, width = (shrunk_side(side, recipe.progressive.scale) for side in preprocess.size)
+        require_input(recipe.net.name, net_options, (preprocess.channels, height, width))
+
+
+def _measure(
+    state: TrainState, recipe: Recipe, parts: Mapping[str, EvalBatches], placement: Placement
+) -> list[Measurement]:
+    """The numbers of every part, of the weights that the net has now."""
+    flip = recipe.evaluation.flip
+    return [m for part in parts for m in measure(state.net, parts[part], placement, part=part, flip=flip)]
 
 
 def _finish(
@@ -333,7 +366,8 @@ def _finish(
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
-    augmentation = make_augmentation(recipe.augment, preprocess)
+    total = recipe.total_steps(len(parts["train"]))
+    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive, total)
     readers = 1 if recipe.data.workers else placement.threads
     batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
     views = {
@@ -343,10 +377,10 @@ def _finish(
     watched: dict[str, EvalBatches] = {part: view for part, view in views.items() if part in recipe.evaluation.parts}
     try:
         fit(state, recipe, batches, watched, placement, run, watch=watch, should_stop=should_stop)
-        if state.best_weights:
-            state.net.load_state_dict(state.best_weights)
+        if kept_weights := state.best_weights or state.average:
+            state.net.load_state_dict(kept_weights)
         kept = {part: views[part] for part in views if part in watched or part == "test"}
-        found = [m for part in kept for m in measure(state.net, kept[part], placement, part=part)]
+        found = _measure(state, recipe, kept, placement)
         run.finish(state.net.state_dict(), _results(state, recipe, found))
         title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)

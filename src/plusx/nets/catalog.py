@@ -28,7 +28,7 @@ class Entry:
     layers: int
     """Convolutions and linear layers on the longest path, projections not counted: the number in most nets' names."""
     params: int
-    """Trainable parameters, auxiliary heads included."""
+    """Parameters, auxiliary heads and those that stay as they began included."""
     macs: int
     """Multiply-adds of convolutions and linear layers for one image, without auxiliary heads."""
     input_shape: tuple[int, int, int]

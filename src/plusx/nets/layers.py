@@ -58,6 +58,8 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "leaky_relu": lambda: nn.LeakyReLU(0.01, inplace=True),
     "prelu": nn.PReLU,  # one learnt slope a layer, from 0.25; He et al. (2015), arXiv:1502.01852
     "elu": lambda: nn.ELU(inplace=True),  # Clevert et al. (2015), arXiv:1511.07289
+    "gelu": nn.GELU,  # a times the normal distribution's share below a; Hendrycks and Gimpel (2016), arXiv:1606.08415
+    "silu": lambda: nn.SiLU(inplace=True),  # a sigmoid(a); the same, Sec. 4
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "scaled_tanh": ScaledTanh,

@@ -1,5 +1,6 @@
-"""Where a net runs: device, memory layout, precision and threads, in that order, each with its reason."""
+"""Where a net runs: device, memory layout, precision, threads, kernels, in that order, each with its reason."""
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,7 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plusx.placement.machine import accelerator, cpu_flags, multiplies_bf16, usable_cpus
+from plusx.placement.checkpoint import checkpoint
+from plusx.placement.graph import trace
+from plusx.placement.kernels.fuse import fuse
+from plusx.placement.kernels.native import vector_level
+from plusx.placement.machine import accelerator, cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
 
 
 @dataclass(frozen=True)
@@ -21,13 +26,33 @@ class Placement:
     precision: str
     """fp32, or bf16: convolutions and matrix products in bf16, weights and their updates in fp32."""
     threads: int
-    reasons: Mapping[str, str]
+    kernels: str = "plain"
+    """fused, our native ones, or plain, PyTorch's."""
+    compile: bool = False
+    """Whether torch.compile makes the net's code."""
+    checkpoint: bool = False
+    """Whether the backward pass computes again what the forward pass did not keep."""
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def place(self, net: nn.Module) -> nn.Module:
-        """The net on its device and in its layout; also sets threads and cuDNN's kernels."""
+        """The net on its device, in its layout and on its kernels; also sets threads and cuDNN's kernels.
+
+        Raises:
+            ValueError: Checkpointing was asked for, and the net's forward cannot be cut.
+        """
+        if not self.checkpoint:  # keeping freed memory costs some of what checkpointing saves
+            tune_allocator()
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.deterministic = True  # a resumed run must repeat the sums in their order
-        return net.to(self.device).to(memory_format=self._memory_format)
+        net = net.to(self.device).to(memory_format=self._memory_format)
+        graph = trace(net) if self.kernels == "fused" or self.checkpoint else None
+        if self.kernels == "fused":
+            fuse(net, graph)
+        if self.checkpoint:
+            checkpoint(net, graph)
+        if self.compile:
+            net.compile()
+        return net
 
     def place_images(self, x_BCHW: Tensor) -> Tensor:
         """A batch on the device and in the layout."""
@@ -44,13 +69,7 @@ class Placement:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; the inverse of `from_dict`."""
-        return {
-            "device": self.device,
-            "layout": self.layout,
-            "precision": self.precision,
-            "threads": self.threads,
-            "reasons": dict(self.reasons),
-        }
+        return {**dataclasses.asdict(self), "reasons": dict(self.reasons)}
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> "Placement":
@@ -62,18 +81,29 @@ class Placement:
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
 
-def choose_placement(*, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Placement:
-    """A placement for this machine.
+def choose_placement(
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    kernels: str = "auto",
+    compile: bool = False,
+    checkpoint: bool = False,
+) -> Placement:
+    """A placement for this machine, by rules.
 
     Args:
         device: auto, cpu, cuda or mps.
         precision: auto, fp32 or bf16.
         threads: CPU threads; None takes what quota and affinity allow.
+        kernels: auto, fused or plain.
+        compile: Whether torch.compile makes the net's code.
+        checkpoint: Whether to save memory by computing twice.
 
     Raises:
-        ValueError: The device is not on this machine.
+        ValueError: The device, or the kernels, are not on this machine.
     """
-    reasons = {"device": "asked for", "precision": "asked for", "threads": "asked for"}
+    reasons = dict.fromkeys(("device", "precision", "threads", "kernels"), "asked for")
     found = accelerator()
     if device == "auto":
         device, reasons["device"] = found or "cpu", "found" if found else "no CUDA and no MPS on this machine"
@@ -83,13 +113,30 @@ def choose_placement(*, device: str = "auto", precision: str = "auto", threads: 
         precision, reasons["precision"] = _precision(device)
     if threads is None:
         threads, reasons["threads"] = usable_cpus(), "processors that affinity and cgroup quota allow"
+    can_fuse = device == "cpu" and vector_level() > 0
+    if kernels == "auto":
+        kernels = "fused" if can_fuse else "plain"
+        reasons["kernels"] = _why_kernels(device)
+    elif kernels == "fused" and not can_fuse:
+        raise ValueError(f"placement.kernels is 'fused'; {_why_kernels(device)}")
     reasons["layout"] = "convolutions of every backend read channels last without reordering"
-    return Placement(device, "channels_last", precision, threads, reasons)
+    return Placement(device, "channels_last", precision, threads, kernels, compile, checkpoint, reasons)
 
 
 def plain_placement(*, threads: int | None = None) -> Placement:
     """PyTorch as it comes: CPU, fp32, contiguous. What `benchmark` compares with."""
-    return Placement("cpu", "contiguous", "fp32", threads or usable_cpus(), {})
+    return Placement("cpu", "contiguous", "fp32", threads or usable_cpus())
+
+
+def _why_kernels(device: str) -> str:
+    if device != "cpu":
+        return f"our kernels are for the CPU, not for {device}"
+    level = vector_level()
+    return (
+        f"built, and the processor has {'AVX-512' if level == 2 else 'AVX2'}"
+        if level
+        else ("they were not built when plusx was installed (it takes a C compiler), or the processor has no AVX2")
+    )
 
 
 def _precision(device: str) -> tuple[str, str]:

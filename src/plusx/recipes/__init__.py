@@ -3,7 +3,13 @@
 import difflib
 from collections.abc import Callable
 
-from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110, cifar10_quick
+from plusx.recipes.cifar10 import (
+    cifar10_94,
+    cifar10_paper,
+    cifar10_paper_110,
+    cifar10_quick,
+    cifar10_resnet20_fast,
+)
 from plusx.recipes.digits import digits, digits_degradation
 from plusx.recipes.folder import folder
 from plusx.recipes.recipe import Recipe, override
@@ -13,6 +19,8 @@ RECIPES: dict[str, Callable[[int], Recipe]] = {
     "cifar10-quick": lambda num_train: cifar10_quick(),
     "cifar10-paper": lambda num_train: cifar10_paper(),
     "cifar10-paper-110": lambda num_train: cifar10_paper_110(),
+    "cifar10-resnet20-fast": lambda num_train: cifar10_resnet20_fast(),
+    "cifar10-94": lambda num_train: cifar10_94(),
     "folder": folder,
 }
 """Name -> function of the number of training images, which only `folder` looks at."""

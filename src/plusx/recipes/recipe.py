@@ -81,10 +81,12 @@ class PreprocessSpec:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Pad every side with zeros (the mean, after normalisation) and crop back at random; He et al. (2015), Sec. 4.2."""
+    """Pad every side and crop back at random; He et al. (2015), Sec. 4.2."""
 
     pad: int = 4
     """Pixels on each side."""
+    mode: Literal["zeros", "reflect"] = "zeros"
+    """What they show: zeros, which are the mean after normalisation, or the picture mirrored at its edge."""
 
     def __post_init__(self) -> None:
         _require(self.pad >= 0, "RandomCrop.pad", self.pad, "0 or more")
@@ -93,6 +95,10 @@ class RandomCrop:
 @dataclass(frozen=True)
 class FlipLR:
     """Mirror left and right with probability 1/2."""
+
+    alternate: bool = False
+    """Draw in an image's first epoch only, then mirror it in every other epoch; Jordan (2024), arXiv:2404.00498,
+    Sec. 3.6. Any two epochs in a row so show both views of every image."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +138,11 @@ class _Optimizer:
     def __post_init__(self) -> None:
         for field_ in dataclasses.fields(self):  # type: ignore[arg-type]
             name, value = field_.name, getattr(self, field_.name)
-            if name in ("lr", "eps"):
+            if name in ("lr", "head_lr", "vector_lr", "eps"):
                 _require(value > 0, f"optim.{name}", value, "more than 0")
             elif name == "weight_decay":
                 _require(value >= 0, f"optim.{name}", value, "0 or more")
-            elif name in ("momentum", "beta1", "beta2", "rho", "alpha"):
+            elif name in ("momentum", "sgd_momentum", "beta1", "beta2", "rho", "alpha"):
                 _require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
 
 
@@ -241,7 +247,38 @@ class RMSprop(_Optimizer):
     """What it shrinks; torch's default is `all`."""
 
 
-Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop
+@dataclass(frozen=True)
+class Muon(_Optimizer):
+    """b <- momentum b + g;  w <- sqrt(out) w / ||w|| - lr O(g + momentum b), for the matrices; Jordan et al. (2024).
+
+    A matrix is the weight of a linear layer, or of a convolution as out x (in height width). O moves its singular
+    values near 1. Weights keep one length, as in airbench94_muon, so a normalisation should follow each. The last
+    layer and the vectors (biases, scales and shifts of normalisations) follow Nesterov SGD at rates of their own.
+    """
+
+    lr: float = 0.24
+    """Rate of the matrices at the peak: about the share of a weight's length that one step replaces. 0.24 is
+    airbench94_muon's, for batches of 2,000."""
+    momentum: float = 0.6
+    """Decay of the matrices' velocity; 0.6 is airbench94_muon's."""
+    ns_steps: int = 3
+    """Newton-Schulz iterations: 3 in airbench94_muon, 5 bring small singular values nearer to 1."""
+    head_lr: float = 0.1
+    """Rate of the last layer's weight at the peak."""
+    vector_lr: float = 0.1
+    """Rate of the vectors at the peak; nets whose batch norm has no scale bear a rate of 100."""
+    sgd_momentum: float = 0.85
+    """Decay of the velocity of the last layer and the vectors; 0.85 is airbench94_muon's."""
+    weight_decay: float = 0.0
+    """Share of the last layer and the vectors that a step at the peak takes off, before momentum: their L2 factor is
+    this divided by their rate. airbench94_muon has 2e-6 times the batch size."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.ns_steps >= 1, "optim.ns_steps", self.ns_steps, "1 or more")
+
+
+Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop | Muon
 
 
 @dataclass(frozen=True)
@@ -353,6 +390,44 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
+class Averaging:
+    """a <- d a + (1 - d) w, the moving average of the weights, which evaluation and the finished run use.
+
+    Morales-Brotons et al. (2024), arXiv:2411.18704. d is `decay`, but 1 - 1/n for the n-th average while that is less:
+    the first averages are plain means, and the random start is forgotten. Batch norm's statistics are averaged too.
+    """
+
+    decay: float = 0.99
+    """About 1 / (1 - decay) averages are remembered."""
+    every: int = 1
+    """Steps between them."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.decay < 1, "averaging.decay", self.decay, "in (0, 1)")
+        _require(self.every >= 1, "averaging.every", self.every, "1 or more")
+
+
+@dataclass(frozen=True)
+class Progressive:
+    """Smaller images in the first part of the run: steps there cost about scale^2 as much.
+
+    After Howard (2018), "Now anyone can train Imagenet in 18 minutes", and Tan and Le (2021), arXiv:2104.00298, Sec. 4.
+    """
+
+    scale: float = 0.75
+    """Side of the smaller images, as a share of the full side."""
+    until: float = 0.5
+    """Fraction of the run that sees them."""
+    by: Literal["resize", "crop"] = "resize"
+    """`resize` shows the whole picture smaller; `crop` a random part at the size that things have in evaluation, which
+    Touvron et al. (2019), arXiv:1906.06423, find to matter."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.scale < 1, "progressive.scale", self.scale, "in (0, 1)")
+        _require(0 < self.until < 1, "progressive.until", self.until, "in (0, 1)")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """When a run is measured, on what, and which weights it keeps."""
 
@@ -364,6 +439,8 @@ class Evaluation:
     """Which weights are the run's: those of the lowest validation error (earliest of equals), or the last."""
     batch_size: int = 256
     """Images at once; changes no number."""
+    flip: bool = False
+    """Average each image's logits with those of its mirror image; for pictures whose classes have no left and right."""
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, "evaluation.count", self.count, "1 or more")
@@ -380,6 +457,16 @@ class PlacementSpec:
     """`auto` takes bf16 where the device multiplies matrices of bf16 in hardware."""
     threads: int | None = None
     """CPU threads; none takes what the cgroup quota and the affinity mask allow."""
+    kernels: Literal["auto", "fused", "plain"] = "auto"
+    """`fused` runs batch norm, addition and ReLU as one operation and narrow convolutions in native code of ours,
+    `auto` does so where that code was built; `plain` is PyTorch alone."""
+    compile: bool = False
+    """Whether torch.compile makes the net's code; the first step then takes a minute."""
+    choose: Literal["auto", "rules", "measure"] = "auto"
+    """What decides where several ways are open: `measure` times a few steps of each, for 15 s at most and once for a
+    net, batch and machine; `rules` does not; `auto` measures for runs that take longer than 5 minutes."""
+    checkpoint: bool = False
+    """Whether to keep few tensors for the backward pass and compute the rest again: less memory, a third more work."""
 
     def __post_init__(self) -> None:
         _require(self.threads is None or self.threads >= 1, "placement.threads", self.threads, "1 or more")
@@ -399,6 +486,8 @@ class Recipe:
     schedule: Schedule = Constant()
     warmup: Warmup | None = None
     loss: CrossEntropy = CrossEntropy()
+    averaging: Averaging | None = None
+    progressive: Progressive | None = None
     steps: int | None = None
     """Optimizer steps; 0 leaves the first weights as they are. Exactly one of steps and epochs is set, and setting one
     clears the other."""

@@ -1,0 +1,84 @@
+"""Where a run runs, by timing some of its steps: what `plusx.placement.choose` needs to know of training."""
+
+import time
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import torch
+
+from plusx.engine.losses import make_loss
+from plusx.engine.optim import make_optimizer
+from plusx.engine.step import train_step
+from plusx.nets import build
+from plusx.placement.choose import Choice, candidates, choose
+from plusx.placement.machine import describe
+from plusx.placement.place import Placement
+from plusx.recipes import Recipe
+
+LONG_STEPS, LONG_SECONDS = 200, 300
+"""Runs below either are not worth measuring for."""
+
+
+def chosen_placement(
+    recipe: Recipe, net_options: Mapping[str, Any], image: tuple[int, int, int], total_steps: int, rules: Placement
+) -> Choice:
+    """The fastest placement for a run, where measuring pays; else that of the rules.
+
+    Args:
+        recipe: Of the run; its `placement.choose` says when to measure.
+        net_options: Of its net.
+        image: Channels, height and width of what the net is given.
+        total_steps: Of the run.
+        rules: The placement that is taken without measuring.
+    """
+    spec, unmeasured = recipe.placement, Choice(rules, (), remembered=False)
+    if spec.choose == "rules" or rules.device != "cpu":
+        return unmeasured
+
+    def seconds_of(placement: Placement, best: float) -> float:
+        return step_seconds(recipe, net_options, image, placement, best)
+
+    with torch.random.fork_rng(devices=[]):
+        if spec.choose == "auto" and (
+            total_steps < LONG_STEPS or total_steps * seconds_of(rules, float("inf")) < LONG_SECONDS
+        ):
+            return unmeasured
+        key = {
+            "net": recipe.net.name,
+            "net_options": {name: repr(value) for name, value in sorted(net_options.items())},
+            "batch_size": recipe.batch_size,
+            "image": list(image),
+            "optim": type(recipe.optim).__name__,
+            "machine": describe(),
+            "torch": torch.__version__,
+        }
+        return choose(key, candidates(rules, precision=spec.precision, threads=spec.threads), seconds_of)
+
+
+def step_seconds(
+    recipe: Recipe, net_options: Mapping[str, Any], image: tuple[int, int, int], placement: Placement, best: float
+) -> float:
+    """Median seconds of a training step, the batch ready in memory.
+
+    Args:
+        recipe: Of the run.
+        net_options: Of its net.
+        image: Channels, height and width of what the net is given.
+        placement: What is measured.
+        best: Seconds of the fastest yet; what is three times slower in its first step is not timed again.
+    """
+    torch.manual_seed(0)
+    net = placement.place(build(recipe.net.name, **net_options)).train()
+    optimizer = make_optimizer(recipe.optim, net, precision=placement.precision)
+    loss_fn = make_loss(recipe.loss)
+    x_BCHW = torch.randn(recipe.batch_size, *image)
+    labels_B = torch.arange(recipe.batch_size) % net_options["num_classes"]
+    seconds: list[float] = []
+    while len(seconds) < 2 or (sum(seconds[1:]) < 0.5 and len(seconds) < 10):
+        began = time.perf_counter()
+        train_step(net, optimizer, loss_fn, recipe.penalty, x_BCHW, labels_B, placement).item()
+        seconds.append(time.perf_counter() - began)
+        if seconds[0] > 3 * best:
+            return seconds[0]
+    return median(seconds[1:])

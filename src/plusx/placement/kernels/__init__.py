@@ -1,0 +1,1 @@
+"""Operations in native code, over the threads that PyTorch runs; everything works without them, only slower."""

@@ -1,0 +1,166 @@
+"""A residual block of two 3x3 convolutions as one operator, `block`, forward and backward; block.c says how.
+
+    y1 = conv(x, w1),  u = relu(norm1(y1)),  y2 = conv(u, w2),  z = relu(norm2(y2) + x)
+
+Shapes: all tensors of rank 4 are N x C x H x W, channels last, in bf16; weights are in fp32.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plusx.placement.kernels.convolution import TileConv2d
+from plusx.placement.kernels.memory import empty_like
+from plusx.placement.kernels.native import BlockCall, has_tiles, library
+from plusx.placement.kernels.norm import FusedNorm
+
+_LIBRARY = torch.library.Library("plusx", "FRAGMENT")
+_LIBRARY.define(
+    "block(Tensor x, Tensor w1, Tensor scale1, Tensor shift1, Tensor w2, Tensor scale2, Tensor shift2, float eps1,"
+    " float eps2) -> (Tensor z, Tensor y1, Tensor y2, Tensor mean1, Tensor variance1, Tensor mean2, Tensor variance2)"
+)
+_LIBRARY.define(
+    "block_backward(Tensor dz, Tensor x, Tensor w1, Tensor scale1, Tensor shift1, Tensor w2, Tensor scale2,"
+    " Tensor shift2, Tensor z, Tensor y1, Tensor y2, Tensor mean1, Tensor variance1, Tensor mean2, Tensor variance2,"
+    " float eps1, float eps2)"
+    " -> (Tensor dx, Tensor dw1, Tensor dscale1, Tensor dshift1, Tensor dw2, Tensor dscale2, Tensor dshift2)"
+)
+
+
+class FusedBlock:
+    """A block as one call in training; it owns nothing, the net's modules stay where they are.
+
+    Args:
+        conv1: And the others, in the order of the equations above.
+    """
+
+    def __init__(self, conv1: TileConv2d, norm1: FusedNorm, conv2: TileConv2d, norm2: FusedNorm) -> None:
+        self.conv1, self.norm1, self.conv2, self.norm2 = conv1, norm1, conv2, norm2
+
+    def __call__(self, x: Tensor) -> Tensor:
+        conv1, norm1, conv2, norm2 = self.conv1, self.norm1, self.conv2, self.norm2
+        fits = x.dtype == torch.bfloat16 and x.is_cpu and conv1.weight.dtype == torch.float32 and has_tiles()
+        if not (fits and norm1.training and norm2.training and x.is_contiguous(memory_format=torch.channels_last)):
+            return norm2(conv2(norm1(conv1(x), relu=True)), x, relu=True)
+        z, _, _, *moments = torch.ops.plusx.block(
+            x, conv1.weight, norm1.weight, norm1.bias, conv2.weight, norm2.weight, norm2.bias, norm1.eps, norm2.eps
+        )
+        count = x.numel() // x.shape[1]
+        norm1.track(moments[0], moments[1], count)
+        norm2.track(moments[2], moments[3], count)
+        return z
+
+
+# ---- the operators ---------------------------------------------------------------------------------------------------
+
+
+def _block(
+    x: Tensor,
+    w1: Tensor,
+    scale1: Tensor,
+    shift1: Tensor,
+    w2: Tensor,
+    scale2: Tensor,
+    shift2: Tensor,
+    eps1: float,
+    eps2: float,
+) -> tuple[Tensor, ...]:
+    z, y1, y2 = (empty_like(x) for _ in range(3))
+    moments = [torch.empty_like(scale1) for _ in range(4)]
+    _call("forward", _fields(x, w1, scale1, shift1, w2, scale2, shift2, z, y1, y2, *moments), x, w1, w2, eps1, eps2)
+    return z, y1, y2, *moments
+
+
+def _block_fake(x: Tensor, w1: Tensor, scale1: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return *(torch.empty_like(x) for _ in range(3)), *(torch.empty_like(scale1) for _ in range(4))
+
+
+def _block_backward(
+    dz: Tensor,
+    x: Tensor,
+    w1: Tensor,
+    scale1: Tensor,
+    shift1: Tensor,
+    w2: Tensor,
+    scale2: Tensor,
+    shift2: Tensor,
+    z: Tensor,
+    y1: Tensor,
+    y2: Tensor,
+    mean1: Tensor,
+    variance1: Tensor,
+    mean2: Tensor,
+    variance2: Tensor,
+    eps1: float,
+    eps2: float,
+) -> tuple[Tensor, ...]:
+    dz = dz.contiguous(memory_format=torch.channels_last)
+    fields = _fields(x, w1, scale1, shift1, w2, scale2, shift2, z, y1, y2, mean1, variance1, mean2, variance2)
+    gradients = {"dx": empty_like(x)}
+    for name, like in (("weight1", w1), ("scale1", scale1), ("shift1", shift1)):
+        gradients[f"d{name}"] = torch.empty_like(like)
+    for name, like in (("weight2", w2), ("scale2", scale2), ("shift2", shift2)):
+        gradients[f"d{name}"] = torch.empty_like(like)
+    _call("backward", {**fields, **gradients, "dz": dz, "g1": empty_like(x)}, x, w1, w2, eps1, eps2)
+    return tuple(gradients.values())
+
+
+def _block_backward_fake(
+    dz: Tensor,
+    x: Tensor,
+    w1: Tensor,
+    scale1: Tensor,
+    shift1: Tensor,
+    w2: Tensor,
+    scale2: Tensor,
+    shift2: Tensor,
+    *_: Any,
+) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(t) for t in (x, w1, scale1, shift1, w2, scale2, shift2))
+
+
+def _fields(*tensors: Tensor) -> dict[str, Tensor]:
+    names = "x weight1 scale1 shift1 weight2 scale2 shift2 z y1 y2 mean1 variance1 mean2 variance2"
+    return dict(zip(names.split(), tensors, strict=True))
+
+
+def _call(name: str, fields: dict[str, Tensor], x: Tensor, w1: Tensor, w2: Tensor, eps1: float, eps2: float) -> None:
+    """One function of block.c."""
+    native = library()
+    assert native is not None and has_tiles()  # asking is what makes the system grant the unit
+    batch, channels, height, width = x.shape
+    strides = ctypes.c_long * 4
+    call = BlockCall(
+        batch=batch,
+        height=height,
+        width=width,
+        channels=channels,
+        threads=torch.get_num_threads(),
+        eps1=eps1,
+        eps2=eps2,
+        strides1=strides(*w1.stride()),
+        strides2=strides(*w2.stride()),
+        **{field: tensor.data_ptr() for field, tensor in fields.items()},
+    )
+    getattr(native, f"plusx_block_{name}")(ctypes.byref(call))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.eps1, ctx.eps2 = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # of y1 and y2, which nobody reads
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _gradients(ctx: Any, dz: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    gradients = torch.ops.plusx.block_backward(dz, *ctx.saved_tensors, ctx.eps1, ctx.eps2)
+    return *gradients, None, None
+
+
+_LIBRARY.impl("block", _block, "CPU")
+_LIBRARY.impl("block_backward", _block_backward, "CPU")
+torch.library.register_fake("plusx::block", _block_fake)
+torch.library.register_fake("plusx::block_backward", _block_backward_fake)
+torch.library.register_autograd("plusx::block", _gradients, setup_context=_save)

@@ -1,0 +1,141 @@
+"""A net's convolutions and batch norms in native code; the net's files know nothing of it.
+
+Modules are replaced by ones that hold the same parameters under the same names. Then the net's forward is traced into a
+graph (torch.fx), and where a batch norm is followed by ReLU, or by an addition and ReLU, and nothing else reads what
+lies between, one call of the batch norm does it all. The net stays the object that it was; its `forward` now runs the
+shorter graph.
+"""
+
+import operator
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from plusx.placement.graph import erase
+from plusx.placement.kernels.block import FusedBlock
+from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
+from plusx.placement.kernels.norm import FusedNorm, fits_fusion
+
+_RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
+_ADDS = (operator.add, torch.add, operator.iadd)
+
+
+def fuse(net: nn.Module, graph: fx.Graph | None) -> int:
+    """Change the net, and the graph, as above; returns how many batch norms now do more than normalise.
+
+    Args:
+        net: In place.
+        graph: Of `trace`; without one only modules are replaced.
+
+    Example:
+        >>> from plusx.placement.graph import trace
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        >>> fuse(net, trace(net)), list(net.state_dict())[:3]
+        (1, ['0.weight', '0.bias', '1.weight'])
+    """
+    own_norms(net, native=True)
+    for name, module in list(net.named_modules()):
+        if fits_tiles(module):
+            _replace(net, name, TileConv2d(module))
+    if graph is None:
+        return 0
+    modules, count = dict(net.named_modules()), 0
+    for node in list(graph.nodes):
+        if node.op == "call_module" and type(modules[node.target]) is nn.Identity:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.op != "call_module" or not isinstance(modules[node.target], FusedNorm):
+            continue
+        relu, residual, stride = _pattern(node, modules)
+        if relu is None:
+            continue
+        with graph.inserting_before(relu):
+            fused = graph.call_module(node.target, (node.args[0], residual, stride, True))
+        relu.replace_all_uses_with(fused)
+        erase(graph, relu)
+        count += 1
+    _fuse_blocks(net, graph)
+    graph.lint()
+    net.forward = MethodType(type(fx.GraphModule(net, graph)).forward, net)
+    return count
+
+
+def _fuse_blocks(net: nn.Module, graph: fx.Graph) -> None:
+    """One call for every conv, norm and ReLU, conv, norm, addition of what the first conv read, and ReLU."""
+    modules: dict[Any, Any] = dict(net.named_modules())
+    for number, join in enumerate(list(graph.nodes)):
+        chain = _chain(join, 4)
+        norm2, conv2, norm1, conv1 = (modules.get(node.target) if node.op == "call_module" else None for node in chain)
+        if not (isinstance(norm1, FusedNorm) and isinstance(norm2, FusedNorm)):
+            continue
+        if not (isinstance(conv1, TileConv2d) and isinstance(conv2, TileConv2d)):
+            continue
+        x, inner = chain[3].args[0], chain[2].args[1:]
+        if inner != (None, 1, True) or join.args[1:] != (x, 1, True) or not all(map(_only_user, chain[1:])):
+            continue
+        name = f"block_{number}"  # beside the net's modules, not among them: it owns no parameter
+        object.__setattr__(net, name, FusedBlock(conv1, norm1, conv2, norm2))
+        with graph.inserting_before(join):
+            join.replace_all_uses_with(graph.call_module(name, (x,)))
+        erase(graph, join)
+
+
+def _chain(node: fx.Node, length: int) -> list[fx.Node]:
+    """The node, the node that it reads first, and so on; the last is repeated where there are no more."""
+    chain = [node]
+    while len(chain) < length:
+        first = next(iter(chain[-1].args), None)
+        chain.append(first if isinstance(first, fx.Node) else chain[-1])
+    return chain
+
+
+def own_norms(net: nn.Module, *, native: bool) -> None:
+    """Put a `FusedNorm` in the place of every batch norm that it can stand in for."""
+    for name, module in list(net.named_modules()):
+        if fits_fusion(module):
+            _replace(net, name, FusedNorm(module, native=native))
+
+
+def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, module)
+
+
+def _pattern(norm: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node | None, fx.Node | None, int]:
+    """(the ReLU that ends it, what is added before, the stride of that); no ReLU where the pattern does not stand."""
+    user = _only_user(norm)
+    if user is None or _is_relu(user, modules):
+        return user, None, 1
+    if user.op != "call_function" or user.target not in _ADDS or len(user.args) != 2:
+        return None, None, 1
+    last = _only_user(user)
+    other = user.args[1] if user.args[0] is norm else user.args[0]
+    if last is None or not _is_relu(last, modules) or not isinstance(other, fx.Node) or other is norm:
+        return None, None, 1
+    return last, *(_zero_padding(other) or (other, 1))
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return type(modules[str(node.target)]) is nn.ReLU
+    return node.op == "call_function" and node.target in _RELUS
+
+
+def _zero_padding(node: fx.Node) -> tuple[fx.Node, int] | None:
+    """(x, stride) where the node is option A's shortcut of x: one pixel pooled, channels padded behind."""
+    if node.op != "call_function" or node.target is not F.pad or _only_user(node) is None:
+        return None
+    pooled, padding = node.args
+    if not isinstance(pooled, fx.Node) or pooled.target is not F.avg_pool2d or pooled.args[1] != 1:
+        return None
+    x, _, stride = pooled.args
+    plain = isinstance(padding, tuple | list) and len(padding) == 6 and not any(padding[:5])
+    return (x, stride) if plain and isinstance(x, fx.Node) and isinstance(stride, int) else None

@@ -1,0 +1,81 @@
+"""The compiled library, if the package was built where there was a compiler.
+
+It is plain C behind `ctypes`: it needs no header of PyTorch when it is built and fits any version of it.
+"""
+
+import ctypes
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch  # noqa: F401  first: the library takes its threads from what this loads
+
+from plusx.placement.machine import cpu_flags, multiplies_bf16, vector_limit
+
+
+class NormCall(ctypes.Structure):
+    """`struct plusx_norm` of norm.c, whose comments say what each field is."""
+
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("avx512", "half", "relu", "threads")),
+        *((name, ctypes.c_long) for name in ("batch", "height", "width", "channels")),
+        ("eps", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "mean", "variance", "y", "residual")),
+        *((name, ctypes.c_long) for name in ("residual_channels", "stride")),
+        *((name, ctypes.c_void_p) for name in ("dy", "dx", "dresidual", "dweight", "dbias")),
+    )
+
+
+class ConvolutionCall(ctypes.Structure):
+    """`struct plusx_convolution` of convolution.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_long) for name in ("batch", "height", "width", "in_channels", "out_channels")),
+        ("threads", ctypes.c_int),
+        *((name, ctypes.c_void_p) for name in ("x", "weight")),
+        ("strides", ctypes.c_long * 4),
+        *((name, ctypes.c_void_p) for name in ("y", "dy", "dx", "dweight")),
+    )
+
+
+class BlockCall(ctypes.Structure):
+    """`struct plusx_block` of block.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_long) for name in ("batch", "height", "width", "channels")),
+        ("threads", ctypes.c_int),
+        *((name, ctypes.c_float) for name in ("eps1", "eps2")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight1", "weight2")),
+        *((name, ctypes.c_long * 4) for name in ("strides1", "strides2")),
+        *((name, ctypes.c_void_p) for name in ("scale1", "shift1", "scale2", "shift2")),
+        *((name, ctypes.c_void_p) for name in ("mean1", "variance1", "mean2", "variance2")),
+        *((name, ctypes.c_void_p) for name in ("y1", "y2", "z", "dz", "dx", "g1")),
+        *((name, ctypes.c_void_p) for name in ("dweight1", "dweight2", "dscale1", "dshift1", "dscale2", "dshift2")),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled library, or None where it was not built or does not load."""
+    folder = Path(__file__).parent
+    for path in (folder / f"_native{suffix}" for suffix in EXTENSION_SUFFIXES):
+        if path.exists():
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError:  # built for another system
+                return None
+    return None
+
+
+@cache
+def vector_level() -> int:
+    """2 where the processor has AVX-512, 1 where it has AVX2, 0 where the library cannot be used."""
+    found = library()
+    return min(found.plusx_norm_level(), vector_limit()) if found else 0
+
+
+@cache
+def has_tiles() -> bool:
+    """Whether the processor has the matrix unit that convolution.c is written for, and the system grants it."""
+    found = library()
+    return found is not None and multiplies_bf16(cpu_flags()) == "AMX" and bool(found.plusx_convolution_available())

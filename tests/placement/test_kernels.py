@@ -1,0 +1,347 @@
+"""The native operators beside PyTorch in double precision, and the nets that use them beside those that do not."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plusx.nets import build, entry
+from plusx.placement.graph import trace
+from plusx.placement.kernels import memory, native, norm
+from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
+from plusx.placement.kernels.fuse import fuse, own_norms
+from plusx.placement.kernels.norm import FusedNorm, zero_padded
+from plusx.placement.place import Placement, choose_placement
+
+needs_library = pytest.mark.skipif(native.vector_level() == 0, reason="built without a C compiler, or no AVX2")
+needs_tiles = pytest.mark.skipif(not native.has_tiles(), reason="the processor has no AMX")
+LEVELS = [level for level in (1, 2) if level <= native.vector_level()]
+ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
+"""What a result may differ by, as a share of the largest: a few units in the last place."""
+
+
+def images(*shape: int, dtype: torch.dtype = torch.bfloat16, mean: float = 0.0) -> Tensor:
+    return (torch.randn(shape) + mean).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def close(ours: Tensor, reference: Tensor, share: float) -> bool:
+    return bool((ours.double() - reference).abs().max() <= share * reference.abs().max())
+
+
+# ---- batch norm ------------------------------------------------------------------------------------------------------
+
+
+@needs_library
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 7, 12, 16, 64, 342])
+@pytest.mark.parametrize("shortcut", ["none", "no relu", "identity", "padded"])
+def test_norm_and_its_gradients_are_those_of_double_precision(
+    level: int, dtype: torch.dtype, channels: int, shortcut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(norm, "vector_level", lambda: level)
+    torch.manual_seed(0)
+    x = images(5, channels, 9, 7, dtype=dtype, mean=3.0).requires_grad_()
+    module = FusedNorm(nn.BatchNorm2d(channels))
+    nn.init.uniform_(module.weight, 0.5, 1.5)
+    nn.init.normal_(module.bias)
+    residual, stride, relu = None, 1, shortcut != "no relu"
+    if shortcut == "identity":
+        residual = images(5, channels, 9, 7, dtype=dtype).requires_grad_()
+    elif shortcut == "padded":
+        residual, stride = images(5, max(channels // 2, 1), 18, 14, dtype=dtype).requires_grad_(), 2
+    y = module(x, residual, stride, relu)
+    dy = images(5, channels, 9, 7, dtype=dtype)
+    y.backward(dy)
+
+    X, R = (None if t is None else t.detach().double().requires_grad_() for t in (x, residual))
+    assert X is not None
+    reference = nn.BatchNorm2d(channels).double()
+    reference.load_state_dict(FusedNorm(nn.BatchNorm2d(channels)).state_dict() | dict(module.named_parameters()))
+    Y = reference(X) if R is None else reference(X) + zero_padded(R, channels, stride)
+    kept = y.detach() > 0  # where rounding decides the sign, both go the same way
+    (torch.where(kept, Y, 0) if relu else Y).backward(dy.double())
+
+    assert close(y, Y.relu() if relu else Y, ROUNDING[dtype])
+    assert x.grad is not None and X.grad is not None and close(x.grad, X.grad, ROUNDING[dtype])
+    for ours, theirs in ((module.weight, reference.weight), (module.bias, reference.bias)):
+        assert ours.grad is not None and theirs.grad is not None and close(ours.grad, theirs.grad, 1e-5)
+    if residual is not None and R is not None:
+        assert residual.grad is not None and R.grad is not None and close(residual.grad, R.grad, ROUNDING[dtype])
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        assert torch.allclose(getattr(module, name).double(), getattr(reference, name).double(), rtol=1e-6), name
+
+
+@needs_library
+@pytest.mark.parametrize("level", LEVELS)
+def test_norm_in_evaluation_uses_the_running_moments(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norm, "vector_level", lambda: level)
+    module = FusedNorm(nn.BatchNorm2d(24)).eval()
+    nn.init.normal_(module.running_mean)
+    nn.init.uniform_(module.running_var, 0.5, 2)
+    x, residual = images(3, 24, 5, 5, dtype=torch.float32), images(3, 24, 5, 5, dtype=torch.float32)
+    with torch.no_grad():
+        ours = module(x, residual, 1, True)
+    expected = F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
+    assert torch.allclose(ours, F.relu(expected + residual), atol=1e-6)
+
+
+@needs_library
+def test_a_mean_that_dwarfs_the_deviation_costs_no_digits() -> None:
+    x = images(64, 16, 8, 8, dtype=torch.float32) * 1e-2 + 1e3
+    _, mean, variance = torch.ops.plusx.norm(x, torch.ones(16), torch.zeros(16), None, 1, 1e-5, False)
+    exact = x.double()
+    assert close(mean, exact.mean((0, 2, 3)), 1e-7)
+    assert close(variance, exact.var((0, 2, 3), unbiased=False), 1e-5)
+
+
+@needs_library
+def test_a_number_that_is_none_stays_one() -> None:
+    x = images(2, 16, 4, 4)
+    x[1, 3, 2, 1] = float("nan")
+    y, mean, _ = torch.ops.plusx.norm(x, torch.ones(16), torch.zeros(16), None, 1, 1e-5, True)
+    assert y[:, 3].isnan().all() and mean[3].isnan() and not y[:, :3].isnan().any()
+
+
+# ---- convolution and block -------------------------------------------------------------------------------------------
+
+SHAPES = [
+    (3, 16, 16, 32, 32),  # two pixels a row of a tile
+    (5, 32, 32, 16, 16),
+    (20, 64, 64, 8, 8),  # groups of images
+    (3, 16, 48, 7, 5),
+    (1, 48, 16, 9, 13),
+    (2, 16, 16, 3, 3),  # odd rows of 16 channels
+    (2, 64, 128, 14, 14),
+    (1, 16, 16, 1, 1),
+]
+
+
+@needs_tiles
+@pytest.mark.parametrize(("batch", "inputs", "outputs", "height", "width"), SHAPES)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_convolution_and_its_gradients_are_those_of_double_precision(
+    batch: int, inputs: int, outputs: int, height: int, width: int, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    x, dy = images(batch, inputs, height, width).requires_grad_(), images(batch, outputs, height, width)
+    weight = (torch.randn(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5).contiguous(memory_format=layout)
+    y = torch.ops.plusx.convolution(x, weight.requires_grad_())
+    y.backward(dy)
+    X, W = x.detach().double().requires_grad_(), weight.detach().bfloat16().double().requires_grad_()
+    Y = F.conv2d(X, W, padding=1)
+    Y.backward(dy.double())
+    assert close(y, Y.detach(), 2**-8)
+    assert x.grad is not None and X.grad is not None and close(x.grad, X.grad, 2**-8)
+    assert weight.grad is not None and W.grad is not None and close(weight.grad, W.grad, 1e-5)
+
+
+@needs_tiles
+@pytest.mark.parametrize(("channels", "side"), [(16, 32), (32, 16), (64, 8), (16, 5)])
+def test_a_block_is_its_operations_one_by_one(channels: int, side: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    net = Residual(plain).to(memory_format=torch.channels_last)
+    single, fused = copy.deepcopy(net), copy.deepcopy(net)
+    assert fuse(fused, trace(fused)) == 2 and any(name.startswith("block_") for name in vars(fused))
+    own_norms(single, native=True)
+    conv1, norm1, _, conv2, norm2 = single.branch
+    conv1, conv2 = TileConv2d(conv1), TileConv2d(conv2)
+    x, dz = images(9, channels, side, side), images(9, channels, side, side)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    z, Z = fused(ours), norm2(conv2(norm1(conv1(theirs), relu=True)), theirs, relu=True)
+    z.backward(dz)
+    Z.backward(dz)
+    assert close(z, Z.detach().double(), 2**-8)
+    assert ours.grad is not None and theirs.grad is not None and alike(ours.grad, theirs.grad) > 0.9999
+    for (name, p), q in zip(fused.named_parameters(), single.parameters(), strict=True):
+        assert p.grad is not None and q.grad is not None and alike(p.grad, q.grad) > 0.9999, name
+    for (name, b), c in zip(fused.named_buffers(), single.buffers(), strict=True):
+        assert torch.allclose(b, c, rtol=1e-5, atol=1e-6), name
+
+
+class Residual(nn.Module):
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch, self.relu = branch, nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.branch(x) + x)
+
+
+def alike(a: Tensor, b: Tensor) -> float:
+    """Cosine of the angle between two gradients."""
+    return float(F.cosine_similarity(a.double().flatten(), b.double().flatten(), 0))
+
+
+def operators() -> list[Any]:
+    x, w = images(2, 16, 6, 6), torch.randn(16, 16, 3, 3)
+    vector = torch.rand(16) + 0.5
+    calls: list[Any] = [
+        (torch.ops.plusx.norm, (x, vector, vector, None, 1, 1e-5, True)),
+        (torch.ops.plusx.norm, (x, vector, vector, images(2, 8, 12, 12), 2, 1e-5, True)),
+        (torch.ops.plusx.norm_apply, (x, vector, vector, vector, vector, None, 1, 1e-5, True)),
+    ]
+    if native.has_tiles():
+        calls.append((torch.ops.plusx.convolution, (x, w)))
+        calls.append((torch.ops.plusx.block, (x, w, vector, vector, w, vector, vector, 1e-5, 1e-5)))
+    return calls
+
+
+@needs_library
+@pytest.mark.parametrize("number", range(len(operators()) if native.vector_level() else 0))
+def test_operators_are_what_autograd_compile_and_export_expect(number: int) -> None:
+    operator, arguments = operators()[number]
+    arguments = tuple(
+        a.detach().requires_grad_(operator is not torch.ops.plusx.norm_apply) if isinstance(a, Tensor) else a
+        for a in arguments
+    )
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(operator.default, arguments, test_utils=checks)
+
+
+@needs_tiles
+def test_a_step_is_repeated_to_the_bit() -> None:
+    def step() -> list[Tensor]:
+        torch.manual_seed(0)
+        net = choose_placement(precision="bf16").place(build("resnet20"))
+        with torch.autocast("cpu", torch.bfloat16):
+            net(images(6, 3, 32, 32, dtype=torch.float32)).sum().backward()
+        return [p.grad for p in net.parameters() if p.grad is not None]
+
+    assert all(torch.equal(a, b) for a, b in zip(step(), step(), strict=True))
+
+
+# ---- nets ------------------------------------------------------------------------------------------------------------
+
+
+def step_of(net: nn.Module, name: str, placement: Placement) -> tuple[Tensor, Tensor]:
+    """Logits in training, and the gradients of all parameters one after another."""
+    torch.manual_seed(1)
+    x = torch.randn(4, *entry(name).input_shape)
+    with placement.autocast():
+        y = net.train()(placement.place_images(x)).float()
+    y.square().mean().backward()
+    return y.detach(), torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("resnet20", "fp32"), ("resnet20", "bf16"), ("plain20", "bf16"), ("densenet_40_12", "bf16")],
+)
+def test_a_net_on_our_kernels_is_the_net(name: str, precision: str) -> None:
+    """As near to the net in fp32 as PyTorch's own operators in that precision are."""
+    ways = [choose_placement(device="cpu", precision="fp32", kernels="plain")]
+    ways += [choose_placement(device="cpu", precision=precision, kernels=kernels) for kernels in ("plain", "fused")]
+    torch.manual_seed(0)
+    start = build(name)
+    nets = [way.place(copy.deepcopy(start)) for way in ways]
+    assert list(nets[2].state_dict()) == list(start.state_dict())
+    (y, gradient), plain, fused = (step_of(net, name, way) for net, way in zip(nets, ways, strict=True))
+    tolerance = 1e-4 if precision == "fp32" else 0.02
+    assert alike(fused[0], y) >= alike(plain[0], y) - tolerance
+    assert alike(fused[1], gradient) >= alike(plain[1], gradient) - tolerance
+    with torch.no_grad(), ways[2].autocast():
+        x = ways[2].place_images(torch.randn(2, *entry(name).input_shape))
+        a, b = nets[1].eval()(x).float(), nets[2].eval()(x).float()
+    assert alike(a, b) > 1 - tolerance
+
+
+@needs_library
+def test_submodules_called_one_by_one_stay_what_they_were() -> None:
+    net = build("resnet20").to(memory_format=torch.channels_last)
+    fused = copy.deepcopy(net)
+    assert fuse(fused, trace(fused)) == 19
+    x = images(2, 3, 32, 32, dtype=torch.float32)
+    block, same = net.stages[0][0], fused.stages[0][0]
+    assert torch.allclose(block.branch(net.stem(x)), same.branch(fused.stem(x)), atol=1e-4)
+
+
+def test_what_draws_random_numbers_or_depends_on_the_mode_is_not_traced() -> None:
+    assert trace(build("resnet20", survival=0.5)) is None
+    assert trace(build("resnet20")) is not None
+
+    class Moody(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if self.training else x
+
+    assert trace(Moody()) is None
+
+
+def test_without_the_library_everything_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Callable[[], Any] = lambda: None  # noqa: E731
+    monkeypatch.setattr(norm, "vector_level", lambda: 0)
+    monkeypatch.setattr("plusx.placement.place.vector_level", lambda: 0)
+    monkeypatch.setattr("plusx.placement.kernels.convolution.has_tiles", lambda: False)
+    monkeypatch.setattr("plusx.placement.kernels.block.has_tiles", lambda: False)
+    monkeypatch.setattr(norm, "library", nothing)
+    placement = choose_placement(device="cpu")
+    assert placement.kernels == "plain" and "C compiler" in placement.reasons["kernels"]
+    with pytest.raises(ValueError, match="placement.kernels is 'fused'"):
+        choose_placement(device="cpu", kernels="fused")
+    recorded = Placement("cpu", "channels_last", "fp32", 1, "fused")  # a run from a machine that had it
+    step_of(recorded.place(build("resnet20")), "resnet20", recorded)
+
+
+def test_which_convolutions_are_ours() -> None:
+    def conv(**changes: Any) -> nn.Conv2d:
+        options = {"in_channels": 16, "out_channels": 32, "kernel_size": 3, "padding": 1, "bias": False}
+        return nn.Conv2d(**{**options, **changes})
+
+    assert fits_tiles(conv())
+    for change in ({"stride": 2}, {"in_channels": 3}, {"out_channels": 12}, {"bias": True}, {"groups": 16}):
+        assert not fits_tiles(conv(**change)), change
+    assert not fits_tiles(TileConv2d(conv()))
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_freed_block_is_taken_again_and_a_held_one_never() -> None:
+    shape, where = (64, 16, 32, 32), set()
+    for _ in range(5):
+        x = memory.empty(shape, torch.bfloat16)
+        where.add(x.data_ptr())
+        del x
+    assert len(where) == 1
+    view = memory.empty(shape, torch.bfloat16)[3:5, 2]
+    other = memory.empty(shape, torch.bfloat16)
+    view.fill_(1.0)
+    other.fill_(2.0)
+    assert (view == 1).all() and other.is_contiguous(memory_format=torch.channels_last)
+
+
+# ---- checkpointing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", ["auto", "plain"])
+@pytest.mark.parametrize("name", ["resnet20", "densenet_40_12"])
+def test_checkpointing_changes_no_bit(name: str, kernels: str) -> None:
+    torch.manual_seed(0)
+    net = build(name)
+    results = []
+    for checkpoint in (False, True):
+        placement = choose_placement(device="cpu", kernels=kernels, checkpoint=checkpoint)
+        placed = placement.place(copy.deepcopy(net))
+        results.append((*step_of(placed, name, placement), *placed.buffers()))
+    assert all(map(torch.equal, *results))
+
+
+def test_checkpointing_needs_somewhere_to_cut() -> None:
+    with pytest.raises(ValueError, match=r"placement.checkpoint is true; this net's forward cannot be cut"):
+        choose_placement(device="cpu", checkpoint=True).place(build("resnet20", survival=0.5))
