@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,6 +89,12 @@ def demo(
     print("\n" + "\n".join(found.findings) + f"\n\nCurves: {found.report}")
 
 
+class Speed(StrEnum):
+    """What `--speed` takes."""
+
+    SHOW = "show"
+
+
 @app.command()
 def train(
     data: Annotated[str | None, typer.Argument(help="digits, cifar10, cifar100, or a folder of class folders.")] = None,
@@ -96,6 +103,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
     settings: Settings = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a stopped or killed run.")] = None,
+    speed: Annotated[
+        Speed | None, typer.Option(help="show: time a few steps of each way to run, print them, take the fastest.")
+    ] = None,
     data_dir: DataDir = DATA_DIR,
     download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR, or published weights.")] = False,
     quiet: Quiet = False,
@@ -105,8 +115,8 @@ def train(
 
     Examples: plusx train digits; plusx train ./photos --set epochs=20; plusx train --resume runs/digits-resnet20-seed0
     """
-    if resume is not None and (data, recipe, out, seed, settings) != (None, None, None, None, None):
-        raise ValueError("--resume goes on with the run as it is; leave DATA, --recipe, --out, --seed and --set away")
+    if resume is not None and (data, recipe, out, seed, settings, speed) != (None, None, None, None, None, None):
+        raise ValueError("--resume goes on with the run as it is; give it no DATA, recipe, out, seed, set or speed")
     if resume is None and data is None:
         raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
     title = str(resume or data)
@@ -120,7 +130,11 @@ def train(
             trained = plusx.resume(resume, data_dir=_given(data_dir), **common)
         else:
             assert data is not None
-            given: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": _pairs(settings)}
+            overrides = _pairs(settings)
+            if speed is not None:
+                overrides |= {"placement.choose": "measure"}
+                common["on_choice"] = watch.choice
+            given: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": overrides}
             trained = plusx.train(data, data_dir=data_dir, download=download, **given, **common)
     results = trained.card.results
     if as_json:
@@ -172,26 +186,28 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     images: Annotated[list[str], typer.Argument(help="Image files.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, bf16, or int8 by OpenVINO, calibrated on the run's own images.")
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Name what is on pictures. Unreadable files are named at the end; the others are answered all the same.
 
     Example: plusx predict runs/photos-resnet18-seed0 cat.jpg dog.jpg
     """
-    predictor = plusx.Predictor(run)
+    predictor = plusx.Predictor(run, precision=precision, pictures=len(images))
     answers, faults = [], []
-    for image in images:
-        try:
-            answers.append(predictor.predict(image, top_k=top))
-        except ValueError as fault:
-            faults.append((image, str(fault)))
-    if as_json:
-        bad = [{"file": image, "error": fault} for image, fault in faults]
-        _print_json({"run": str(run), "files": [asdict(answer) for answer in answers] + bad})
-    else:
-        for answer in answers:
+    for image, answer in zip(images, predictor.predict_many(images, top_k=top), strict=True):
+        if isinstance(answer, ValueError):
+            faults.append((image, str(answer)))
+        elif as_json:
+            answers.append(asdict(answer))
+        else:
             shares = [f"{name} {100 * p:.1f} %" for name, p in zip(answer.classes, answer.probabilities, strict=True)]
             print(f"{answer.file}: {', '.join(shares)}")
+    if as_json:
+        bad = [{"file": image, "error": fault} for image, fault in faults]
+        _print_json({"run": str(run), "files": answers + bad})
     if faults:
         raise ValueError("; ".join(fault for _, fault in faults))
 

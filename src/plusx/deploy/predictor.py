@@ -1,13 +1,37 @@
-"""A finished run as a function from pictures to class probabilities."""
+"""A finished run as a function from pictures to class probabilities.
 
-from collections.abc import Sequence
+On a CPU the net is frozen. One picture is answered by all processors together; of many, each processor takes a few at a
+time and does all there is to do with them, from reading the file to the probabilities. In memory are the pictures that
+are being answered, however many there are.
+
+Shapes: B images in a batch, C channels, H height, W width, K classes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
-from plusx.placement.place import choose_placement
+from plusx.data.decode import UndecodableError
+from plusx.data.images import select, spread
+from plusx.data.preprocess import Preprocess
+from plusx.data.sources import load_source
+from plusx.deploy.backend import BATCH, Answers, candidates, fastest, measure_seconds
+from plusx.deploy.openvino_net import OpenVino
+from plusx.deploy.streams import in_streams
+from plusx.placement.place import Placement, choose_placement
+from plusx.runs.card import Card
 from plusx.runs.store import load_run
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+CALIBRATION = 300
+"""Training images that int8's scales are taken from: NNCF's own default."""
+MEASURED_FROM = 2_000
+"""Pictures from which the seconds that measuring the backends takes come back."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +44,45 @@ class Prediction:
 
 
 class Predictor:
-    """A net, its preprocessing and its class names; in fp32, so that a picture's answer does not depend on the others.
+    """A net, its preprocessing and its class names.
+
+    A picture's answer does not depend on which pictures are asked for with it. In bf16 on AMX it does not depend on how
+    many there are either; in fp32 it may, by some 1e-6 of a probability.
 
     Args:
         run: Run directory of a finished run.
+        precision: fp32; bf16, which moves probabilities by some 1e-2 at most and hardly ever the most probable class;
+            int8 by OpenVINO, calibrated on the run's own training images; or auto, what the run was trained with: by
+            default bf16 where the processor multiplies it in hardware.
+        pictures: About how many will be asked for; for many, the backends that are installed are measured first.
 
     Raises:
-        ValueError: The run cannot be used.
+        ValueError: The run cannot be used, or not in that precision.
     """
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | Path, *, precision: str = "auto", pictures: int = 1) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
         net, self.card = load_run(Path(run))
         spec = self.card.recipe.placement
-        self.placement = choose_placement(device=spec.device, precision="fp32", threads=spec.threads)
-        self.net = self.placement.place(net)
+        self.placement = choose_placement(
+            device="cpu" if precision == "int8" else spec.device,
+            precision={"auto": spec.precision, "int8": "fp32"}.get(precision, precision),
+            threads=spec.threads,
+            kernels="plain",
+        )
+        net = self.placement.place(net).requires_grad_(False)
+        input_shape = (self.card.preprocess.channels, *self.card.preprocess.size)
+        if precision == "int8":
+            calibration, threads = _calibration(self.card, run), self.placement.threads
+            self._answers: Answers = OpenVino(
+                net, input_shape, precision="int8", threads=threads, calibration=calibration
+            )
+            self.backend = "openvino"
+        elif self.placement.device == "cpu":
+            self.backend, self._answers = _fastest(net, input_shape, self.placement, measure=pictures >= MEASURED_FROM)
+        else:
+            self.backend, self._answers = "eager", _eager(net, self.placement)
 
     def predict(self, picture: str | Path | bytes, *, top_k: int = 5) -> Prediction:
         """The most probable classes of a picture.
@@ -45,28 +94,123 @@ class Predictor:
         Raises:
             UndecodableError: The picture cannot be read.
         """
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be 1 or more")
-        source = picture if isinstance(picture, bytes) else Path(picture)
-        pixels_CHW = self.card.preprocess.pixels(source)
-        with torch.no_grad():
-            x_1CHW = self.card.preprocess.normalise(pixels_CHW[None])
-            logits_K = self.net(self.placement.place_images(x_1CHW))[0].double().cpu()
-        probabilities, indices = logits_K.softmax(0).topk(min(top_k, len(logits_K)))
-        names = tuple(self.card.class_names[i] for i in indices.tolist())
-        return Prediction("" if isinstance(picture, bytes) else str(picture), names, tuple(probabilities.tolist()))
+        (answer,) = self._answer([picture], _positive(top_k))
+        if isinstance(answer, UndecodableError):
+            raise answer
+        return answer
+
+    def predict_many(
+        self, pictures: Iterable[str | Path | bytes], *, top_k: int = 5
+    ) -> Iterator[Prediction | UndecodableError]:
+        """The most probable classes of each picture, in turn; of one that cannot be read, the reason.
+
+        Args:
+            pictures: Files, or the bytes of them; taken as they are needed.
+            top_k: How many classes.
+        """
+        threads, k, rest = self.placement.threads, _positive(top_k), iter(pictures)
+        first = list(islice(rest, threads * BATCH))
+        every = chain(first, rest)
+        size = max(1, -(-len(first) // threads))  # of few pictures, every processor takes its share
+        batches = iter(lambda: list(islice(every, size)), [])
+        for answers in in_streams(lambda batch: self._answer(batch, k), batches, threads=threads):
+            yield from answers
+
+    def _answer(self, pictures: Sequence[str | Path | bytes], top_k: int) -> list[Prediction | UndecodableError]:
+        found: list[Tensor | UndecodableError] = [_read(self.card.preprocess, picture) for picture in pictures]
+        pixels = [pixels_CHW for pixels_CHW in found if isinstance(pixels_CHW, Tensor)]
+        answers: list[Prediction | UndecodableError] = []
+        probabilities_BK = iter(self._probabilities(torch.stack(pixels)) if pixels else ())
+        for picture, read in zip(pictures, found, strict=True):
+            if isinstance(read, UndecodableError):
+                answers.append(read)
+                continue
+            probabilities, indices = next(probabilities_BK).topk(min(top_k, len(self.card.class_names)))
+            names = tuple(self.card.class_names[i] for i in indices.tolist())
+            file = "" if isinstance(picture, bytes) else str(picture)
+            answers.append(Prediction(file, names, tuple(probabilities.tolist())))
+        return answers
+
+    def _probabilities(self, pixels_BCHW: Tensor) -> Tensor:
+        return self._answers(self.card.preprocess.normalise(pixels_BCHW)).double().softmax(1)
 
 
-def predict(run: str | Path, pictures: Sequence[str | Path | bytes], *, top_k: int = 5) -> list[Prediction]:
+def predict(
+    run: str | Path, pictures: Sequence[str | Path | bytes], *, top_k: int = 5, precision: str = "auto"
+) -> list[Prediction]:
     """The most probable classes of each picture.
 
     Args:
         run: Run directory of a finished run.
         pictures: Files, or the bytes of them.
         top_k: How many classes.
+        precision: auto, fp32, bf16 or int8; see `Predictor`.
 
     Raises:
         ValueError: The run cannot be used, or a picture cannot be read.
     """
-    predictor = Predictor(run)
-    return [predictor.predict(picture, top_k=top_k) for picture in pictures]
+    predictor = Predictor(run, precision=precision, pictures=len(pictures))
+    answers = []
+    for answer in predictor.predict_many(pictures, top_k=top_k):
+        if isinstance(answer, UndecodableError):
+            raise answer
+        answers.append(answer)
+    return answers
+
+
+def _read(preprocess: Preprocess, picture: str | Path | bytes) -> Tensor | UndecodableError:
+    try:
+        return preprocess.pixels(picture if isinstance(picture, bytes) else Path(picture))
+    except UndecodableError as fault:
+        return fault
+
+
+def _positive(top_k: int) -> int:
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; it must be 1 or more")
+    return top_k
+
+
+def _fastest(
+    net: nn.Module, input_shape: tuple[int, int, int], placement: Placement, *, measure: bool
+) -> tuple[str, Answers]:
+    """The first candidate, or after measuring the fastest, by its name and made."""
+    precision: Literal["fp32", "bf16"] = "bf16" if placement.precision == "bf16" else "fp32"
+    make = candidates(net, input_shape, precision=precision, threads=placement.threads)
+    if len(make) == 1 or not measure:
+        name = next(iter(make))
+        return name, make[name]()
+    made = {name: each() for name, each in make.items()}
+    seconds = {name: measure_seconds(made[name], input_shape, threads=placement.threads) for name in made}
+    name = fastest(seconds)
+    return name, made[name]
+
+
+def _eager(net: nn.Module, placement: Placement) -> Answers:
+    """The net as it is, on a device that is no CPU."""
+
+    @torch.inference_mode()
+    def answers(x_BCHW: Tensor) -> Tensor:
+        with placement.autocast():
+            logits_BK: Tensor = net(placement.place_images(x_BCHW))
+        return logits_BK.float().cpu()
+
+    return answers
+
+
+def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:
+    """Normalised training images of a run, one at a time.
+
+    Raises:
+        ValueError: The run was made of weights alone, or its images are where they were no longer.
+    """
+    name, data_dir = card.source["name"], card.source["data_dir"]
+    if name is None:
+        raise ValueError(f"{run} was made of weights alone; int8 takes its scales from training images, which it lacks")
+    data = card.recipe.data
+    source = load_source(name, data_dir=Path(data_dir) if data_dir else None, undecodable=data.undecodable)
+    images = select(source.splits, data.train)
+    assert images is not None  # it was trained on
+    few = spread(images, CALIBRATION)
+    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else map(card.preprocess.pixels, few.files or ())
+    yield from (card.preprocess.normalise(pixels_CHW[None]) for pixels_CHW in pixels)

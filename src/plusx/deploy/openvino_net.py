@@ -1,0 +1,96 @@
+"""A trained net in OpenVINO's hands: fp32, bf16, or int8 calibrated on pictures.
+
+OpenVINO is an extra. Where it is not installed nothing here is used, but for int8, which asks for it.
+
+Shapes: B images in a batch, C channels, H height, W width, K classes.
+"""
+
+import importlib
+import importlib.util
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from threading import local
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16", "int8"]
+INSTALL = "pip install 'plusx[export]'"
+
+
+def is_installed(*names: str) -> bool:
+    """Whether packages are there; none is imported.
+
+    Example:
+        >>> is_installed("torch"), is_installed("torch", "no_such_package")
+        (True, False)
+    """
+    return all(importlib.util.find_spec(name) is not None for name in names)
+
+
+def without_reports(name: str) -> Any:
+    """A package of OpenVINO's, which otherwise tells Google Analytics that it is in use: plusx opens no connection."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
+    return importlib.import_module(name)
+
+
+class OpenVino:
+    """A net compiled by OpenVINO: float32 images in, float32 logits out. Any number of threads may call it.
+
+    Args:
+        net: In evaluation mode, on the CPU.
+        input_shape: Channels, height and width.
+        precision: fp32, bf16 or int8.
+        threads: Processors; each is a stream of its own when as many threads call.
+        calibration: Normalised pictures, 1 x C x H x W each, whose activations int8's scales are taken from.
+
+    Raises:
+        ValueError: OpenVINO, or for int8 NNCF, is not installed.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        input_shape: tuple[int, int, int],
+        *,
+        precision: Precision,
+        threads: int,
+        calibration: Iterable[Tensor] = (),
+    ) -> None:
+        needed = ("openvino", "nncf") if precision == "int8" else ("openvino",)
+        if not is_installed(*needed):
+            raise ValueError(f"{precision} by OpenVINO needs {' and '.join(needed)}; install them: {INSTALL}")
+        openvino = without_reports("openvino")
+        with warnings.catch_warnings(action="ignore"):  # PyTorch's, on how OpenVINO traces
+            model = openvino.convert_model(net, example_input=torch.zeros(1, *input_shape))
+        model.reshape([-1, *input_shape])
+        if precision == "int8":
+            model = _quantised(model, calibration)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+        }
+        self._model = openvino.Core().compile_model(model, "CPU", settings)
+        self._own = local()
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        if not hasattr(self._own, "request"):
+            self._own.request = self._model.create_infer_request()
+        (logits_BK,) = self._own.request.infer([x_BCHW.contiguous().numpy()], share_inputs=True).values()
+        return torch.from_numpy(logits_BK)
+
+
+def _quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
+    """Weights and activations in 8 bits; NNCF's choice of what stays in more."""
+    nncf = without_reports("nncf")
+    for name in ("nncf", "torch.utils.cpp_extension"):  # the latter, on CUDA, which nothing here needs
+        logging.getLogger(name).setLevel(logging.ERROR)
+    pictures = [x_1CHW.numpy() for x_1CHW in calibration]
+    with redirect_stdout(io.StringIO()):  # a progress bar, in the midst of a program's results
+        return nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
