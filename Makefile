@@ -23,6 +23,5 @@ test: install  ## format, lint, types, imports, tests, examples of the docs
 test-slow: install  ## the long runs
 	$(BIN)/python -m pytest -m slow
 
-bench: install  ## ours beside plain PyTorch, into results/
-	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.nets
+bench: install  ## ours beside its peers, into results/; nothing else should run
+	$(BIN)/python -m benchmarks all

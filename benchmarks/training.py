@@ -1,46 +1,142 @@
-"""`python -m benchmarks.training`: training speed beside plain PyTorch, written to results/training-speed.json.
+"""Training steps of ours beside plain PyTorch, torch.compile, torchvision and timm; results/training-speed.json.
 
-Each case runs in a process of its own, so that oneDNN can be told to do without an instruction set: with
-ONEDNN_MAX_CPU_ISA=AVX2 this machine stands in for one without bf16. Run it with nothing else running.
+Ours is what `plusx train` does on this machine, batch and augmentation included; theirs have the batch ready. Each
+contender has a process of its own, so that none runs on another's settings; with ONEDNN_MAX_CPU_ISA=AVX2 this machine
+stands in for one without bf16.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from statistics import median
 from typing import Any
 
-from benchmarks import evidence
+import timm
+import torch
+import torchvision
 
-RESULTS = Path(__file__).parents[1] / "results" / "training-speed.json"
-CASES = [("resnet20", 128, 15, ""), ("resnet110", 128, 4, ""), ("resnet18", 16, 4, "")]
-CASES += [("resnet20", 128, 15, "AVX2"), ("resnet20", 128, 15, "AVX512_CORE"), ("resnet18", 16, 4, "AVX2")]
+from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
+from plusx.engine.benchmark import Turns, WholeStep, ours, plain_step, take_turns
+from plusx.nets import build, entry
+from plusx.placement.machine import usable_cpus
+
+ROUNDS = 11
+CASES = (
+    ("resnet20", 128, "all"),
+    ("resnet56", 128, "all"),
+    ("resnet110", 128, "all"),
+    ("densenet_bc_100_12", 64, "all"),
+    ("resnet18", 16, "all"),
+    ("resnet50", 16, "all"),
+    ("resnet20", 128, "AVX2"),
+    ("resnet20", 128, "AVX512_CORE"),
+    ("resnet18", 16, "AVX2"),
+)
+"""Net, images a step, and the instructions that oneDNN may use."""
 
 
-def measure(net: str, batch: int, rounds: int, isa: str) -> dict[str, Any]:
-    """One case: what `plusx benchmark train --json` says."""
-    command = [sys.executable, "-m", "plusx", "benchmark", "train", "--json", "--quiet"]
-    command += ["--net", net, "--batch", str(batch), "--rounds", str(rounds)]
-    environ = {**os.environ, **({"ONEDNN_MAX_CPU_ISA": isa} if isa else {})}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environ)
-    return {**json.loads(done.stdout.splitlines()[-1]), "onednn_max_cpu_isa": isa or "all"}
-
-
-def main() -> None:
+def main(nets: Sequence[str] = ()) -> None:
     """Measure every case, print each, write all."""
     measured = []
-    for net, batch, rounds, isa in CASES:
-        found = measure(net, batch, rounds, isa)
-        low, high = found["ratio_range"]
-        print(
-            f"{net:10} batch {batch:4} isa {isa or 'all':12} {found['placement']['precision']}: "
-            f"{found['images_per_s']:8.1f} images/s, {found['ratio_to_eager_fp32']:.2f}x ({low:.2f} to {high:.2f})",
-            flush=True,
-        )
-        measured.append(found)
-    RESULTS.write_text(json.dumps({**evidence(), "cases": measured}, indent=1) + "\n")
+    for net, batch_size, isa in only(CASES, nets):
+        measured.append(measure(net, batch_size, isa))
+        print(in_words(measured[-1]), flush=True)
+    if not nets:
+        write("training-speed", {"cases": measured})
 
 
-if __name__ == "__main__":
-    main()
+def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
+    """One case."""
+    environ = {} if isa == "all" else {"ONEDNN_MAX_CPU_ISA": isa}
+    left_out, found = {}, {}
+    with ExitStack() as stack:
+        contenders = {
+            who: stack.enter_context(Apart(contender, who, net, batch_size, **environ))
+            for who in (*names(net, has_bf16=isa == "all"), "ours")
+        }
+        for who in list(contenders):
+            try:
+                contenders[who]()
+            except RuntimeError as fault:
+                if who != "compile bf16":  # which needs a C++ compiler, and whom not every net suits
+                    raise
+                left_out[who] = str(fault)
+                del contenders[who]
+        with between_ceilings(**environ) as ceilings:
+            turns = take_turns(contenders, rounds=ROUNDS)
+        mine: dict[str, Any] = contenders["ours"].ask(about_ours)
+        peaks = {who: each.ask(peak) for who, each in contenders.items()}
+    found = compared(turns, batch_size)
+    for who, numbers in found["contenders"].items():
+        numbers["peak_memory_bytes"] = peaks[who]
+    return {
+        "net": net,
+        "batch_size": batch_size,
+        "onednn_max_cpu_isa": isa,
+        "rounds": ROUNDS,
+        "placement": mine["placement"],
+        "data_share": mine["data_seconds"] / median(turns.seconds["ours"]),
+        **found,
+        "left_out": left_out,
+        "ceilings": ceilings,
+    }
+
+
+def names(net: str, *, has_bf16: bool) -> list[str]:
+    """The contenders that there are, but ours."""
+    found = ["eager fp32", "eager fp32 channels last"]
+    if has_bf16:
+        found += ["eager bf16", "compile bf16"]
+        found += ["torchvision bf16"] if net in torchvision.models.list_models(module=torchvision.models) else []
+        found += ["timm bf16"] if timm.is_model(net) else []
+    return found
+
+
+def contender(who: str, net: str, batch_size: int) -> Callable[[], None]:
+    """A training step, by the name of who takes it."""
+    if who == "ours":
+        return ours(net, batch_size)
+    torch.set_num_threads(usable_cpus())
+    match who.split()[0]:
+        case "torchvision":
+            theirs = torchvision.models.get_model(net)
+        case "timm":
+            theirs = timm.create_model(net)
+        case _:
+            theirs = build(net)
+    if who.startswith("compile"):
+        theirs.compile()
+    x_BCHW, labels_B = torch.randn(batch_size, *entry(net).input_shape), torch.arange(batch_size) % 10
+    return plain_step(theirs, x_BCHW, labels_B, channels_last=who != "eager fp32", bf16="bf16" in who)
+
+
+def about_ours(step: WholeStep) -> dict[str, Any]:
+    """Where it ran, and seconds to make a batch."""
+    return {"placement": step.placement.to_dict(), "data_seconds": median(step.data_seconds)}
+
+
+def compared(turns: Turns, batch_size: int) -> dict[str, Any]:
+    """Each contender's images per second, ours over each of the others, and which of those is the fastest."""
+    rates = {who: turns.rate(who, batch_size) for who in turns.seconds}
+    ratios = {who: turns.ratio("ours", who) for who in turns.seconds if who != "ours"}
+    return {
+        "contenders": {
+            who: {"images_per_s": rate.median, "images_per_s_range": as_range(rate)} for who, rate in rates.items()
+        },
+        "ratios": {who: {"ratio": ratio.median, "ratio_range": as_range(ratio)} for who, ratio in ratios.items()},
+        "fastest_peer": turns.fastest(ratios),
+    }
+
+
+def in_words(case: Mapping[str, Any]) -> str:
+    """A case as lines of text."""
+    precision, isa = case["placement"]["precision"], case["onednn_max_cpu_isa"]
+    lines = [f"{case['net']}, batch {case['batch_size']}, instructions: {isa}; ours in {precision}"]
+    for who, found in case["contenders"].items():
+        low, high = found["images_per_s_range"]
+        line = f"  {who:25}{found['images_per_s']:9.1f} images/s ({low:.1f} to {high:.1f})"
+        if who in case["ratios"]:
+            low, high = case["ratios"][who]["ratio_range"]
+            line += f"   ours {case['ratios'][who]['ratio']:.2f}x ({low:.2f} to {high:.2f})"
+        lines.append(line)
+    lines += [f"  {who:25}left out: {reason}" for who, reason in case["left_out"].items()]
+    return "\n".join(lines)

@@ -34,7 +34,8 @@ WORDS = {
         "peers": "{nets} nets that torchvision or timm also have, at equal weights, in fp32 and contiguous memory, "
         "reach {forward} their images/s forward, and {train} forward and backward ({cpu}, {cpus} cores, torch {torch}, "
         "commit {commit}, {date}).",
-        "speed": ("net, batch", "processor", "plain PyTorch, fp32", "plusx", "ratio (range)"),
+        "speed": ("net, batch", "processor", "PyTorch, fp32", "PyTorch, bf16", "torch.compile, bf16", "plusx")
+        + ("over fp32 (range)", "over the fastest (range)"),
         "all": "all of it",
         "limited": "limited to {isa}",
         "evidence": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}. Images/s of whole training steps.",
@@ -52,7 +53,8 @@ WORDS = {
         "peers": "torchvision이나 timm에도 있는 신경망 {nets}개를 같은 가중치, fp32, 같은 메모리 배치로 재면 초당 "
         "이미지 수가 순전파에서 {forward}, 순전파와 역전파에서 {train}입니다("
         "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}).",
-        "speed": ("신경망, 배치", "프로세서", "일반 PyTorch, fp32", "plusx", "비율 (범위)"),
+        "speed": ("신경망, 배치", "프로세서", "PyTorch, fp32", "PyTorch, bf16", "torch.compile, bf16", "plusx")
+        + ("fp32 대비 (범위)", "가장 빠른 것 대비 (범위)"),
         "all": "제한 없음",
         "limited": "{isa}까지만",
         "evidence": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}. 학습 단계 전체의 초당 이미지 수.",
@@ -139,22 +141,24 @@ def degradation_table(words: dict[str, Any]) -> str:
 
 
 def speed_table(words: dict[str, Any]) -> str:
-    """Images per second beside plain PyTorch."""
+    """Images per second beside plain PyTorch and the fastest of all others; a dash where one was not measured."""
     results = json.loads(SPEED.read_text())
-    lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|---:|---:|---:|"]
+    lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|" + "---:|" * 6]
     for case in results["cases"]:
-        isa = case["onednn_max_cpu_isa"]
-        low, high = case["ratio_range"]
-        processor = words["all"] if isa == "all" else words["limited"].format(isa=isa)
-        theirs, ours = f"{case['eager_fp32_images_per_s']:,.0f}", f"{case['images_per_s']:,.0f}"
-        ratio = f"{case['ratio_to_eager_fp32']:.2f} ({low:.2f}–{high:.2f})"
-        precision = case["placement"]["precision"]
-        lines.append(
-            f"| {case['net']}, {case['batch_size']} | {processor} | {theirs} | {ours} ({precision}) | {ratio} |"
-        )
-    machine = results["cases"][0]["machine"]
+        isa, ratios, fastest = case["onednn_max_cpu_isa"], case["ratios"], case["fastest_peer"]
+        rates = {who: f"{found['images_per_s']:,.0f}" for who, found in case["contenders"].items()}
+        cells = [
+            f"{case['net']}, {case['batch_size']}",
+            words["all"] if isa == "all" else words["limited"].format(isa=isa),
+            *(rates.get(who, "–") for who in ("eager fp32", "eager bf16", "compile bf16")),
+            f"{rates['ours']} ({case['placement']['precision']})",
+            _ratio(ratios["eager fp32"]),
+            f"{_ratio(ratios[fastest])}, {fastest}" if fastest else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     evidence = {key: results[key] for key in ("torch", "commit", "date")}
-    return "\n".join(lines) + "\n\n" + words["evidence"].format(cpu=machine["cpu"], cpus=machine["cpus"], **evidence)
+    machine = {key: results["machine"][key] for key in ("cpu", "cpus")}
+    return "\n".join(lines) + "\n\n" + words["evidence"].format(**machine, **evidence)
 
 
 def built(name: str) -> str:
@@ -171,6 +175,11 @@ def built(name: str) -> str:
         between = re.compile(rf"(<!-- {marker} -->\n)(?:.*?\n)?(<!-- /{marker} -->)", re.DOTALL)
         text = between.sub(lambda match, t=table: f"{match[1]}{t(WORDS[name])}\n{match[2]}", text)
     return text
+
+
+def _ratio(found: dict[str, Any]) -> str:
+    low, high = found["ratio_range"]
+    return f"{found['ratio']:.2f} ({low:.2f}–{high:.2f})"
 
 
 def _spread(errors: list[float]) -> str:

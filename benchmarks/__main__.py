@@ -1,0 +1,46 @@
+"""`python -m benchmarks NAME [NET...]`: measure, print, and write results/. Run it with nothing else running.
+
+With nets named, these alone are measured and nothing is written.
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+NAMES = {
+    "training": "training steps beside plain PyTorch, torch.compile, torchvision and timm",
+    "nets": "forward and backward of each net beside torchvision's or timm's",
+    "profile": "where the time of a training step goes, and how far the machine's ceilings are",
+    "depth": "time and memory of training steps from 20 to 1202 layers",
+    "inference": "answers a second beside torchvision, torch.compile, ONNX Runtime and OpenVINO",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one benchmark, or all in turn. A mistake becomes one sentence and exit code 2."""
+    if not arguments:
+        for name, what in {**NAMES, "all": "every one of these"}.items():
+            print(f"{name:11}{what}")
+        return
+    name, *nets = arguments
+    try:
+        if name == "all" and nets:
+            raise ValueError("all takes no nets; name one benchmark")
+        for each in NAMES if name == "all" else [known(name)]:
+            import_module(f"benchmarks.{each}").main(nets)
+    except (ValueError, OSError) as fault:
+        print(f"benchmarks: {' '.join(str(fault).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def known(name: str) -> str:
+    """The name, if there is such a benchmark."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, [*NAMES, "all"], n=1)
+        raise ValueError(f"unknown benchmark {name!r}; " + (f"did you mean {near[0]!r}?" if near else ", ".join(NAMES)))
+    return name
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,197 @@
+"""Answers of ours beside torchvision, torch.compile, ONNX Runtime and OpenVINO; results/inference-speed.json.
+
+Every contender is given the same float32 images, contiguous, and gives float32 logits; converting is its own affair.
+A call answers BATCHES batches: one after another, or, where a contender answers several at a time, at the same time.
+Contenders have processes of their own. Weights are random, which is of no consequence to speed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
+from plusx.deploy.frozen import freeze
+from plusx.deploy.openvino_net import without_reports
+from plusx.deploy.streams import in_streams
+from plusx.engine.benchmark import Turns, take_turns
+from plusx.nets import build, entry
+from plusx.placement.machine import cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
+
+ROUNDS = 9
+BATCHES = 4
+CASES = (("resnet50", 16), ("resnet50", 1))
+"""Net and batch."""
+
+
+def main(nets: Sequence[str] = ()) -> None:
+    """Measure every case, print each, write all."""
+    measured = []
+    for net, batch in only(CASES, nets):
+        measured.append(measure(net, batch))
+        print(in_words(measured[-1]), flush=True)
+    if not nets:
+        write("inference-speed", {"cases": measured})
+
+
+def measure(net: str, batch: int) -> dict[str, Any]:
+    """One case."""
+    left_out = {}
+    with ExitStack() as stack:
+        contenders = {who: stack.enter_context(Apart(contender, who, net, batch)) for who in names()}
+        for who in list(contenders):
+            try:
+                contenders[who]()
+            except RuntimeError as fault:
+                if who.startswith(("ours", "eager")):
+                    raise
+                left_out[who] = str(fault)  # torch.compile needs a C++ compiler, the others packages
+                del contenders[who]
+        with between_ceilings() as ceilings:
+            turns = take_turns(contenders, rounds=ROUNDS)
+        peaks = {who: each.ask(peak) for who, each in contenders.items()}
+    found = compared(turns, BATCHES * batch)
+    for who, numbers in found["contenders"].items():
+        numbers["peak_memory_bytes"] = peaks[who]
+    return {"net": net, "batch": batch, "rounds": ROUNDS, **found, "left_out": left_out, "ceilings": ceilings}
+
+
+def names() -> list[str]:
+    """The contenders, by precision; ours last. Those of bf16 only where the processor multiplies it in hardware."""
+    found = []
+    for precision in ("fp32", "bf16") if multiplies_bf16(cpu_flags()) else ("fp32",):
+        peers = ["eager", "compile", "openvino latency", "openvino throughput", "ours", "ours streams"]
+        peers += ["onnxruntime"] if precision == "fp32" else []
+        found += [f"{peer} {precision}" for peer in peers]
+    return sorted(found, key=lambda who: who.startswith("ours"))
+
+
+def contender(who: str, net: str, batch: int) -> Callable[[], object]:
+    """BATCHES answers, by the name of who gives them."""
+    torch.set_num_threads(usable_cpus())
+    peer, _, precision = who.rpartition(" ")
+    x_BCHW = torch.randn(batch, *entry(net).input_shape)
+    if peer.startswith("ours"):
+        tune_allocator()
+        answers = freeze(build(net), precision="bf16" if precision == "bf16" else "fp32")
+        if peer == "ours":
+            return in_turn(partial(answers, x_BCHW))
+        return lambda: list(in_streams(answers, [x_BCHW] * BATCHES, threads=usable_cpus()))
+    theirs = torchvision.models.get_model(net).eval().requires_grad_(False)
+    match peer:
+        case "eager":
+            return in_turn(eager(theirs, x_BCHW, bf16=precision == "bf16"))
+        case "compile":
+            return in_turn(compiled(theirs, x_BCHW, bf16=precision == "bf16"))
+        case "onnxruntime":
+            return in_turn(onnxruntime(theirs, x_BCHW))
+        case _:
+            return openvino(theirs, x_BCHW, peer.split()[1].upper(), "bf16" if precision == "bf16" else "f32")
+
+
+def in_turn(answer: Callable[[], object]) -> Callable[[], object]:
+    """BATCHES answers, one after another."""
+    return lambda: [answer() for _ in range(BATCHES)]
+
+
+def eager(net: nn.Module, x_BCHW: Tensor, *, bf16: bool) -> Callable[[], Tensor]:
+    """PyTorch as it comes; in bf16 with the weights converted, and channels last, without which it is slower."""
+    layout = torch.channels_last if bf16 else torch.contiguous_format
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    net = net.to(dtype=dtype).to(memory_format=layout)
+
+    @torch.inference_mode()
+    def answer() -> Tensor:
+        return net(x_BCHW.to(dtype).contiguous(memory_format=layout)).float()
+
+    return answer
+
+
+def compiled(net: nn.Module, x_BCHW: Tensor, *, bf16: bool) -> Callable[[], Tensor]:
+    """torch.compile with the weights frozen into its code; in bf16 by autocast, which freezing folds away."""
+    import torch._inductor.config as inductor
+
+    inductor.freezing = True
+    code = torch.compile(net.to(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def answer() -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            return code(x_BCHW.contiguous(memory_format=torch.channels_last)).float()
+
+    return answer
+
+
+def onnxruntime(net: nn.Module, x_BCHW: Tensor) -> Callable[[], object]:
+    """ONNX Runtime with its own optimisations, all of which it does by default. It has no bf16 on a CPU."""
+    import onnxruntime
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "net.onnx"
+        torch.onnx.export(net, (x_BCHW,), file, input_names=["x"], dynamo=True, verbose=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = usable_cpus()
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return partial(session.run, None, {"x": x_BCHW.numpy()})
+
+
+def openvino(net: nn.Module, x_BCHW: Tensor, hint: str, precision: str) -> Callable[[], object]:
+    """OpenVINO under one of its two hints, with the shape fixed, and as many requests at a time as it asks for."""
+    openvino = without_reports("openvino")
+    model = openvino.convert_model(net, example_input=x_BCHW)
+    model.reshape(list(x_BCHW.shape))
+    settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": precision}
+    code = openvino.Core().compile_model(model, "CPU", settings)
+    queue = openvino.AsyncInferQueue(code, code.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+    def answer() -> None:
+        for _ in range(BATCHES):
+            queue.start_async([x_BCHW.numpy()], share_inputs=True)
+        queue.wait_all()
+
+    return answer
+
+
+def compared(turns: Turns, images: int) -> dict[str, Any]:
+    """Each contender's images per second; of each precision our best over each peer; in bf16 also over eager fp32."""
+    rates = {who: turns.rate(who, images) for who in turns.seconds}
+    ratios: dict[str, Any] = {}
+    for precision in ("fp32", "bf16"):
+        peers = [who for who in rates if who.endswith(precision) and not who.startswith("ours")]
+        mine = [who for who in rates if who.endswith(precision) and who.startswith("ours")]
+        if not peers or not mine:
+            continue
+        best = turns.fastest(mine)
+        over = {who: turns.ratio(best, who) for who in dict.fromkeys([*peers, "eager fp32"])}
+        ratios[best] = {who: {"ratio": ratio.median, "ratio_range": as_range(ratio)} for who, ratio in over.items()}
+        ratios[best]["fastest_peer"] = turns.fastest(peers)
+    return {
+        "contenders": {
+            who: {"images_per_s": rate.median, "images_per_s_range": as_range(rate)} for who, rate in rates.items()
+        },
+        "ratios": ratios,
+    }
+
+
+def in_words(case: Mapping[str, Any]) -> str:
+    """A case as lines of text."""
+    lines = [f"{case['net']}, batch {case['batch']}"]
+    for who, found in case["contenders"].items():
+        low, high = found["images_per_s_range"]
+        lines.append(f"  {who:28}{found['images_per_s']:8.1f} images/s ({low:.1f} to {high:.1f})")
+    for ours, over in case["ratios"].items():
+        for who in dict.fromkeys([over["fastest_peer"], "eager fp32"]):
+            low, high = over[who]["ratio_range"]
+            lines.append(f"  {ours} over {who}: {over[who]['ratio']:.2f}x ({low:.2f} to {high:.2f})")
+    lines += [f"  {who:28}left out: {reason}" for who, reason in case["left_out"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What the benchmarks make of what they measure."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import depth, profile, training
+from plusx.engine.benchmark import Turns, WholeStep, plain_step
+from plusx.nets import build, entry
+from plusx.placement.place import plain_placement
+
+
+@dataclass(frozen=True)
+class Operator:
+    """As the profiler has it, as far as `part_of` looks."""
+
+    name: str
+    cpu_parent: "Operator | None" = None
+
+
+def nested(*names: str) -> Operator:
+    found = None
+    for name in names:
+        found = Operator(name, found)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("operators", "part"),
+    [
+        (["aten::conv2d", "aten::convolution", "aten::mkldnn_convolution"], "convolution, forward"),
+        (["aten::conv2d", "aten::to", "aten::_to_copy", "aten::copy_"], "casts"),
+        (["aten::mkldnn_convolution", "aten::contiguous", "aten::copy_"], "convolution, forward"),
+        (["ConvolutionBackward0", "aten::convolution_backward"], "convolution, backward"),
+        (["autograd::engine::evaluate_function: ConvolutionBackward0"], "framework"),
+        (["autograd::engine::evaluate_function: ConvolutionBackward0", "aten::add_"], "normalisation"),
+        (["aten::native_batch_norm_backward"], "normalisation"),
+        (["MeanBackward1", "aten::div"], "loss and head"),
+        (["aten::linear", "aten::addmm"], "loss and head"),
+        (["Optimizer.step#SGD.step", "aten::add_"], "optimizer"),
+        (["steps", "data", "aten::index"], "data"),
+        (["steps"], "framework"),
+        (["steps", "aten::erfinv"], "other"),
+        (["autograd::engine::evaluate_function: ViewBackward0", "aten::empty"], "framework"),
+        (["aten::mkldnn_convolution", "aten::empty"], "convolution, forward"),
+        (["plusx::convolution"], "convolution, forward"),
+        (["plusx::convolution_backward"], "convolution, backward"),
+        (["plusx::norm_apply"], "normalisation"),
+        (["plusx::block_backward"], "whole blocks, backward"),
+        (["plusx::norm_backward"], "normalisation"),
+    ],
+)
+def test_an_operator_counts_where_it_belongs(operators: list[str], part: str) -> None:
+    assert profile.part_of(nested(*operators)) == part
+
+
+def test_a_profile_adds_up_and_splits_the_gradients() -> None:
+    step = WholeStep("resnet20", 4, plain_placement())
+    parts, strange = profile.profiled(step)
+    ours_alone = {"whole blocks, forward", "whole blocks, backward"}
+    gradients = {"convolution, data gradient", "convolution, weight gradient"}
+    assert set(parts) - {"other"} == set(profile.PARTS) - gradients - ours_alone
+    assert all(seconds > 0 for seconds in parts.values())
+    assert sum(strange.values()) <= parts.get("other", 0) < 0.05 * sum(parts.values())
+    share = profile.data_gradient_share(step)
+    assert share is not None and 0 < share < 1
+    split = profile.split_backward(parts, share)
+    assert sum(split.values()) == pytest.approx(sum(parts.values())) and "convolution, backward" not in split
+
+
+def test_the_floor_is_the_greater_of_two() -> None:
+    reached = {"matrix_bf16_tflops": 2.0, "matrix_fp32_tflops": 0.25, "copy_memory_gb_per_s": 20.0}
+    found = profile.floor("resnet20", 128, reached)
+    assert found["operations"] == 6 * 128 * entry("resnet20").macs
+    values = 16 * 32 * 32 * 7 + 32 * 16 * 16 * 6 + 64 * 8 * 8 * 6 + 10  # what 19 convolutions and the last layer write
+    assert found["bytes"] == 10 * 128 * values
+    assert found["seconds"] == max(found["operations"] / 2e12, found["bytes"] / 20e9) == found["operations_seconds"]
+
+
+def test_every_contender_of_a_case_takes_steps() -> None:
+    names = [*training.names("resnet18", has_bf16=True), "ours"]
+    assert {who.split()[0] for who in names} == {"eager", "compile", "torchvision", "timm", "ours"}
+    assert training.names("resnet20", has_bf16=False) == ["eager fp32", "eager fp32 channels last"]
+    threads = torch.get_num_threads()
+    for who in (*training.names("resnet20", has_bf16=True), "ours"):
+        if who != "compile bf16":
+            training.contender(who, "resnet20", 2)()
+    torch.set_num_threads(threads)
+
+
+def test_a_plain_step_trains() -> None:
+    net = build("lenet5")
+    x, labels = torch.randn(2, *entry("lenet5").input_shape), torch.tensor([1, 2])
+    before = [p.detach().clone() for p in net.parameters()]
+    plain_step(net, x, labels, channels_last=True, bf16=True)()
+    assert not any(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_ours_is_compared_with_each_and_the_fastest_is_named() -> None:
+    turns = Turns({"eager fp32": [4.0, 4.0], "eager bf16": [2.0, 3.0], "ours": [1.0, 1.0]})
+    found = training.compared(turns, 8)
+    assert found["contenders"]["ours"] == {"images_per_s": 8, "images_per_s_range": [8, 8]}
+    assert found["ratios"]["eager bf16"] == {"ratio": 2.5, "ratio_range": [2, 3]}
+    assert found["fastest_peer"] == "eager bf16"
+
+
+def test_time_is_linear_when_layers_cost_the_same() -> None:
+    assert depth.deviation([2.0, 2.0, 2.0]) == 0
+    assert depth.deviation([2.0, 1.0, 2.2]) == 0.5
+    assert depth.deviation([2.0, 2.0, 2.2]) == pytest.approx(0.1)
+
+
+def test_what_a_depth_keeps_is_held_against_free_memory(tmp_path: Path) -> None:
+    assert depth.kept_bytes("resnet110") > 5 * depth.kept_bytes("resnet20") > 0
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert depth.free_bytes(tmp_path / "meminfo") == 7 * 1024
+    assert depth.free_bytes(tmp_path / "absent") == math.inf
