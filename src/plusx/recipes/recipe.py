@@ -461,7 +461,7 @@ class PlacementSpec:
     """`fused` runs batch norm, addition and ReLU as one operation and narrow convolutions in native code of ours,
     `auto` does so where that code was built; `plain` is PyTorch alone."""
     compile: bool = False
-    """Whether torch.compile makes the net's code; the first step then takes a minute."""
+    """Whether torch.compile makes the net's code, which takes it a while before the first step."""
     choose: Literal["auto", "rules", "measure"] = "auto"
     """What decides where several ways are open: `measure` times a few steps of each, for 15 s at most and once for a
     net, batch and machine; `rules` does not; `auto` measures for runs that take longer than 5 minutes."""

@@ -1,7 +1,7 @@
 /* Work shared between the threads that PyTorch already runs.
 
    A library of ours that brought its own OpenMP would bring a second set of threads, and the two would fight for the
-   processors: ten times slower on two cores. So nothing is linked: GOMP_parallel is looked up among the symbols that
+   processors. So nothing is linked: GOMP_parallel is looked up among the symbols that
    PyTorch has loaded, and without it everything runs in the calling thread. */
 
 #ifndef PLUSX_PARALLEL_H
