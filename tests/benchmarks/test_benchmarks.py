@@ -65,7 +65,8 @@ def test_a_profile_adds_up_and_splits_the_gradients() -> None:
     gradients = {"convolution, data gradient", "convolution, weight gradient"}
     assert set(parts) - {"other"} == set(profile.PARTS) - gradients - ours_alone
     assert all(seconds > 0 for seconds in parts.values())
-    assert sum(strange.values()) <= parts.get("other", 0) < 0.05 * sum(parts.values())
+    assert sum(strange.values()) <= parts.get("other", 0) * (1 + 1e-9)
+    assert not any(work in name for name in strange for work in ("conv", "norm", "relu", "add", "sgd", "loss"))
     share = profile.data_gradient_share(step)
     assert share is not None and 0 < share < 1
     split = profile.split_backward(parts, share)
