@@ -1,7 +1,8 @@
 """Answers of ours beside torchvision, torch.compile, ONNX Runtime and OpenVINO; results/inference-speed.json.
 
 Every contender is given the same float32 images, contiguous, and gives float32 logits; converting is its own affair.
-A call answers BATCHES batches: one after another, or, where a contender answers several at a time, at the same time.
+A call answers BATCHES batches: one after another, or, where a contender answers several at a time, at the same time;
+"ours streams" is what `plusx predict` does with many pictures, and takes them as it does there, a few at a time.
 Contenders have processes of their own. Weights are random, which is of no consequence to speed.
 """
 
@@ -17,6 +18,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
+from plusx.deploy.backend import BATCH
 from plusx.deploy.frozen import freeze
 from plusx.deploy.openvino_net import without_reports
 from plusx.deploy.streams import in_streams
@@ -82,7 +84,8 @@ def contender(who: str, net: str, batch: int) -> Callable[[], object]:
         answers = freeze(build(net), precision="bf16" if precision == "bf16" else "fp32")
         if peer == "ours":
             return in_turn(partial(answers, x_BCHW))
-        return lambda: list(in_streams(answers, [x_BCHW] * BATCHES, threads=usable_cpus()))
+        batches = [part for part in x_BCHW.split(BATCH) for _ in range(BATCHES)]
+        return lambda: list(in_streams(answers, batches, threads=usable_cpus()))
     theirs = torchvision.models.get_model(net).eval().requires_grad_(False)
     match peer:
         case "eager":

@@ -153,6 +153,7 @@ def test_help_does_not_import_torch() -> None:
         (["train", "--resume", "x"], "no such run directory: x"),
         (["evaluate", "x"], "no such run directory: x"),
         (["predict", "x", "y.jpg"], "no such run directory: x"),
+        (["predict", "x", "y.jpg", "--precision", "fp8"], "precision is 'fp8'; choose one of auto, fp32, bf16, int8"),
         (["convert", "x.pth", "--net", "resnet2O"], "unknown net 'resnet2O'; did you mean"),
         (["convert", "x.pth", "--net", "resnet20"], "no such file: x.pth; published weights are torchvision:NAME"),
         (["convert", "x.pth", "--net", "resnet20", "--mean", "a,b"], "--mean is 'a,b'; write one number a channel"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.deploy import frozen
-from plusx.deploy.frozen import Frozen, FusedConv, FusedLinear, freeze
+from plusx.deploy.frozen import Frozen, FusedConv, FusedLinear, GlobalAverage, ReluPool, freeze
 from plusx.nets import build, entry, names
 from plusx.placement.machine import cpu_flags, multiplies_bf16
 
@@ -79,7 +79,7 @@ def test_nothing_is_left_between_the_convolutions_of_a_resnet() -> None:
     graph = freeze(trained("resnet18")).net
     kinds = [type(module) for module in graph.modules() if not list(module.children())]
     assert kinds.count(FusedConv) == 20 and kinds.count(FusedLinear) == 1
-    assert set(kinds) <= {FusedConv, FusedLinear, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten}
+    assert set(kinds) == {FusedConv, FusedLinear, nn.MaxPool2d, GlobalAverage, nn.Flatten}
     functions = [node for node in graph.graph.nodes if node.op in ("call_function", "call_method")]
     assert not functions
 
@@ -87,6 +87,24 @@ def test_nothing_is_left_between_the_convolutions_of_a_resnet() -> None:
 def test_a_norm_that_opens_a_block_becomes_a_convolution_of_each_channel() -> None:
     graph = freeze(trained("preact_resnet18_cifar")).net
     assert not any(isinstance(module, nn.BatchNorm2d | nn.ReLU) for module in graph.modules())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (3, 2, 0), (5, 3, 2), (1, 1, 0)]
+)
+@pytest.mark.parametrize(("height", "width"), [(11, 12), (7, 6)])
+def test_pooling_bits_is_max_pooling(kernel: int, stride: int, padding: int, height: int, width: int) -> None:
+    x = torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(0)).relu().bfloat16()
+    x = x.contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    found = ReluPool(kernel, stride, padding)(x)
+    assert torch.equal(found, nn.MaxPool2d(kernel, stride, padding)(x)) and torch.equal(x, before)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_in_bf16_what_a_relu_puts_out_is_pooled_as_bits() -> None:
+    kinds = [type(module) for module in freeze(trained("resnet18"), precision="bf16").net.modules()]
+    assert ReluPool in kinds and nn.MaxPool2d not in kinds
 
 
 def test_freezing_leaves_the_net_as_it_is() -> None:
