@@ -54,7 +54,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 
 def is_large(name: str) -> bool:
-    return entry(name).params > 30_000_000 or entry(name).layers > 200 or entry(name).macs > 5e9
+    return entry(name).params > 20_000_000 or entry(name).layers > 200 or entry(name).macs > 5e9
 
 
 @pytest.mark.parametrize(
