@@ -74,10 +74,12 @@ def test_a_memory_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_candidates_hold_plain_pytorch_and_keep_what_was_asked_for() -> None:
-    everything = candidates(FAST, precision="auto", threads=None)
-    assert everything[0] == FAST and PLAIN in everything and len(everything) == 6
-    fixed = candidates(FAST, precision="bf16", threads=2)
-    assert {p.precision for p in fixed} == {"bf16"} and {p.threads for p in fixed} == {2}
+    everything = candidates(FAST, precision="auto", threads=None, kernels="auto")
+    assert everything[0] == FAST and PLAIN in everything and len(everything) == 7
+    fixed = candidates(FAST, precision="bf16", threads=2, kernels="auto")
+    assert {p.precision for p in fixed} == {"bf16"} and {p.threads for p in fixed} == {2} and len(fixed) == 3
+    fused = candidates(FAST, precision="auto", threads=None, kernels="fused")
+    assert {p.kernels for p in fused} == {"fused"} and {p.precision for p in fused} == {"bf16", "fp32"}
 
 
 def test_a_run_records_what_was_chosen_and_a_short_one_measures_nothing(

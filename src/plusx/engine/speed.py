@@ -53,7 +53,8 @@ def chosen_placement(
             "machine": describe(),
             "torch": torch.__version__,
         }
-        return choose(key, candidates(rules, precision=spec.precision, threads=spec.threads), seconds_of)
+        ways = candidates(rules, precision=spec.precision, threads=spec.threads, kernels=spec.kernels)
+        return choose(key, ways, seconds_of)
 
 
 def step_seconds(

@@ -39,25 +39,30 @@ class Choice:
     """Whether the times were measured before."""
 
 
-def candidates(rules: Placement, *, precision: str, threads: int | None) -> list[Placement]:
+def candidates(rules: Placement, *, precision: str, threads: int | None, kernels: str) -> list[Placement]:
     """The rules' placement, plain PyTorch, and what lies between; what the user has fixed stays fixed.
 
     Args:
         rules: The placement that is taken without measuring; on a CPU.
         precision: What the recipe asks for: auto, fp32 or bf16.
         threads: Likewise.
+        kernels: Likewise: auto, fused or plain.
     """
     plain = replace(plain_placement(threads=rules.threads), checkpoint=rules.checkpoint)
-    if precision == "bf16":
-        plain = replace(plain, precision="bf16")
     others = [
+        replace(plain, precision=rules.precision),
         replace(rules, kernels="plain"),
-        replace(rules, precision="fp32") if precision == "auto" else rules,
-        replace(rules, precision="fp32", kernels="plain") if precision == "auto" else rules,
-        replace(rules, threads=1) if threads is None else rules,
+        replace(rules, precision="fp32"),
+        replace(rules, precision="fp32", kernels="plain"),
+        replace(rules, threads=1),
     ]
-    unlike = {json.dumps(_settings(p)): p for p in reversed([rules, plain, *others])}
-    return list(reversed(unlike.values()))
+    found = [rules]
+    for placement in (plain, *others):
+        asked = precision in ("auto", placement.precision) and kernels in ("auto", placement.kernels)
+        new = all(_settings(placement) != _settings(before) for before in found)
+        if asked and new and threads in (None, placement.threads):
+            found.append(placement)
+    return found
 
 
 def choose(

@@ -35,8 +35,8 @@ _LIBRARY.define(
     " float eps, bool relu) -> Tensor"
 )
 
-
 _again = False
+"""Set by `recomputing`: checkpointing passes a batch a second time, from deep inside the backward pass."""
 
 
 class FusedNorm(nn.BatchNorm2d):
