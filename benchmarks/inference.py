@@ -194,7 +194,3 @@ def in_words(case: Mapping[str, Any]) -> str:
             lines.append(f"  {ours} over {who}: {over[who]['ratio']:.2f}x ({low:.2f} to {high:.2f})")
     lines += [f"  {who:28}left out: {reason}" for who, reason in case["left_out"].items()]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

