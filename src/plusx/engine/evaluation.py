@@ -4,6 +4,7 @@ Shapes: B images in a batch, K classes.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ def measure(
         batches: Every image once; the last batch may be short.
         placement: Of the net.
         part: What the numbers' names begin with, such as "val".
-        flip: Take the mean of an image's logits and its mirror image's.
+        flip: Take the mean of what the softmax gives for an image and its mirror image.
     """
     wrong, nats, images, was_training = 0, 0.0, 0, net.training
     net.eval()
@@ -42,9 +43,9 @@ def measure(
             views = (x_BCHW, x_BCHW.flip(-1)) if flip else (x_BCHW,)
             with placement.autocast():
                 found = [net(placement.place_images(view)).float().cpu() for view in views]
-            logits_BK = torch.stack(found).mean(0)
-            wrong += int((logits_BK.argmax(1) != labels_B).sum())
-            nats += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
+            logs_BK = torch.stack(found).log_softmax(-1).logsumexp(0) - math.log(len(views))
+            wrong += int((logs_BK.argmax(1) != labels_B).sum())
+            nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
             images += len(labels_B)
     net.train(was_training)
     yield Measurement(f"{part}_error", wrong / images, "1")

@@ -440,7 +440,7 @@ class Evaluation:
     batch_size: int = 256
     """Images at once; changes no number."""
     flip: bool = False
-    """Average each image's logits with those of its mirror image; for pictures whose classes have no left and right."""
+    """Average the softmax of each image and of its mirror image; for pictures whose classes have no left and right."""
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, "evaluation.count", self.count, "1 or more")
