@@ -1,6 +1,7 @@
 """The native operators beside PyTorch in double precision, and the nets that use them beside those that do not."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_norm_and_its_gradients_are_those_of_double_precision(
     module = FusedNorm(nn.BatchNorm2d(channels))
     nn.init.uniform_(module.weight, 0.5, 1.5)
     nn.init.normal_(module.bias)
-    residual, stride, relu = None, 1, shortcut != "no relu"
+    residual, stride, relu = None, 0, shortcut != "no relu"
     if shortcut == "identity":
         residual = images(5, channels, 9, 7, dtype=dtype).requires_grad_()
     elif shortcut == "padded":
@@ -62,7 +63,7 @@ def test_norm_and_its_gradients_are_those_of_double_precision(
     assert X is not None
     reference = nn.BatchNorm2d(channels).double()
     reference.load_state_dict(FusedNorm(nn.BatchNorm2d(channels)).state_dict() | dict(module.named_parameters()))
-    Y = reference(X) if R is None else reference(X) + zero_padded(R, channels, stride)
+    Y = reference(X) if R is None else reference(X) + (zero_padded(R, channels, stride) if stride else R)
     kept = y.detach() > 0  # where rounding decides the sign, both go the same way
     (torch.where(kept, Y, 0) if relu else Y).backward(dy.double())
 
@@ -85,9 +86,59 @@ def test_norm_in_evaluation_uses_the_running_moments(level: int, monkeypatch: py
     nn.init.uniform_(module.running_var, 0.5, 2)
     x, residual = images(3, 24, 5, 5, dtype=torch.float32), images(3, 24, 5, 5, dtype=torch.float32)
     with torch.no_grad():
-        ours = module(x, residual, 1, True)
+        ours = module(x, residual, 0, True)
     expected = F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
     assert torch.allclose(ours, F.relu(expected + residual), atol=1e-6)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("residual_shape", "stride"),
+    [
+        ((3, 8, 9, 13), 2),  # five and seven strides of 2, of which the last begins one
+        ((3, 8, 9, 14), 2),
+        ((3, 16, 1, 1), 0),
+        ((3, 1, 5, 7), 0),
+        ((1, 16, 5, 7), 0),
+        ((3, 8, 5, 7), 1),
+    ],
+)
+def test_residuals_of_other_shapes_are_pytorchs(residual_shape: tuple[int, ...], stride: int) -> None:
+    module = FusedNorm(nn.BatchNorm2d(16))
+    x, residual = images(3, 16, 5, 7, dtype=torch.float32), images(*residual_shape, dtype=torch.float32)
+    residual.requires_grad_()
+    ours = module(x, residual, stride, True)
+    ours.sum().backward()
+    twin = residual.detach().clone().requires_grad_()
+    added = F.pad(twin[:, :, :: stride or 1, :: stride or 1], (0, 0, 0, 0, 0, 16 - twin.shape[1])) if stride else twin
+    theirs = F.relu(F.batch_norm(x, None, None, training=True) + added)
+    theirs.sum().backward()
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert residual.grad is not None and twin.grad is not None
+    torch.testing.assert_close(residual.grad, twin.grad)
+
+
+@needs_library
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("side", [(27, 30), (30, 27), (9, 11)])
+def test_a_fused_net_takes_odd_sides(precision: str, side: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    net = build("resnet20")
+    twin = copy.deepcopy(net)
+    where = Placement("cpu", "channels_last", precision, 2, kernels="fused")
+    x, labels = torch.randn(4, 3, *side), torch.arange(4)
+    found = []
+    for placement, one in ((where, net), (dataclasses.replace(where, kernels="plain"), twin)):
+        placed = placement.place(one).train()
+        with placement.autocast():
+            loss = F.cross_entropy(placed(placement.place_images(x)).float(), labels)
+        loss.backward()
+        stem = placed.get_parameter("stem.conv.conv.weight").grad
+        assert stem is not None
+        found.append((loss.item(), stem))
+    tolerance = 1e-4 if precision == "fp32" else 0.15
+    assert found[0][0] == pytest.approx(found[1][0], rel=tolerance)
+    assert float((found[0][1] - found[1][1]).norm() / found[1][1].norm()) < 3 * tolerance
 
 
 @needs_library

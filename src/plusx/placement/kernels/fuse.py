@@ -75,7 +75,7 @@ def _fuse_blocks(net: nn.Module, graph: fx.Graph) -> None:
         if not (isinstance(conv1, TileConv2d) and isinstance(conv2, TileConv2d)):
             continue
         x, inner = chain[3].args[0], chain[2].args[1:]
-        if inner != (None, 1, True) or join.args[1:] != (x, 1, True) or not all(map(_only_user, chain[1:])):
+        if inner != (None, 0, True) or join.args[1:] != (x, 0, True) or not all(map(_only_user, chain[1:])):
             continue
         name = f"block_{number}"  # beside the net's modules, not among them: it owns no parameter
         object.__setattr__(net, name, FusedBlock(conv1, norm1, conv2, norm2))
@@ -106,17 +106,17 @@ def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _pattern(norm: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node | None, fx.Node | None, int]:
-    """(the ReLU that ends it, what is added before, the stride of that); no ReLU where the pattern does not stand."""
+    """The ReLU that ends it, what is added before, its stride or 0; no ReLU where the pattern does not stand."""
     user = _only_user(norm)
     if user is None or _is_relu(user, modules):
-        return user, None, 1
+        return user, None, 0
     if user.op != "call_function" or user.target not in _ADDS or len(user.args) != 2:
-        return None, None, 1
+        return None, None, 0
     last = _only_user(user)
     other = user.args[1] if user.args[0] is norm else user.args[0]
     if last is None or not _is_relu(last, modules) or not isinstance(other, fx.Node) or other is norm:
-        return None, None, 1
-    return last, *(_zero_padding(other) or (other, 1))
+        return None, None, 0
+    return last, *(_zero_padding(other) or (other, 0))
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

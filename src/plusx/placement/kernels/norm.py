@@ -55,22 +55,37 @@ class FusedNorm(nn.BatchNorm2d):
         self.native = native
         self.train(norm.training)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, stride: int = 1, relu: bool = False) -> Tensor:
-        if not self._fits(x, residual):
+    def forward(self, x: Tensor, residual: Tensor | None = None, stride: int = 0, relu: bool = False) -> Tensor:
+        """y, with a residual added as it is, or by option A where it has a stride.
+
+        Args:
+            x: N x C x H x W.
+            residual: Of x's shape; with a stride, so many times as high and wide, of C channels or fewer.
+            stride: Of option A; 0 adds the residual as it is.
+            relu: Whether ReLU follows.
+        """
+        if not self._fits(x, residual, stride):
             y = self._plain(x)
             if residual is not None:
-                y = y + zero_padded(residual, x.shape[1], stride)
+                y = y + (zero_padded(residual, x.shape[1], stride) if stride else residual)
             return F.relu(y) if relu else y
         scale_and_shift = (self.weight, self.bias)
         if not self.training:
             moments = (self.running_mean, self.running_var)
-            return torch.ops.plusx.norm_apply(x, *scale_and_shift, *moments, residual, stride, self.eps, relu)
-        y, mean, variance = torch.ops.plusx.norm(x, *scale_and_shift, residual, stride, self.eps, relu)
+            return torch.ops.plusx.norm_apply(x, *scale_and_shift, *moments, residual, stride or 1, self.eps, relu)
+        y, mean, variance = torch.ops.plusx.norm(x, *scale_and_shift, residual, stride or 1, self.eps, relu)
         self.track(mean, variance, x.numel() // x.shape[1])
         return y
 
-    def _fits(self, x: Tensor, residual: Tensor | None) -> bool:
-        tensors = [x] if residual is None else [x, residual]
+    def _fits(self, x: Tensor, residual: Tensor | None, stride: int) -> bool:
+        tensors = [x]
+        if residual is not None:
+            tensors.append(residual)
+            batch, channels, height, width = x.shape
+            has = residual.shape[1] if stride else channels
+            # A side of 27 has 14 strides of 2 too, and a sum may be of shapes that differ: both are left to PyTorch.
+            if residual.shape != (batch, has, height * (stride or 1), width * (stride or 1)) or has > channels:
+                return False
         return (
             self.native
             and x.dtype in (torch.float32, torch.bfloat16)
@@ -116,8 +131,6 @@ def fits_fusion(norm: nn.Module | None) -> bool:
 
 def zero_padded(residual: Tensor, channels: int, stride: int) -> Tensor:
     """Option A in plain PyTorch."""
-    if stride == 1 and residual.shape[1] == channels:
-        return residual
     return F.pad(F.avg_pool2d(residual, 1, stride), (0, 0, 0, 0, 0, channels - residual.shape[1]))
 
 
