@@ -82,8 +82,8 @@ def test_cifar10_94_has_the_published_numbers_in_units_of_the_mean_loss() -> Non
     r = cifar10_94()
     assert isinstance(r.optim, Muon) and r.optim.vector_lr == pytest.approx(0.053 * r.batch_size)
     assert r.optim.head_lr == pytest.approx(0.67 * r.batch_size / (256 / 9) ** 2, abs=0.005)
-    assert r.optim.weight_decay == pytest.approx(2e-6 * r.batch_size)
-    assert r.total_steps(50_000) == 200
+    assert r.optim.weight_decay == pytest.approx(2e-6 * 2000)  # of the published batch
+    assert r.total_steps(50_000) == 600
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,11 @@ def test_values_are_read_by_the_type_of_their_field(key: str, text: str, read) -
         ("penalty.l1", "-1", "penalty.l1 is -1.0; it must be 0 or more"),
         ("penalty.l2", "1", "unknown key 'penalty.l2'; did you mean 'penalty.l1'"),
         ("loss.aux_weight", "-1", "loss.aux_weight is -1.0; it must be 0 or more"),
-        ("augment", "FlipLR,Noise", "augment=Noise: choose one of RandomCrop, FlipLR, RandomResizedCrop, ColorNoise"),
+        (
+            "augment",
+            "FlipLR,Noise",
+            "augment=Noise: choose one of RandomCrop, FlipLR, RandomResizedCrop, ScaleCrop, ColorNoise",
+        ),
         ("evaluation.keep", "first", "choose one of best, last"),
         ("optim.nesterov", "yes", "write true or false"),
         ("net", "resnet20", "choose one of NetSpec"),

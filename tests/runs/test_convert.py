@@ -147,7 +147,7 @@ def test_the_published_resnet20_scores_what_its_author_states(real_cifar10: Path
     if not file.is_file():
         pytest.skip("akamaster-resnet20-12fca82f.th is not under PLUSX_WEIGHTS")
     made = plusx.convert(file, "resnet20", data="cifar10", out=tmp_path / "run")
-    assert plusx.evaluate(made.run, data_dir=real_cifar10).error == pytest.approx(1 - 0.9173, abs=1e-9)
+    assert plusx.evaluate(made.run, data_dir=real_cifar10).score.error == pytest.approx(1 - 0.9173, abs=1e-9)
 
 
 # ---- build and training ----------------------------------------------------------------------------------------------

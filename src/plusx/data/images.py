@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from plusx.data.decode import decode
 from plusx.data.randomness import generator
 
 
@@ -38,6 +40,18 @@ class ImageSet:
     def channels(self) -> int:
         """Channels of the pixels; files are read as RGB."""
         return 3 if self.pixels_NCHW is None else self.pixels_NCHW.shape[1]
+
+    def picture(self, index: int) -> Image.Image:
+        """The image at a position, as it is before any preprocessing; RGB, or grey.
+
+        Raises:
+            UndecodableError: The file cannot be read.
+        """
+        if self.files is not None:
+            return decode(self.files[index])
+        assert self.pixels_NCHW is not None
+        pixels_HWC = self.pixels_NCHW[index].permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels_HWC if self.channels == 3 else pixels_HWC[..., 0])
 
     def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images at these positions, in this order."""

@@ -184,6 +184,24 @@ def random_box(width: int, height: int, *, min_area: float, max_aspect: float, g
     return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
 
 
+def scale_box(width: int, height: int, *, side: int, low: int, high: int, generator: torch.Generator) -> Box:
+    """A square of `side` pixels at a random place of a picture at a random scale; He et al. (2015), Sec. 3.4.
+
+    Args:
+        width: Of the picture in pixels.
+        height: Of the picture in pixels.
+        side: Of the input in pixels.
+        low: Shortest that the picture's shorter side is made.
+        high: Longest.
+        generator: Where scale and place come from.
+    """
+    scale = int(torch.randint(low, high + 1, (), generator=generator))
+    across, down = torch.rand(2, generator=generator).tolist()
+    shorter = min(width, height)
+    w, h = (min(1.0, side / scale * shorter / length) for length in (width, height))
+    return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
+
+
 def _centre(width: int, height: int, aspect: float, fraction: float) -> Box:
     w = min(1.0, height * aspect / width) * fraction
     h = min(1.0, width / aspect / height) * fraction

@@ -18,7 +18,7 @@ from torch import Tensor
 from plusx.data.augment import alternating_flip, color_noise, flip_lr, random_crop, shrink, shrunk_side
 from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
-from plusx.data.preprocess import Preprocess, fit_preprocess, random_box
+from plusx.data.preprocess import Preprocess, fit_preprocess, random_box, scale_box
 from plusx.data.randomness import derive_seed
 from plusx.data.sources import load_source
 from plusx.engine.evaluation import measure, parts_of, placement_of
@@ -43,6 +43,7 @@ from plusx.recipes.recipe import (
     Progressive,
     RandomCrop,
     RandomResizedCrop,
+    ScaleCrop,
 )
 from plusx.runs.card import Card
 from plusx.runs.convert import find_weights, starting_weights
@@ -74,6 +75,10 @@ class Trained:
 
 class StoppedError(ValueError):
     """A run ended before its last step; the message says at which step, why, and what to do."""
+
+
+class DivergedError(StoppedError):
+    """The loss is no longer a number."""
 
 
 def fit(
@@ -295,6 +300,8 @@ def make_augmentation(
                 change.append(flip_lr)
             case RandomResizedCrop(min_area, max_aspect):
                 look = partial(random_box, min_area=min_area, max_aspect=max_aspect)
+            case ScaleCrop(low, high):
+                look = partial(scale_box, side=max(preprocess.size), low=low, high=high)
             case ColorNoise(std):
                 change.append(partial(color_noise, std=std, scale_C11=preprocess.std_C11))
     if progressive is None:
@@ -320,8 +327,9 @@ def _start(net: NetSpec, options: Mapping[str, Any]) -> Translation | None:
 
 def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
     spec = recipe.preprocess
-    if images.pixels_NCHW is not None and any(isinstance(a, RandomResizedCrop) for a in recipe.augment):
-        raise ValueError("augment has RandomResizedCrop, which is for image files; these images have one fixed size")
+    cropping = [type(a).__name__ for a in recipe.augment if isinstance(a, RandomResizedCrop | ScaleCrop)]
+    if images.pixels_NCHW is not None and cropping:
+        raise ValueError(f"augment has {cropping[0]}, which is for image files; these images have one fixed size")
     if images.channels != 3 and any(isinstance(a, ColorNoise) for a in recipe.augment):
         raise ValueError(f"augment has ColorNoise, which is for RGB; channels of these images: {images.channels}")
     preprocess = fit_preprocess(
@@ -333,6 +341,8 @@ def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
         normalize=spec.normalize,
     )
     for item in recipe.augment:
+        if isinstance(item, ScaleCrop) and item.low < max(preprocess.size):
+            raise ValueError(f"ScaleCrop.low is {item.low}; the input has {max(preprocess.size)} pixels")
         if isinstance(item, RandomCrop) and item.mode == "reflect" and item.pad >= min(preprocess.size):
             side = min(preprocess.size)
             raise ValueError(f"RandomCrop.pad is {item.pad}; images of {side} pixels reflect {side - 1} at most")
@@ -417,7 +427,7 @@ def _results(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) ->
 def _require_finite(loss: float, state: TrainState) -> None:
     if not math.isfinite(loss):
         rate = state.optimizer.param_groups[0]["lr"]
-        raise StoppedError(
+        raise DivergedError(
             f"the loss is {loss} at step {state.step:,} with learning rate {rate:.3g}; try a lower optim.lr (a third), "
             f"a longer warmup, or placement.precision=fp32"
         )

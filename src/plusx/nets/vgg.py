@@ -104,13 +104,10 @@ class VGG(nn.Module):
         The first linear layer becomes a 7x7 convolution and the others 1x1 convolutions, with the same weights.
 
         Args:
-            x: B x C x H x W, sides at least 224.
-
-        Raises:
-            ValueError: The head has no layer that is fixed to one size, so `forward` is dense already.
+            x: B x C x H x W, sides at least 224; any, with global average pooling in the head.
         """
-        if self.head[0].output_size == 1:
-            raise ValueError("with global average pooling in the head, forward takes any size")
+        if self.head[0].output_size == 1:  # `forward` takes any size then
+            return self(x)
         maps = self.stages(self.stem(x))
         for layer in list(self.head)[2:]:  # without pooling and flattening
             if isinstance(layer, nn.Linear):

@@ -116,6 +116,19 @@ class RandomResizedCrop:
 
 
 @dataclass(frozen=True)
+class ScaleCrop:
+    """Crop the input's size out of the picture at a random scale; He et al. (2015), Sec. 3.4. Only for image files."""
+
+    low: int = 256
+    """Shortest that the picture's shorter side is made, in pixels."""
+    high: int = 480
+    """Longest."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.low <= self.high, "ScaleCrop.low", self.low, "from 1 to ScaleCrop.high")
+
+
+@dataclass(frozen=True)
 class ColorNoise:
     """Shift each RGB image along the main axes of ImageNet's colours; Krizhevsky et al. (2012), Sec. 4.1."""
 
@@ -126,7 +139,7 @@ class ColorNoise:
         _require(self.std >= 0, "ColorNoise.std", self.std, "0 or more")
 
 
-Augment = RandomCrop | FlipLR | RandomResizedCrop | ColorNoise
+Augment = RandomCrop | FlipLR | RandomResizedCrop | ScaleCrop | ColorNoise
 Touched = Literal["all", "weights"]
 """Parameters that a penalty shrinks: every one, or the weights of layers, which are the tensors of two dimensions or
 more; biases and the scale and shift of a normalisation are vectors."""
