@@ -1,0 +1,149 @@
+"""What a trained net loses with blocks taken away, or moved; Veit et al. (2016), arXiv:1605.06431, Sec. 4.
+
+A residual net of n blocks is the sum of 2^n paths; taking one block away leaves half of them. In a plain net there is
+one path, and every lesion breaks it.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+
+import torch
+from torch import nn
+
+from plusx.analysis.blocks import blocks, without_branch
+from plusx.data.batches import Batch
+from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.store import Measurement
+
+DRAWS = 3
+"""Of blocks to take away or swap, for each number of them; the mean is told."""
+
+
+def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
+    """The error of the whole net, and without each block in turn (Sec. 4.1, Fig. 3)."""
+    seen = list(batches)
+    yield Measurement("whole", error(model, seen), "1")
+    for name, block in blocks(model).items():
+        with without_branch(block):
+            yield Measurement(name, error(model, seen), "1")
+
+
+def removing(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
+    """The error without k blocks drawn at random, k growing; Sec. 4.2, Fig. 5 (a)."""
+    seen, found = list(batches), list(blocks(model).values())
+    draw = random.Random(0)
+    for count in _spread(len(found)):
+        errors = []
+        for _ in range(DRAWS if count else 1):
+            with without_branch(*draw.sample(found, count)):
+                errors.append(error(model, seen))
+        yield Measurement(str(count), sum(errors) / len(errors), "1")
+
+
+def shuffling(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
+    """The error after k swaps of two blocks of equal shape; Sec. 4.2, Fig. 5 (b).
+
+    The number is Kendall's tau of the new order, 1 for the old one, as in the paper. Blocks that change the shape stay.
+    """
+    seen, draw = list(batches), random.Random(0)
+    rows = _rows(model)
+    total = sum(len(row) for row in rows)
+    for swaps in _spread(total):
+        for _ in range(DRAWS if swaps else 1):
+            orders = [list(range(len(row))) for row in rows]
+            for _ in range(swaps):
+                order = draw.choices(orders, weights=[len(order) for order in orders])[0]
+                i, j = draw.sample(range(len(order)), 2)
+                order[i], order[j] = order[j], order[i]
+            with _reordered(rows, orders):
+                yield Measurement(f"{kendall(orders):.4f}", error(model, seen), "1")
+
+
+def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
+    """The error without each block in turn, as SVG; a curve for each net."""
+    figure, [axis] = canvas(1, 4.0)
+    for number, (name, (whole, *each)) in enumerate(found.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        places = range(1, len(each) + 1)
+        axis.plot(
+            places, [100 * m.value for m in each], color=colour, linewidth=1.8, marker="o", markersize=3, label=name
+        )
+        axis.axhline(100 * whole.value, color=colour, linewidth=1, linestyle=":")
+    axis.set(xlabel="block taken away", ylabel="error (%)", ylim=(0, 100))
+    axis.legend(frameon=False)
+    return svg(figure)
+
+
+def draw_many(removed: Mapping[str, Sequence[Measurement]], moved: Mapping[str, Sequence[Measurement]]) -> str:
+    """The error without k blocks, and against Kendall's tau of their order, as SVG; a curve for each net."""
+    figure, [left, right] = canvas(2, 4.0)
+    for number, name in enumerate(removed):
+        colour = COLOURS[number % len(COLOURS)]
+        points = [(int(m.name), 100 * m.value) for m in removed[name]]
+        left.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, label=name)
+        points_of_order = [(float(m.name), 100 * m.value) for m in moved.get(name, ())]
+        if points_of_order:
+            right.scatter(*zip(*points_of_order, strict=True), color=colour, s=14, label=name)
+    left.set(xlabel="blocks taken away at random", ylabel="error (%)", ylim=(0, 100))
+    right.set(xlabel="Kendall's tau of the blocks' order", ylabel="error (%)", ylim=(0, 100))
+    right.invert_xaxis()
+    left.legend(frameon=False)
+    left.set_title("Taken away", loc="left")
+    right.set_title("Moved", loc="left")
+    return svg(figure)
+
+
+def error(model: nn.Module, batches: Sequence[Batch]) -> float:
+    """The share of images that a net is wrong on."""
+    was_training, wrong, images = model.training, 0, 0
+    model.eval()
+    with torch.no_grad():
+        for x_BCHW, labels_B in batches:
+            wrong += int((model(x_BCHW).argmax(1) != labels_B).sum())
+            images += len(labels_B)
+    model.train(was_training)
+    return wrong / images
+
+
+def kendall(orders: Sequence[Sequence[int]]) -> float:
+    """Kendall's rank correlation of some orders with the ascending ones, over the pairs within each."""
+    pairs = [order[i] < order[j] for order in orders for i, j in combinations(range(len(order)), 2)]
+    return 2 * sum(pairs) / len(pairs) - 1
+
+
+def _spread(most: int) -> list[int]:
+    """0, 1, 2, ... up to ten, then about ten more up to most."""
+    return sorted({*range(min(most, 10) + 1), *(round(most * tenth / 10) for tenth in range(1, 11))})
+
+
+def _rows(model: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """Places of blocks that may be swapped: in one container, of equal parameters. Each is (container, name)."""
+    of_a_kind: dict[tuple[int, str], list[tuple[nn.Module, str]]] = {}
+    for name, block in blocks(model).items():
+        parent_name, _, child = name.rpartition(".")
+        parent = model.get_submodule(parent_name)
+        shape = str([(key, tuple(value.shape)) for key, value in block.state_dict().items()])
+        strides = str([m.stride for m in block.modules() if isinstance(m, nn.Conv2d)])
+        of_a_kind.setdefault((id(parent), shape + strides), []).append((parent, child))
+    rows = [row for row in of_a_kind.values() if len(row) > 1]
+    if not rows:
+        raise ValueError("this net has no two blocks of equal shape to swap")
+    return rows
+
+
+@contextmanager
+def _reordered(rows: Sequence[Sequence[tuple[nn.Module, str]]], orders: Sequence[Sequence[int]]) -> Iterator[None]:
+    before = [[getattr(parent, child) for parent, child in row] for row in rows]
+
+    def put(take: Callable[[int, int], nn.Module]) -> None:
+        for r, row in enumerate(rows):
+            for place, (parent, child) in enumerate(row):
+                setattr(parent, child, take(r, place))
+
+    put(lambda r, place: before[r][orders[r][place]])
+    try:
+        yield
+    finally:
+        put(lambda r, place: before[r][place])

@@ -1,0 +1,87 @@
+"""What a net's first filters look like, and what its stages make of a picture, as pictures; Krizhevsky et al. (2012),
+Fig. 3, and LeCun et al. (1998), Fig. 2.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+GAP = 2  # pixels between tiles
+TILE = 48  # pixels of a tile's side, at least
+MAPS = 16
+
+
+def filters(model: nn.Module) -> Image.Image:
+    """The filters of the first convolution, each stretched to the full range of its own values; RGB where it takes RGB.
+
+    Raises:
+        ValueError: The net has no convolution.
+    """
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None:
+        raise ValueError("this net has no convolution to show the filters of")
+    weight_NCHW = first.weight.detach().float()
+    if weight_NCHW.shape[1] != 3:
+        weight_NCHW = weight_NCHW.mean(1, keepdim=True)
+    return _tiles([[_stretched(f_CHW) for f_CHW in row] for row in weight_NCHW.split(8)])
+
+
+def features(model: nn.Module, x_CHW: Tensor) -> Image.Image:
+    """What the stem and each stage put out for one picture: a row each, of the maps that vary most.
+
+    Args:
+        model: Of stem, stages and head.
+        x_CHW: A normalised picture.
+
+    Raises:
+        ValueError: The net puts out no maps.
+    """
+    rows: list[list[Tensor]] = []
+    parts = [model.get_submodule("stem"), *model.get_submodule("stages").children()]
+
+    def show(module: nn.Module, inputs: object, y: Tensor) -> None:
+        if y.dim() == 4 and min(y.shape[2:]) > 1:
+            maps_CHW = y[0].float()
+            most = maps_CHW.flatten(1).std(1).argsort(descending=True)[:MAPS].sort().values
+            rows.append([_stretched(maps_CHW[channel][None]) for channel in most])
+
+    was_training = model.training
+    model.eval()
+    handles = [part.register_forward_hook(show) for part in parts]
+    try:
+        with torch.no_grad():
+            model(x_CHW[None])
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    if not rows:
+        raise ValueError("this net puts out no maps to show")
+    return _tiles(rows)
+
+
+def _stretched(values_CHW: Tensor) -> Tensor:
+    """To 0 .. 255 between its least and its greatest value."""
+    low, high = values_CHW.min(), values_CHW.max()
+    return ((values_CHW - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
+
+
+def _tiles(rows: list[list[Tensor]]) -> Image.Image:
+    """Rows of pictures, each row enlarged in whole pixels until its tiles are large enough to see, on white."""
+    shown = []
+    for row in rows:
+        factor = -(-TILE // max(row[0].shape[1:]))
+        shown.append([tile.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for tile in row])
+    width = max(sum(tile.shape[2] + GAP for tile in row) for row in shown) + GAP
+    height = sum(row[0].shape[1] + GAP for row in shown) + GAP
+    sheet = np.full((height, width, 3), 255, dtype=np.uint8)
+    top = GAP
+    for row in shown:
+        left = GAP
+        for tile in row:
+            _, high, wide = tile.shape
+            sheet[top : top + high, left : left + wide] = tile.permute(1, 2, 0).numpy()
+            left += wide + GAP
+        top += row[0].shape[1] + GAP
+    return Image.fromarray(sheet)
