@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
     from plusx.data.folder import check
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.benchmark import benchmark_training
     from plusx.engine.evaluation import evaluate
     from plusx.engine.training import resume, train
-    from plusx.experiments.degradation import degradation
+    from plusx.engine.views import Views
+    from plusx.experiments.demo import demo
+    from plusx.experiments.reproduce import reproduce, standing
     from plusx.nets import entry, names
     from plusx.recipes.recipe import option_value
     from plusx.runs.convert import build, convert
@@ -26,6 +29,7 @@ _HOMES = {
     "convert": ("plusx.runs.convert", "convert"),  # somebody's weights to a run directory
     "entry": ("plusx.nets", "entry"),  # the published facts of a net
     "names": ("plusx.nets", "names"),  # of all nets
+    "analyse": ("plusx.analysis.analyse", "analyse"),  # a question to a run: responses, gradients, lesions, paths, ...
     "cost": ("plusx.analysis.cost", "cost"),  # parameters, multiply-adds, memory and receptive field by layer
     "summarise": ("plusx.analysis.cost", "summarise"),  # the same for a catalog name or a run directory
     "compare": ("plusx.analysis.cost", "compare"),  # the same for several
@@ -35,28 +39,35 @@ _HOMES = {
     "resume": ("plusx.engine.training", "resume"),
     "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
     "evaluate": ("plusx.engine.evaluation", "evaluate"),
+    "Views": ("plusx.engine.views", "Views"),  # crops, scales, mirror images: what of a picture is evaluated
     "predict": ("plusx.deploy.predictor", "predict"),
     "Predictor": ("plusx.deploy.predictor", "Predictor"),
-    "degradation": ("plusx.experiments.degradation", "degradation"),  # what `plusx demo` runs
+    "demo": ("plusx.experiments.demo", "demo"),  # deeper plain nets train worse: seen on digits, in a minute
+    "reproduce": ("plusx.experiments.reproduce", "reproduce"),  # a table or figure of the papers, paper beside ours
+    "standing": ("plusx.experiments.reproduce", "standing"),  # how far each of them has come
     "benchmark_training": ("plusx.engine.benchmark", "benchmark_training"),
 }
 
 __all__ = [
     "Predictor",
+    "Views",
+    "analyse",
     "benchmark_training",
     "build",
     "check",
     "compare",
     "convert",
     "cost",
-    "degradation",
+    "demo",
     "entry",
     "evaluate",
     "load",
     "names",
     "option_value",
     "predict",
+    "reproduce",
     "resume",
+    "standing",
     "summarise",
     "train",
 ]

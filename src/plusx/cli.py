@@ -18,12 +18,15 @@ from dataclasses import asdict
 from enum import StrEnum
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import plusx
 from plusx.screen import watching
+
+if TYPE_CHECKING:
+    from plusx.engine.evaluation import Evaluated
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +77,7 @@ def demo(
     Example: plusx demo
     """
     with _stoppable() as should_stop, watching("demo", quiet=quiet) as watch:
-        found = plusx.degradation(out, seed=seed, watch=watch.event, should_stop=should_stop)
+        found = plusx.demo(out, seed=seed, watch=watch.event, should_stop=should_stop)
     results = [run.card.results for run in found.runs]
     if as_json:
         runs = [{"run": str(run.run), **run.card.results} for run in found.runs]
@@ -93,6 +96,19 @@ class Speed(StrEnum):
     """What `--speed` takes."""
 
     SHOW = "show"
+
+
+class Budget(StrEnum):
+    """What `--budget` takes."""
+
+    QUICK = "quick"
+    PAPER = "paper"
+
+
+class Augmented(StrEnum):
+    """What `--tta`, test-time augmentation, takes."""
+
+    FLIP = "flip"
 
 
 @app.command()
@@ -151,34 +167,83 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
-    data: Annotated[
-        str | None, typer.Argument(help="Folder of class folders; the run's own images if not given.")
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [DATA]", help="Run directories, and a folder of class folders if not their own images."
+        ),
+    ],
+    crops: Annotated[int, typer.Option(help="1, or 10: corners and centre, mirrored.")] = 1,
+    scales: Annotated[str | None, typer.Option(metavar="S,...", help="Shorter sides in pixels, averaged.")] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="The whole picture at each scale, not crops of it.")] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Average the answers of all runs.")] = False,
+    tta: Annotated[Augmented | None, typer.Option(help="flip: average with the mirror image.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="For predictions.csv, evaluation.json and evaluation.html; the run itself if not given."),
     ] = None,
     data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained net; every image counts once.
+    """Measure trained nets; every image counts once. What was answered and what was wrong is written beside.
 
-    Example: plusx evaluate runs/digits-resnet20-seed0
+    Examples: plusx evaluate runs/digits-resnet20-seed0;
+    plusx evaluate runs/a runs/b photos --ensemble --crops 10 --scales 256,384
     """
-    with watching("reading", quiet=quiet) as watch:
-        found = plusx.evaluate(run, data, data_dir=_given(data_dir), on_scan=watch.count)
+    paths, data = _runs_and_data(runs)
+    asked = (crops, scales, dense, tta) != (1, None, False, None)
+    views = plusx.Views(crops, _sides(scales), dense, tta is not None) if asked else None
+    if out is not None and len(paths) > 1 and not ensemble:
+        raise ValueError("--out is one folder; give one run, or --ensemble")
+    found = []
+    with watching("evaluating", quiet=quiet) as watch:
+        for group in [paths] if ensemble else [[path] for path in paths]:
+            told = {"on_scan": watch.count, "watch": watch.count}
+            found.append(plusx.evaluate(group, data, views=views, out=out, data_dir=_given(data_dir), **told))
     if as_json:
-        part = found.part if found.part in ("train", "val") else "test"
-        _print_json(
-            {
-                "run": str(run),
-                "data": found.part,
-                "images": found.images,
-                f"{part}_error": found.error,
-                f"{part}_accuracy": found.accuracy,
-                f"{part}_loss": found.loss,
-            }
-        )
+        results = [_evaluated(each) for each in found]
+        _print_json(results[0] if len(results) == 1 else {"runs": results})
         return
-    print(f"{found.part}: error {_pct(found.error)} on {found.images:,} images, cross entropy {found.loss:.4f} nats")
+    for each in found:
+        s = each.score
+        who = f"{' + '.join(run.name for run in each.runs)}, " if len(paths) > 1 else ""
+        print(
+            f"{who}{each.part}: error {_pct(s.error)} on {s.images:,} images, top-5 error {_pct(s.top5_error)}, "
+            f"cross entropy {s.loss:.4f} nats, calibration error {_pct(s.calibration_error)}; "
+            f"report: {each.out / 'evaluation.html'}"
+        )
+
+
+def _evaluated(found: "Evaluated") -> dict[str, Any]:
+    part, s = found.part if found.part in ("train", "val") else "test", found.score
+    return {
+        "run": str(found.runs[0]) if len(found.runs) == 1 else [str(run) for run in found.runs],
+        "data": found.part,
+        "images": s.images,
+        f"{part}_error": s.error,
+        f"{part}_accuracy": 1 - s.error,
+        f"{part}_top5_error": s.top5_error,
+        f"{part}_loss": s.loss,
+        "calibration_error": s.calibration_error,
+        "balanced_accuracy": s.balanced_accuracy,
+        "report": str(found.out / "evaluation.html"),
+    }
+
+
+def _runs_and_data(arguments: Sequence[str]) -> tuple[list[Path], str | None]:
+    """What was named, as run directories and what they are to be measured on: the last, if it is no run."""
+    *runs, last = arguments
+    if not runs or (Path(last) / "card.json").is_file():
+        return [Path(run) for run in arguments], None
+    return [Path(run) for run in runs], last
+
+
+def _sides(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(side) for side in text.split(",")) if text else ()
+    except ValueError:
+        raise ValueError(f"--scales is {text!r}; write pixels of the shorter side, such as 224,256,384") from None
 
 
 @app.command()
@@ -210,6 +275,96 @@ def predict(
         _print_json({"run": str(run), "files": answers + bad})
     if faults:
         raise ValueError("; ".join(fault for _, fault in faults))
+
+
+@app.command()
+def analyse(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    question: Annotated[
+        str,
+        typer.Argument(
+            help="responses, gradients, lesions, shuffling, paths, shortcuts, filters or features; "
+            "the papers' figures, for this net."
+        ),
+    ],
+    data_dir: DataDir = DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Put a question to a trained net: how strongly layers respond, what is lost without a block, and others.
+
+    The answer is a figure in the run's figures/, with its numbers beside it.
+
+    Example: plusx analyse runs/cifar10-resnet56-seed0 lesions
+    """
+    found = plusx.analyse(run, question, data_dir=_given(data_dir))
+    if as_json:
+        series = {name: [m._asdict() for m in each] for name, each in found.series.items()}
+        about = {"run": str(run), "question": question, "images": found.images, "figure": str(found.figure)}
+        _print_json({**about, "series": series})
+        return
+    print(found.asks)
+    for name, measurements in found.series.items():
+        _print_table([name, "value"], [[m.name, f"{m.value:.4g}"] for m in measurements])
+    print(f"figure: {found.figure}")
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[str | None, typer.Argument(help="Its name; --list has them.")] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="Show every experiment, its cost and its result so far.")
+    ] = False,
+    budget: Annotated[
+        Budget,
+        typer.Option(help="quick: the paper's recipe in fewer steps. paper: as the paper trained, weeks on a CPU."),
+    ] = Budget.QUICK,
+    out: Annotated[Path, typer.Option(help="Folder of all experiments, which share trainings.")] = Path("reproduced"),
+    data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a table or figure of the papers, paper beside ours. Stop it at any time; the same command goes on.
+
+    Examples: plusx reproduce --list; plusx reproduce worked-example; plusx reproduce degradation
+    """
+    if show:
+        _standing(plusx.standing(out, budget.value), as_json)
+        return
+    if experiment is None:
+        raise ValueError("name an experiment, or --list them")
+    with _stoppable() as should_stop, watching(experiment, quiet=quiet) as watch:
+        found = plusx.reproduce(
+            experiment, out=out, budget=budget.value, data_dir=data_dir, watch=watch.event, should_stop=should_stop
+        )
+    report = found.folder / "report.html"
+    if as_json:
+        about = {"experiment": experiment, "budget": budget, "holds": found.result.holds, "seconds": found.seconds}
+        _print_json({**about, "findings": found.result.findings, "report": str(report)})
+        return
+    print(textwrap.fill(found.experiment.claim, min(_width(), 120)))
+    for shown in found.result.tables:
+        print(f"\n{shown.title}")
+        _print_table(shown.head, shown.rows)
+    for sentence in found.result.findings:
+        print(textwrap.fill(sentence, min(_width(), 120)))
+    print(f"\nFigures: {report}")
+
+
+def _standing(found: Sequence[Any], as_json: bool) -> None:
+    if as_json:
+        _print_json({"experiments": [asdict(each) for each in found]})
+        return
+    rows = []
+    for each in found:
+        status = "not run" if each.trained == 0 else f"{each.trained} of {each.trials} trained"
+        if each.findings:
+            status = {True: "holds", False: "does not hold", None: "done"}[each.holds]
+        cost = "–" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
+        rows.append([each.name, f"{each.trials}", cost, status])
+    _print_table(["experiment", "trainings", "cost", "status"], rows)
+    for each in found:
+        if each.findings:
+            print(textwrap.fill(f"{each.name}: {each.findings[0]}", min(_width(), 120), subsequent_indent="  "))
 
 
 @app.command()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from plusx.experiments import degradation as experiment
-from plusx.experiments.degradation import degradation
+from plusx.experiments import demo as experiment
+from plusx.experiments.demo import demo
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_sentence_follows_the_numbers(
 def test_the_demo_command_writes_four_runs_and_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = experiment.digits_degradation
     monkeypatch.setattr(experiment, "digits_degradation", lambda net: recipe(net).smoke())
-    found = degradation(tmp_path / "demo")
+    found = demo(tmp_path / "demo")
     assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == [
         "plain20",
         "plain56",
@@ -42,13 +42,13 @@ def test_the_demo_command_writes_four_runs_and_a_report(tmp_path: Path, monkeypa
     ]
     assert len(found.runs) == 4 and found.report.read_text().count("<svg") == 1
     with pytest.raises(ValueError, match="is not an empty folder"):
-        degradation(tmp_path / "demo")
+        demo(tmp_path / "demo")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_claim_is_seen_at_every_seed(tmp_path: Path, seed: int) -> None:
-    found = degradation(tmp_path / "demo", seed=seed)
+    found = demo(tmp_path / "demo", seed=seed)
     errors = {run.card.results["net"]: run.card.results["train_error"] for run in found.runs}
     assert found.holds
     assert errors["plain56"] > errors["plain20"] + 0.2

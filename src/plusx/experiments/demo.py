@@ -19,7 +19,7 @@ NETS = ("plain20", "plain56", "resnet20", "resnet56")
 
 
 @dataclass(frozen=True)
-class Degradation:
+class Demo:
     """What was found."""
 
     runs: tuple[Trained, ...]
@@ -30,13 +30,13 @@ class Degradation:
     """Whether the deeper plain net has the higher training error, and by more than the deeper residual net."""
 
 
-def degradation(
+def demo(
     out: str | Path | None = None,
     *,
     seed: int = 0,
     watch: Callable[[Event, str], None] = lambda event, net: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Degradation:
+) -> Demo:
     """Train four nets and compare their training errors.
 
     Args:
@@ -66,7 +66,7 @@ def degradation(
     write_report(
         [run.run for run in runs], report, title="Why shortcuts: deeper plain nets train worse", findings=findings
     )
-    return Degradation(tuple(runs), report, findings, holds)
+    return Demo(tuple(runs), report, findings, holds)
 
 
 def _judge(errors: dict[str, float]) -> tuple[tuple[str, ...], bool]:

@@ -117,21 +117,30 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet:
     return LeNet(*(nn.Sequential(part) for part in (stem, stages, head)))
 
 
-def lenet5_dense(num_classes: int = 10, in_channels: int = 1) -> LeNet:
+def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: int = 10, in_channels: int = 1) -> LeNet:
     """LeNet-5 as it is taught today: C3 reads every map, average pooling, tanh, a linear output.
 
     Args:
+        dropout: Of the outputs of C5 and F6.
+        batch_norm: After each convolution, before its activation.
         num_classes: Number of logits.
         in_channels: Channels of the image.
     """
-    stem = OrderedDict(c1=nn.Conv2d(in_channels, 6, 5), act1=nn.Tanh(), s2=nn.AvgPool2d(2))
-    stages = OrderedDict(c3=nn.Conv2d(6, 16, 5), act3=nn.Tanh(), s4=nn.AvgPool2d(2))
+
+    def conv(in_channels: int, out_channels: int) -> nn.Module:
+        layer = nn.Conv2d(in_channels, out_channels, 5)
+        return nn.Sequential(OrderedDict(conv=layer, norm=nn.BatchNorm2d(out_channels))) if batch_norm else layer
+
+    stem = OrderedDict(c1=conv(in_channels, 6), act1=nn.Tanh(), s2=nn.AvgPool2d(2))
+    stages = OrderedDict(c3=conv(6, 16), act3=nn.Tanh(), s4=nn.AvgPool2d(2))
     head = OrderedDict(
-        c5=nn.Conv2d(16, 120, 5),
+        c5=conv(16, 120),
         act5=nn.Tanh(),
         flatten=nn.Flatten(),
+        drop5=nn.Dropout(dropout),
         f6=nn.Linear(120, 84),
         act6=nn.Tanh(),
+        drop6=nn.Dropout(dropout),
         output=nn.Linear(84, num_classes),
     )
     return LeNet(*(nn.Sequential(part) for part in (stem, stages, head)))

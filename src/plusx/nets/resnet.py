@@ -120,12 +120,12 @@ def survives(p: float) -> bool:
     return bool(torch.rand(()) < p)
 
 
-def set_survival(blocks: Sequence[Block | PreActBlock], last: float) -> None:
-    """Linear decay, p_l = 1 - l / L (1 - p_L) for block l of L; Huang et al. (2016), Eqn. (4)."""
+def set_survival(blocks: Sequence[Block | PreActBlock], last: float, decays: bool = True) -> None:
+    """Linear decay, p_l = 1 - l / L (1 - p_L) for block l of L; Huang et al. (2016), Eqn. (4). Or p_l = p_L."""
     if not 0 < last <= 1:
         raise ValueError(f"survival is {last!r}; it must be in (0, 1]")
     for number, block in enumerate(blocks, start=1):
-        block.survival = 1 - number / len(blocks) * (1 - last)
+        block.survival = 1 - (number / len(blocks) if decays else 1) * (1 - last)
 
 
 # ---- the residual function F -----------------------------------------------------------------------------------------
@@ -139,6 +139,11 @@ def basic(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
         conv2=ConvNorm(width, width, 3),
     )
     return nn.Sequential(layers), width
+
+
+def single(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """F(x) = W1 x, one convolution: "similar to a linear layer", for which the paper saw no advantage; Sec. 3.2."""
+    return nn.Sequential(OrderedDict(conv1=ConvNorm(in_channels, width, 3, stride))), width
 
 
 def bottleneck(
@@ -195,6 +200,7 @@ class ResNet(nn.Module):
         shortcut: Option A, B or C; None is the plain net.
         preact: Pre-activation blocks; the head then opens with BN-ReLU.
         survival: Probability that the last block survives a training step; 1 is constant depth.
+        survival_decays: Whether earlier blocks survive more often, or all as the last.
         num_classes: Number of logits.
 
     Raises:
@@ -212,6 +218,7 @@ class ResNet(nn.Module):
         shortcut: Shortcut | None,
         preact: bool = False,
         survival: float = 1.0,
+        survival_decays: bool = True,
         num_classes: int,
     ) -> None:
         super().__init__()
@@ -233,7 +240,7 @@ class ResNet(nn.Module):
                 in_channels = out_channels
             stages.append(nn.Sequential(*blocks[-depth:]))
         if shortcut is not None:
-            set_survival(blocks, survival)
+            set_survival(blocks, survival, survival_decays)
         head = OrderedDict[str, nn.Module](norm=nn.BatchNorm2d(in_channels), relu=nn.ReLU(inplace=True))
         head = head if preact else OrderedDict()
         head |= OrderedDict(
@@ -340,19 +347,28 @@ def small_imagenet_net(
 
 
 def cifar_net(
-    depth: int, shortcut: Shortcut | None, *, survival: float = 1.0, num_classes: int = 10, in_channels: int = 3
+    depth: int,
+    shortcut: Shortcut | None,
+    *,
+    layers_per_block: int = 2,
+    survival: float = 1.0,
+    survival_decays: bool = True,
+    num_classes: int = 10,
+    in_channels: int = 3,
 ) -> ResNet:
     """Sec. 4.2: 6n + 2 layers; a 3x3 stem, then 2n convolutions each on maps of full, half and quarter size.
 
     Args:
         depth: 6n + 2 for any n >= 1.
         shortcut: Option A ("in all cases" in the paper), B or C; None is the plain net.
+        layers_per_block: Convolutions that a shortcut spans: 2, or 1 at equal depth, with twice the blocks.
         survival: Probability that the last block survives a training step; Huang et al. (2016) use 0.5.
+        survival_decays: Whether earlier blocks survive more often, linearly, or all as the last.
         num_classes: Number of logits.
         in_channels: Channels of the picture.
 
     Raises:
-        ValueError: The depth is not 6n + 2.
+        ValueError: The depth is not 6n + 2, or an option is out of its range.
 
     Example:
         >>> sum(p.numel() for p in cifar_net(26, "A").parameters())
@@ -360,16 +376,19 @@ def cifar_net(
     """
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"depth is {depth}; a CIFAR net has 6n + 2 layers: 8, 14, 20, 26, ...")
+    if layers_per_block not in (1, 2):
+        raise ValueError(f"layers_per_block is {layers_per_block!r}; choose 1 or 2")
     stem = nn.Sequential(OrderedDict(conv=ConvNorm(in_channels, 16, 3), relu=nn.ReLU(inplace=True)))  # 16 x 32 x 32
-    n = (depth - 2) // 6
+    n = (depth - 2) // 3 // layers_per_block
     return ResNet(
         stem,
-        basic,
+        basic if layers_per_block == 2 else single,
         depths=(n, n, n),
         widths=(16, 32, 64),  # 32 x 32, 16 x 16, 8 x 8
         in_channels=16,
         shortcut=shortcut,
         survival=survival,
+        survival_decays=survival_decays,
         num_classes=num_classes,
     )
 

@@ -12,6 +12,7 @@ from plusx.recipes.cifar10 import (
 )
 from plusx.recipes.digits import digits, digits_degradation
 from plusx.recipes.folder import folder
+from plusx.recipes.imagenet import imagenet
 from plusx.recipes.recipe import Recipe, override
 
 RECIPES: dict[str, Callable[[int], Recipe]] = {
@@ -21,6 +22,7 @@ RECIPES: dict[str, Callable[[int], Recipe]] = {
     "cifar10-paper-110": lambda num_train: cifar10_paper_110(),
     "cifar10-resnet20-fast": lambda num_train: cifar10_resnet20_fast(),
     "cifar10-94": lambda num_train: cifar10_94(),
+    "imagenet": lambda num_train: imagenet(),
     "folder": folder,
 }
 """Name -> function of the number of training images, which only `folder` looks at."""

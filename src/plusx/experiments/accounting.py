@@ -1,0 +1,110 @@
+"""What the nets of the lineage cost and what they reach: parameters, multiply-adds and memory against error."""
+
+from collections.abc import Callable
+
+import torch
+
+from plusx.analysis.cost import Cost, cost
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
+from plusx.nets import build, entry
+from plusx.runs.figure import COLOURS, INK, canvas, svg
+
+TORCHVISION = "torchvision IMAGENET1K_V1, one crop"
+ERRORS = {  # top-1 error in per cent, ImageNet val, one crop of 224, weights as published
+    "alexnet": (43.478, TORCHVISION),
+    "vgg11": (30.980, TORCHVISION),
+    "vgg16": (28.408, TORCHVISION),
+    "vgg19": (27.624, TORCHVISION),
+    "googlenet": (30.222, TORCHVISION),
+    "resnet18": (30.242, TORCHVISION),
+    "resnet34": (26.686, TORCHVISION),
+    "resnet50": (23.870, TORCHVISION),
+    "resnet101": (22.626, TORCHVISION),
+    "resnet152": (21.688, TORCHVISION),
+    "densenet121": (25.566, TORCHVISION),
+    "densenet169": (24.400, TORCHVISION),
+    "densenet201": (23.104, TORCHVISION),
+    "densenet161": (22.862, TORCHVISION),
+    "dpn68": (23.57, "the authors' DPNs, README, one crop"),
+    "dpn92": (20.73, "the authors' DPNs, README, one crop"),
+    "dpn98": (20.15, "the authors' DPNs, README, one crop"),
+    "dpn131": (19.93, "the authors' DPNs, README, one crop"),
+}
+
+
+def conclude(lab: Lab, budget: Budget) -> Result:
+    """The table and the picture."""
+    counted = {}
+    with torch.device("meta"):
+        for net in ERRORS:
+            counted[net] = cost(build(net), entry(net).input_shape)
+    rows = tuple(
+        (
+            net,
+            f"{c.params / 1e6:.2f}",
+            f"{100 * c.linear_params / c.params:.0f} %",
+            f"{c.macs / 1e9:.2f}",
+            f"{c.activation_values / 1e6:.1f}",
+            f"{c.saved_bytes / 2**20:.0f}",
+            f"{ERRORS[net][0]:.2f}",
+        )
+        for net, c in counted.items()
+    )
+    vgg, res, alex, google = (counted[net] for net in ("vgg16", "resnet50", "alexnet", "googlenet"))
+    findings = (
+        f"VGG-16 has {vgg.params / res.params:.1f} times the parameters of ResNet-50 and {vgg.macs / res.macs:.1f} "
+        "times its "
+        f"multiply-adds, at {ERRORS['vgg16'][0] - ERRORS['resnet50'][0]:.1f} points more error; "
+        f"{100 * vgg.linear_params / vgg.params:.0f} % of its parameters are in three linear layers, which the later "
+        "nets "
+        f"have one of.",
+        f"AlexNet has {alex.params / google.params:.1f} times the parameters of GoogLeNet (auxiliary heads included) "
+        "and "
+        f"{google.macs / alex.macs:.1f} times fewer multiply-adds.",
+        f"A forward pass of VGG-16 writes {vgg.activation_values / 1e6:.1f} million values, 61 MB in single precision. "
+        f"The often quoted 93 MB for an image, and twice that for training, come from an old course's sum.",
+    )
+    figure, axes = canvas(3, 4.6)
+    families = list(dict.fromkeys(entry(net).family for net in ERRORS))
+    for axis, (name, value) in zip(axes, _axes(), strict=True):
+        for net, c in counted.items():
+            colour = COLOURS[families.index(entry(net).family) % len(COLOURS)]
+            axis.scatter(value(c), ERRORS[net][0], color=colour, s=30)
+            axis.annotate(
+                net, (value(c), ERRORS[net][0]), xytext=(4, 3), textcoords="offset points", fontsize=7, color=INK
+            )
+        axis.set(xscale="log", xlabel=name, ylabel="top-1 error (%)")
+        axis.margins(x=0.18)
+    caption = (
+        "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop. Colours "
+        "tell "
+        "families apart. Weights differ in training as well as in the net: torchvision's and the DPN authors'."
+    )
+    head = (
+        "net",
+        "parameters (M)",
+        "of them linear",
+        "MACs (G)",
+        "values written (M)",
+        "kept for training (MiB)",
+        "error (%)",
+    )
+    table = Table("Cost of one image, and top-1 error", head, rows)
+    return Result(findings, None, (table,), (Figure("accounting", svg(figure), caption),))
+
+
+def _axes() -> list[tuple[str, Callable[[Cost], float]]]:
+    return [
+        ("parameters (M)", lambda c: c.params / 1e6),
+        ("multiply-adds (G)", lambda c: c.macs / 1e9),
+        ("values written in a forward pass (M)", lambda c: c.activation_values / 1e6),
+    ]
+
+
+ACCOUNTING = Experiment(
+    "accounting",
+    "What AlexNet, VGG, GoogLeNet, ResNet, DenseNet and DPN cost in parameters, multiply-adds and memory, against "
+    "their "
+    "error; counted on our nets.",
+    conclude,
+)

@@ -1,0 +1,51 @@
+"""The trainings on CIFAR-10 that several experiments share; He et al. (2015), Sec. 4.2.
+
+At the paper's budget they are the paper's, 64,000 steps. The quick budget cuts the steps and nothing else: the same
+batch, rate, momentum, decay and augmentation, and the rate divided by ten at the same fractions of the run. All 50,000
+images are trained on, which is one of the two readings of the paper; the weights are those of the last step; the test
+images are measured on and decide nothing.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from plusx.experiments.lab import Budget, Trial
+from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110
+from plusx.recipes.recipe import DataSpec, Evaluation, NetSpec
+
+Length = Literal["short", "long"]
+STEPS = {"short": 3_000, "long": 9_000}
+"""Of the quick budget: where nets are compared with each other, and where they are compared with Table 6."""
+
+
+def cifar_trials(
+    net: str, seeds: Iterable[int], budget: Budget, length: Length = "short", label: str = "", **options: Any
+) -> list[Trial]:
+    """The trainings of a net, one for each seed.
+
+    Args:
+        net: Catalog name.
+        seeds: Of the trainings.
+        budget: quick or paper.
+        length: Of the quick budget; the paper's is one.
+        label: In place of the net's name, where options tell nets apart.
+        options: Of the net's builder.
+    """
+    paper = cifar10_paper_110() if net.endswith("110") else cifar10_paper()
+    recipe = dataclasses.replace(
+        paper,
+        net=NetSpec(net, options),
+        data=DataSpec(train="train", val=None),
+        evaluation=Evaluation(count=32 if budget == "paper" else 5, parts=("train", "test"), keep="last"),
+    )
+    label = label or net
+    if budget == "quick":
+        recipe = dataclasses.replace(recipe, name=f"{paper.name}-{length}", steps=STEPS[length])
+        label = f"{label}-{length}"
+    return [Trial(label, dataclasses.replace(recipe, seed=seed)) for seed in seeds]
+
+
+def pooled(*groups: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Trainings in order, those that come twice once."""
+    return tuple({trial.key: trial for group in groups for trial in group}.values())

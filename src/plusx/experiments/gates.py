@@ -1,0 +1,68 @@
+"""Plain, highway and residual nets at equal depth; Srivastava et al. (2015), arXiv:1507.06228, Fig. 1, on digits."""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
+from plusx.recipes.small import gates
+from plusx.runs.figure import COLOURS, canvas, svg
+
+NETS = {"plain": "mlp", "highway": "highway_fc", "residual": "residual_mlp"}
+DEPTHS = (10, 20, 50, 100)
+SEEDS = (0, 1, 2)
+
+
+def trials(kind: str, depth: int) -> list[Trial]:
+    """One for each seed; both budgets are one, for they take minutes."""
+    recipe = gates(NETS[kind], depth)
+    return [Trial(f"digits-{kind}-{depth}", dataclasses.replace(recipe, seed=seed), "digits") for seed in SEEDS]
+
+
+def conclude(lab: Lab, budget: Budget) -> Result:
+    """Training errors by kind and depth."""
+    found: dict[str, dict[int, list[float | None]]] = {
+        kind: {depth: [lab.outcome(trial, "train_error") for trial in trials(kind, depth)] for depth in DEPTHS}
+        for kind in NETS
+    }
+    rows = tuple((kind, *(_cell(each) for each in by_depth.values())) for kind, by_depth in found.items())
+    deepest = {kind: _median(by_depth[DEPTHS[-1]]) for kind, by_depth in found.items()}
+    holds = deepest["plain"] > 0.5 > max(deepest["highway"], deepest["residual"])
+    findings = (
+        f"With {DEPTHS[-1]} layers the plain net ends at {100 * deepest['plain']:.1f} % training error, the highway "
+        "net "
+        f"at {100 * deepest['highway']:.1f} %, the residual net at {100 * deepest['residual']:.1f} % (medians).",
+        "A highway layer's gate has weights and can close, y = H(x) T(x) + x (1 - T(x)); a residual shortcut has none "
+        "and is always open.",
+    )
+    figure, [axis] = canvas(1, 3.8)
+    for number, (kind, by_depth) in enumerate(found.items()):
+        medians = [100 * _median(each) for each in by_depth.values()]
+        axis.plot(range(len(DEPTHS)), medians, color=COLOURS[number], linewidth=2, marker="o", label=kind)
+    axis.set_xticks(range(len(DEPTHS)), DEPTHS)
+    axis.set(xlabel="layers", ylabel="training error (%)", ylim=(-3, 100))
+    axis.legend(frameon=False)
+    return Result(
+        findings,
+        holds,
+        (Table("Training error in per cent", ("net", *(f"{d} layers" for d in DEPTHS)), rows),),
+        (Figure("gates", svg(figure), "Training error after 40 epochs, medians of three seeds; 50 units a layer."),),
+        {kind: {str(d): each for d, each in by_depth.items()} for kind, by_depth in found.items()},
+    )
+
+
+def _median(values: Sequence[float | None]) -> float:
+    return statistics.median(1.0 if value is None else value for value in values)
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    return ", ".join("diverged" if value is None else f"{100 * value:.1f}" for value in values)
+
+
+GATES = Experiment(
+    "gates",
+    "Plain nets of many layers cannot be trained, highway nets can (Srivastava et al. 2015, Fig. 1); residual nets can "
+    "with no gate at all (He et al. 2015, Sec. 2).",
+    conclude,
+    lambda budget: [trial for depth in DEPTHS for kind in NETS for trial in trials(kind, depth)],
+)

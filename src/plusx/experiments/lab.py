@@ -1,0 +1,248 @@
+"""What every experiment stands on: trainings that are made once and shared, and a result that carries its evidence.
+
+A folder holds the trainings of all experiments under runs/, each in a run directory named for what it is. One that is
+there is used, one that was stopped goes on, and one that is missing is made; so an experiment can be killed at any
+instant and called again, and two experiments that need the same net train it once.
+"""
+
+import dataclasses
+import datetime
+import html
+import json
+import statistics
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from plusx.engine.training import DivergedError, Event, resume, train
+from plusx.placement.machine import describe
+from plusx.recipes import Recipe
+from plusx.runs.card import Card, installed_versions
+from plusx.runs.figure import standalone
+from plusx.runs.page import illustration, page, paragraph, table
+from plusx.runs.store import read_card, read_metrics, replace_file
+
+Budget = Literal["quick", "paper"]
+"""The paper's own recipe cut in steps to fit an evening, or as it stands."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training."""
+
+    label: str
+    """What it is, for people and for the name of its folder; a seed follows."""
+    recipe: Recipe
+    data: str = "cifar10"
+    """cifar10, digits, or imagenet, which is the folder that the lab's `data_dir` names."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.label}-seed{self.recipe.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers as they are shown."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as SVG with the text's colour open."""
+
+    name: str
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found."""
+
+    findings: tuple[str, ...]
+    """Sentences that the numbers say, whether or not they are the paper's."""
+    holds: bool | None
+    """Whether the paper's claim was seen; None where nothing is claimed."""
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """What the tables and figures were made of, as JSON has it."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure of a paper."""
+
+    name: str
+    claim: str
+    """What the paper says, in a sentence, and where."""
+    conclude: Callable[["Lab", Budget], Result]
+    """Looks at the trainings; each is made when it is first asked for."""
+    trials: Callable[[Budget], Sequence[Trial]] = lambda budget: ()
+    """All of the trainings, in the order in which they are made."""
+
+
+class Lab:
+    """Where trainings are made and found.
+
+    Args:
+        folder: Of all experiments; runs/ in it has the trainings.
+        data_dir: Where CIFAR lies.
+        watch: Told of progress, and which training it is.
+        should_stop: As for `train`.
+        shrink: Changes every recipe; for trying an experiment out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        data_dir: Path | None = None,
+        watch: Callable[[Event, str], None] = lambda event, key: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        shrink: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+    ) -> None:
+        self.folder, self.data_dir, self.shrink = folder, data_dir, shrink
+        self._watch, self._should_stop = watch, should_stop
+
+    def path(self, trial: Trial) -> Path:
+        """Where a training is, or will be."""
+        return self.folder / "runs" / trial.key
+
+    def run(self, trial: Trial) -> Path:
+        """The directory of a finished training, which is made, or gone on with, if need be.
+
+        Raises:
+            ValueError: The directory is there with another recipe, or the data is not there.
+            StoppedError: It was asked to stop.
+            DivergedError: The loss became infinite.
+        """
+        path, recipe = self.path(trial), self.shrink(trial.recipe)
+        how: dict[str, Any] = {
+            "data_dir": self.data_dir,
+            "watch": lambda event: self._watch(event, trial.key),
+            "should_stop": self._should_stop,
+        }
+        if not (path / "card.json").is_file():
+            data = str(self.data_dir) if trial.data == "imagenet" else trial.data
+            train(data, recipe=recipe, out=path, **how)
+        else:
+            card = read_card(path)
+            if card.recipe != recipe:
+                raise ValueError(f"{path} was trained with another recipe; choose another --out")
+            if card.status != "finished":
+                resume(path, **how)
+        return path
+
+    def outcome(self, trial: Trial, name: str) -> float | None:
+        """One measured number of a training; None where the loss became infinite."""
+        try:
+            value: float = self.card(trial).results[name]
+        except DivergedError:
+            return None
+        return value
+
+    def card(self, trial: Trial) -> Card:
+        """What a training measured."""
+        return read_card(self.run(trial))
+
+    def results(self, trials: Iterable[Trial], name: str) -> list[float]:
+        """One measured number of each training."""
+        return [self.card(trial).results[name] for trial in trials]
+
+    def curve(self, trial: Trial, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of a measurement over a training."""
+        points = [(r["step"], r["value"]) for r in read_metrics(self.run(trial)) if r["name"] == name]
+        steps, values = zip(*points, strict=True)
+        return list(steps), list(values)
+
+    def finished(self, trial: Trial) -> bool:
+        """Whether a training is done; none is begun."""
+        path = self.path(trial)
+        return (path / "card.json").is_file() and read_card(path).status == "finished"
+
+
+def mean_std(values: Sequence[float], *, scale: float = 100, digits: int = 2) -> str:
+    """`12.34 ± 0.56 (n = 3)`, without the deviation for a single value; `not measured` for none."""
+    if not values:
+        return "not measured"
+    mean = f"{scale * statistics.mean(values):.{digits}f}"
+    return (
+        f"{mean} ± {scale * statistics.stdev(values):.{digits}f} (n = {len(values)})"
+        if values[1:]
+        else f"{mean} (n = 1)"
+    )
+
+
+def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Result) -> Path:
+    """result.json, the figures and report.html, in the experiment's folder, which is returned."""
+    folder = lab.folder / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = [
+        _evidence(trial.key, read_card(lab.path(trial))) for trial in experiment.trials(budget) if lab.finished(trial)
+    ]
+    for figure in result.figures:
+        replace_file(folder / f"{figure.name}.svg", standalone(figure.svg).encode())
+    content = {
+        "experiment": experiment.name,
+        "claim": experiment.claim,
+        "budget": budget,
+        "holds": result.holds,
+        "findings": list(result.findings),
+        "tables": [dataclasses.asdict(each) for each in result.tables],
+        "figures": [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in result.figures],
+        "numbers": result.numbers,
+        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "machine": describe(),
+        "versions": installed_versions(),
+        "runs": runs,
+    }
+    replace_file(folder / "result.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    body = [
+        paragraph(experiment.claim),
+        *map(paragraph, result.findings),
+        *(f"<h2>{html.escape(each.title)}</h2>{table(each.head, each.rows)}" for each in result.tables),
+        *(illustration(figure.svg, figure.caption) for figure in result.figures),
+        paragraph(evidence_in_words(content)),
+    ]
+    replace_file(folder / "report.html", page(experiment.name.replace("-", " ").capitalize(), body))
+    return folder
+
+
+def evidence_in_words(content: Mapping[str, Any]) -> str:
+    """How much was trained, where and with what."""
+    runs, machine = content["runs"], content["machine"]
+    trained = f"{len(runs)} trainings, {content['seconds'] / 60:,.0f} minutes in all" if runs else "No training"
+    where = f"{machine['cpu']}, {machine['cpus']} cores, bf16: {machine['bf16']}"
+    commit = f", commit {content['commit']}" if content["commit"] else ""
+    return f"{trained}; {where}; torch {content['versions']['torch']}{commit}; {content['date']}."
+
+
+def _evidence(key: str, card: Card) -> dict[str, Any]:
+    results = card.results
+    kept = ("net", "params", "seed", "steps", "images_per_s", "seconds", "peak_memory_bytes")
+    errors = {name: value for name, value in results.items() if name.endswith(("_error", "_loss"))}
+    return {"run": key, **{name: results[name] for name in kept}, **errors, "batch_size": card.recipe.batch_size}
+
+
+def _commit() -> str | None:
+    """Of the checkout that runs, with a + when its files differ; None where there is none."""
+    here = Path(__file__).parent
+    told = []
+    for question in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", str(here.parent)]):
+        try:
+            done = subprocess.run(["git", "-C", str(here), *question], capture_output=True, text=True)
+        except OSError:
+            return None
+        if done.returncode:
+            return None
+        told.append(done.stdout.strip())
+    return told[0] + ("+" if told[1] else "")

@@ -1,0 +1,93 @@
+"""Taking blocks away from trained nets; Veit et al. (2016), arXiv:1605.06431, Sec. 4 and 5."""
+
+import statistics
+
+from plusx.analysis import lesions, paths
+from plusx.data.batches import EvalBatches
+from plusx.data.images import spread
+from plusx.engine.evaluation import own_images
+from plusx.experiments.cifar import cifar_trials, pooled
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
+from plusx.runs.store import load_run
+
+IMAGES = 1_000
+CHANCE = 0.9
+"""Error of guessing among ten classes."""
+
+
+def trials(budget: Budget) -> tuple[Trial, ...]:
+    """A residual net and its plain twin; the plain one of 20 layers, because that of 56 has little to lose."""
+    return pooled(*(cifar_trials(net, (0,), budget) for net in ("resnet56", "plain20", "resnet20")))
+
+
+def conclude(lab: Lab, budget: Budget) -> Result:
+    """One block away, many away, blocks moved, and the paths by which gradient comes."""
+    each, removed, moved = {}, {}, {}
+    share: list[float] = []
+    figures = []
+    for trial in trials(budget):
+        name = trial.recipe.net.name
+        net, card = load_run(lab.run(trial))
+        images = own_images(card, lab.data_dir)[1]
+        batches = list(EvalBatches(spread(images, IMAGES), card.preprocess, 125))
+        each[name] = list(lesions.probe(net, batches))
+        removed[name] = list(lesions.removing(net, batches))
+        if name == "resnet56":
+            moved[name] = list(lesions.shuffling(net, batches))
+            found = list(paths.probe(net, batches[:1]))
+            share = [m.value for m in found if m.name.endswith(" share")]
+            caption = (
+                "Left: the norm of the gradient that reaches the input by a path through k branches. Right: how many "
+                "paths have that length, and how much of all gradient comes by them; resnet-56, Veit et al., Fig. 6."
+            )
+            figures.append(Figure("paths", paths.draw(found), caption))
+    rises = {name: [m.value - found[0].value for m in found[1:]] for name, found in each.items()}
+    rows = [
+        (
+            name,
+            f"{100 * found[0].value:.1f}",
+            f"{100 * (found[0].value + statistics.median(rises[name])):.1f}",
+            f"{100 * (found[0].value + max(rises[name])):.1f}",
+        )
+        for name, found in each.items()
+    ]
+    holds = statistics.median(rises["resnet56"]) < 0.05 < statistics.median(rises["plain20"])
+    n, most = len(share) - 1, max(range(len(share)), key=lambda k: share[k])
+    nearly_all = next(k for k in range(len(share)) if sum(share[: k + 1]) > 0.9)
+    findings = (
+        f"Without one block of resnet-56 the error rises by {100 * statistics.median(rises['resnet56']):.1f} points "
+        f"(median of {len(rises['resnet56'])} blocks); without the same two layers of plain-20 by "
+        f"{100 * statistics.median(rises['plain20']):.1f} points, where chance is {100 * CHANCE:.0f} % error.",
+        f"Of the gradient that reaches the input of resnet-56, 90 % comes by paths through {nearly_all} branches or "
+        f"fewer, and most by {most}, of {n}; half of all paths have {n // 2} or more.",
+        "No block is skipped when such a net runs: F(x) is always computed and added. Skipping is the lesion, made "
+        "here "
+        "on purpose.",
+    )
+    head = ("net", "whole (%)", "one block away, median (%)", "one block away, worst (%)")
+    captions = (
+        f"Test error without each block in turn; dotted: the whole net. {IMAGES:,} test images. Veit et al., Fig. 3.",
+        "Left: blocks taken away at random, means of three draws. Right: blocks swapped, resnet-56; Veit et al., Fig. "
+        "5.",
+    )
+    figures = [
+        Figure("lesions", lesions.draw(each), captions[0]),
+        Figure("lesions-many", lesions.draw_many(removed, moved), captions[1]),
+        *figures,
+    ]
+    numbers = {
+        "each": {name: [m.value for m in found] for name, found in each.items()},
+        "removed": {name: {m.name: m.value for m in found} for name, found in removed.items()},
+        "moved": {name: [[float(m.name), m.value] for m in found] for name, found in moved.items()},
+        "share_of_gradient_by_path_length": share,
+    }
+    return Result(findings, holds, (Table("Test error", head, tuple(rows)),), tuple(figures), numbers)
+
+
+LESIONS = Experiment(
+    "lesions",
+    "Residual nets barely notice a block taken away, and plain nets break; nearly all gradient comes by short paths "
+    "(Veit et al. 2016, Sec. 4 and 5).",
+    conclude,
+    trials,
+)

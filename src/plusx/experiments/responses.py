@@ -1,0 +1,54 @@
+"""How strongly layers respond, in plain and residual nets; He et al. (2015), Fig. 7."""
+
+import statistics
+
+from plusx.analysis import responses
+from plusx.data.batches import EvalBatches
+from plusx.data.images import spread
+from plusx.engine.evaluation import own_images
+from plusx.experiments.cifar import cifar_trials, pooled
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
+from plusx.runs.store import load_run
+
+IMAGES = 2_000
+
+
+def trials(budget: Budget) -> tuple[Trial, ...]:
+    """The first seed of each net of the figure; 110 layers at the paper's budget only."""
+    nets = ["plain20", "plain56", "resnet20", "resnet56", *(["resnet110"] if budget == "paper" else [])]
+    return pooled(*(cifar_trials(net, (0,), budget) for net in nets))
+
+
+def conclude(lab: Lab, budget: Budget) -> Result:
+    """The curves, and whether residual nets respond less, and deeper ones less still."""
+    found = {}
+    for trial in trials(budget):
+        net, card = load_run(lab.run(trial))
+        seen = spread(own_images(card, lab.data_dir)[1], IMAGES)
+        found[trial.recipe.net.name] = list(responses.probe(net, EvalBatches(seen, card.preprocess, 128)))
+    means = {net: statistics.mean(m.value for m in each) for net, each in found.items()}
+    holds = means["resnet20"] < means["plain20"] and means["resnet56"] < means["plain56"]
+    deeper = means["resnet56"] < means["resnet20"]
+    findings = (
+        f"Residual nets respond {'less' if holds else 'not less'} than their plain twins: mean deviation "
+        f"{means['resnet20']:.2f} against {means['plain20']:.2f} with 20 layers, {means['resnet56']:.2f} against "
+        f"{means['plain56']:.2f} with 56.",
+        f"The deeper residual net responds {'less' if deeper else 'not less'} than the shallower one, layer by layer.",
+    )
+    rows = [(net, str(len(found[net])), f"{mean:.3f}") for net, mean in means.items()]
+    table = Table("Mean over layers of the response's deviation", ("net", "layers", "mean"), tuple(rows))
+    caption = (
+        "Deviation of each 3x3 layer's response after batch norm, before ReLU or addition; He et al. (2015), Fig. 7. "
+        f"{IMAGES:,} test images."
+    )
+    numbers = {net: [m.value for m in each] for net, each in found.items()}
+    return Result(findings, holds and deeper, (table,), (Figure("responses", responses.draw(found), caption),), numbers)
+
+
+RESPONSES = Experiment(
+    "responses",
+    "Layers of residual nets respond less than those of plain nets, and the deeper the net the less "
+    "(He et al. 2015, Fig. 7).",
+    conclude,
+    trials,
+)

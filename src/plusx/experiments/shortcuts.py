@@ -1,0 +1,84 @@
+"""Shortcut options A, B and C at equal depth; He et al. (2015), Sec. 4.1 and Table 3, here on CIFAR-10."""
+
+from collections.abc import Sequence
+
+import torch
+
+from plusx.analysis.cost import cost
+from plusx.experiments.cifar import cifar_trials, pooled
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
+from plusx.nets import build, entry
+from plusx.runs.figure import COLOURS, canvas, svg
+
+NET = "resnet20"
+OPTIONS = {
+    "A": "zeros fill new channels, no parameters",
+    "B": "projections where channels increase, else the identity",
+    "C": "projections everywhere",
+}
+SEEDS = (0, 1, 2)
+IMAGENET = {"A": "25.03", "B": "24.52", "C": "24.19"}
+"""Top-1 error of ResNet-34 in per cent, ten crops; Table 3."""
+
+
+def nets(budget: Budget) -> dict[str, Sequence[Trial]]:
+    """The trainings by option, and the plain twin's. A is the catalog's, and shared with other experiments."""
+    found: dict[str, Sequence[Trial]] = {"plain": cifar_trials("plain20", SEEDS, budget)}
+    for option in OPTIONS:
+        other = {} if option == "A" else {"shortcut": option}
+        label = NET if option == "A" else f"{NET}-{option}"
+        found[option] = cifar_trials(NET, SEEDS, budget, "short", label, **other)
+    return found
+
+
+def conclude(lab: Lab, budget: Budget) -> Result:
+    """Parameters, multiply-adds and error of each."""
+    groups = nets(budget)
+    errors = {option: lab.results(trials, "test_error") for option, trials in groups.items()}
+    rows = [("none (plain)", *_cost("plain20"), mean_std(errors["plain"]), "28.54")]
+    rows += [
+        (f"{option}: {what}", *_cost(NET, shortcut=option), mean_std(errors[option]), IMAGENET[option])
+        for option, what in OPTIONS.items()
+    ]
+    means = {option: sum(each) / len(each) for option, each in errors.items()}
+    options = [means[option] for option in OPTIONS]
+    apart = 100 * (max(options) - min(options))
+    holds = max(options) < means["plain"] + 1e-12 and means["plain"] - max(options) > max(options) - min(options)
+    findings = (
+        f"All three are {'below' if max(options) < means['plain'] else 'not below'} the plain net, and {apart:.2f} "
+        "points "
+        f"apart from each other. The paper: B is slightly better than A, C marginally better than B; the small "
+        f"differences mean that projections are not essential.",
+        "B is often retold as zero padding where dimensions increase. That is A; B projects there.",
+    )
+    head = ("shortcut", "parameters", "multiply-adds", "ours, test error (%)", "paper, 34 layers, ImageNet (%)")
+    figure, [axis] = canvas(1, 3.8)
+    for place, option in enumerate(errors):
+        axis.scatter([place] * len(errors[option]), [100 * e for e in errors[option]], color=COLOURS[1], s=26)
+        axis.plot([place - 0.2, place + 0.2], [100 * means[option]] * 2, color=COLOURS[0], linewidth=2)
+    axis.set_xticks(range(len(errors)), ["plain", *OPTIONS])
+    axis.set(xlabel="shortcut", ylabel="test error (%)")
+    caption = "Each seed's test error, and their means as bars; 20 layers."
+    title = f"{NET} on CIFAR-10, and the paper's ResNet-34 on ImageNet"
+    return Result(
+        findings,
+        holds,
+        (Table(title, head, tuple(rows)),),
+        (Figure("shortcuts", svg(figure), caption),),
+        {"test": errors},
+    )
+
+
+def _cost(net: str, **options: object) -> tuple[str, str]:
+    with torch.device("meta"):
+        found = cost(build(net, **options), entry(net).input_shape)
+    return f"{found.params:,}", f"{found.macs:,}"
+
+
+SHORTCUTS = Experiment(
+    "shortcuts",
+    "Options A, B and C all beat the plain net by far and differ little, so projections are not essential "
+    "(He et al. 2015, Sec. 4.1, Table 3).",
+    conclude,
+    lambda budget: pooled(*nets(budget).values()),
+)

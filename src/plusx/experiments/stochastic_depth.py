@@ -1,0 +1,52 @@
+"""Constant depth, and blocks that survive training by lot; Huang et al. (2016), arXiv:1603.09382."""
+
+from collections.abc import Sequence
+
+from plusx.experiments.cifar import cifar_trials, pooled
+from plusx.experiments.lab import Budget, Experiment, Lab, Result, Table, Trial, mean_std
+
+PUBLISHED = {"constant depth": "6.41", "all blocks survive at 0.5": "–", "survival falls linearly to 0.5": "5.23"}
+"""Test error of 110 layers in per cent; from the authors' repository."""
+
+
+def nets(budget: Budget) -> dict[str, Sequence[Trial]]:
+    """110 layers in the paper's budget, 56 in the quick one."""
+    net, seeds = ("resnet110", (0, 1, 2)) if budget == "paper" else ("resnet56", (0,))
+    options: tuple[tuple[str, dict[str, object]], ...] = (
+        ("", {}),
+        ("-uniform", {"survival": 0.5, "survival_decays": False}),
+        ("-linear", {"survival": 0.5}),
+    )
+    return {
+        name: cifar_trials(net, seeds, budget, "long", f"{net}{suffix}", **chosen)
+        for name, (suffix, chosen) in zip(PUBLISHED, options, strict=True)
+    }
+
+
+def conclude(lab: Lab, budget: Budget) -> Result:
+    """Errors of the three."""
+    groups = nets(budget)
+    errors = {part: {n: lab.results(t, f"{part}_error") for n, t in groups.items()} for part in ("train", "test")}
+    rows = tuple(
+        (name, PUBLISHED[name], mean_std(errors["test"][name]), mean_std(errors["train"][name])) for name in groups
+    )
+    means = {name: sum(each) / len(each) for name, each in errors["test"].items()}
+    constant, uniform, linear = (means[name] for name in PUBLISHED)
+    findings = (
+        f"Constant depth {100 * constant:.2f} %, survival falling to 0.5 {100 * linear:.2f} %, survival of 0.5 "
+        f"everywhere {100 * uniform:.2f} % test error.",
+        "Stochastic depth regularises: it gains where a net overfits, over hundreds of epochs, and loses in a short "
+        "run, "
+        "in which half of the layers have learnt on half of the steps.",
+    )
+    head = ("training", "paper, 110 layers (%)", "ours, test error (%)", "ours, training error (%)")
+    return Result(findings, linear < constant, (Table("Error", head, rows),), (), errors)
+
+
+STOCHASTIC_DEPTH = Experiment(
+    "stochastic-depth",
+    "Leaving blocks out of training steps by lot, later ones more often, lowers the test error from 6.41 to 5.23 % "
+    "(Huang et al. 2016).",
+    conclude,
+    lambda budget: pooled(*nets(budget).values()),
+)

@@ -1,0 +1,44 @@
+"""Recipes for the small nets of two experiments, where many trainings are compared with each other."""
+
+from plusx.recipes.cifar10 import AUGMENT
+from plusx.recipes.digits import PLACEMENT
+from plusx.recipes.recipe import SGD, Cosine, DataSpec, Evaluation, NetSpec, Recipe
+
+
+def ingredients() -> Recipe:
+    """LeNet-5 with ReLU, max pooling and He's initialisation on CIFAR-10, five epochs: what others are changed from.
+
+    Run: `plusx reproduce ingredients`, which changes one part at a time.
+    """
+    return Recipe(
+        name="ingredients",
+        net=NetSpec("lenet5_dense", {"activation": "relu", "pooling": "max", "init": "he"}),
+        data=DataSpec(train="train[:45000]", val="train[45000:]"),
+        augment=AUGMENT,
+        optim=SGD(lr=0.05, momentum=0.9, weight_decay=0.0),
+        schedule=Cosine(),
+        epochs=5,
+        batch_size=128,
+        evaluation=Evaluation(count=1, parts=("train", "val"), keep="last"),
+        log_every=50,
+    )
+
+
+def gates(net: str, depth: int) -> Recipe:
+    """A fully connected net of 50 units a layer on the digits; Srivastava et al. (2015), Sec. 3.1, who took MNIST.
+
+    Run: `plusx reproduce gates`. Gates begin at -2, the paper's best at 50 layers. Branches of residual nets begin
+    small, N(0, 0.01^2), because without batch norm a sum of fifty blocks would overflow.
+    """
+    options = {"width": 50, "depth": depth} | ({"init": "gaussian"} if net == "residual_mlp" else {})
+    return Recipe(
+        name="gates",
+        net=NetSpec(net, options),
+        optim=SGD(lr=0.02, momentum=0.9, weight_decay=0.0),
+        schedule=Cosine(),
+        epochs=40,
+        batch_size=64,
+        evaluation=Evaluation(count=10, parts=("train", "test"), keep="last"),
+        placement=PLACEMENT,
+        log_every=20,
+    )

@@ -1,0 +1,174 @@
+"""Trainings are made once and shared, a stopped experiment goes on, and a result carries its evidence."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import plusx
+from plusx.engine.training import DivergedError, StoppedError
+from plusx.experiments.lab import Experiment, Figure, Lab, Result, Table, Trial, mean_std, write_result
+from plusx.experiments.reproduce import EXPERIMENTS, find, reproduce, standing
+from plusx.recipes import Recipe, digits
+from plusx.recipes.recipe import SGD
+from plusx.runs.store import read_card
+from tests.conftest import write_cifar
+
+
+def tiny(recipe: Recipe) -> Recipe:
+    """Two steps on a few images."""
+    return dataclasses.replace(
+        recipe.smoke(),
+        steps=2,
+        batch_size=4,
+        data=dataclasses.replace(recipe.data, train="train", val=recipe.data.val and "train", limit=20),
+        evaluation=dataclasses.replace(recipe.evaluation, count=1),
+        placement=dataclasses.replace(recipe.placement, threads=1),
+        log_every=1,
+    )
+
+
+def trial(steps: int = 2, seed: int = 0) -> Trial:
+    recipe = tiny(digits())
+    return Trial("digits", dataclasses.replace(recipe, steps=steps, seed=seed), "digits")
+
+
+def test_a_training_is_made_once(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    assert not lab.finished(trial())
+    run = lab.run(trial())
+    written = (run / "weights.safetensors").stat().st_mtime_ns
+    assert lab.finished(trial()) and Lab(tmp_path).run(trial()) == run
+    assert (run / "weights.safetensors").stat().st_mtime_ns == written
+    assert lab.results([trial(), trial(seed=1)], "steps") == [2, 2]
+    with pytest.raises(ValueError, match="was trained with another recipe"):
+        lab.run(trial(steps=3))
+
+
+def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        Lab(tmp_path, should_stop=lambda: True).run(trial(steps=3))
+    lab = Lab(tmp_path)
+    assert read_card(lab.path(trial())).status == "training" and not lab.finished(trial(steps=3))
+    assert lab.card(trial(steps=3)).status == "finished"
+
+
+def test_a_diverged_training_is_an_outcome(tmp_path: Path) -> None:
+    lost = Trial("lost", dataclasses.replace(trial(steps=9).recipe, optim=SGD(lr=1e30)), "digits")
+    with pytest.raises(DivergedError):
+        Lab(tmp_path).run(lost)
+    assert Lab(tmp_path).outcome(lost, "train_error") is None
+    assert Lab(tmp_path).outcome(trial(), "steps") == 2
+
+
+def test_a_claim_has_n_mean_and_deviation() -> None:
+    assert mean_std([0.1, 0.2, 0.3]) == "20.00 ± 10.00 (n = 3)"
+    assert (mean_std([0.125]), mean_std([])) == ("12.50 (n = 1)", "not measured")
+
+
+def test_a_result_carries_its_evidence(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    svg = "<svg><text>here</text></svg>"
+    result = Result(("Seen.",), True, (Table("T", ("a", "b"), (("1", "2"),)),), (Figure("f", svg, "F."),), {"x": [1]})
+    experiment = Experiment("it", "They <say> so.", lambda lab, budget: result, lambda budget: [trial(), trial(seed=1)])
+    lab.run(trial())
+    folder = write_result(lab, experiment, "quick", result)
+    told = json.loads((folder / "result.json").read_text())
+    assert told["holds"] is True and told["numbers"] == {"x": [1]} and told["machine"]["cpus"] >= 1
+    assert [run["run"] for run in told["runs"]] == ["digits-seed0"] and told["runs"][0]["test_error"] >= 0
+    assert {"torch", "plusx"} <= set(told["versions"]) and told["date"] and "commit" in told
+    page = (folder / "report.html").read_text()
+    assert "They &lt;say&gt; so." in page and "<td>2</td>" in page and svg in page
+    assert (folder / "f.svg").read_text().startswith("<svg><style>")
+
+
+def test_a_misspelt_experiment_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'degradation'"):
+        find("degradations")
+
+
+def test_standing_tells_how_far_each_has_come(tmp_path: Path) -> None:
+    reproduce("worked-example", out=tmp_path)
+    found = {each.name: each for each in standing(tmp_path)}
+    assert list(found) == list(EXPERIMENTS)
+    assert found["worked-example"].holds and found["worked-example"].seconds == 0
+    assert found["degradation"].trials == 16 and found["degradation"].trained == 0
+    assert found["degradation"].holds is None and found["degradation"].findings == ()
+
+
+@pytest.mark.parametrize("budget", ["quick", "paper"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_trainings_have_names_of_their_own(name: str, budget: str) -> None:
+    trials = EXPERIMENTS[name].trials(budget)  # type: ignore[arg-type]
+    assert len({t.key for t in trials}) == len(trials)
+    for other in EXPERIMENTS.values():
+        for same in other.trials(budget):  # type: ignore[arg-type]
+            assert all(t.recipe == same.recipe for t in trials if t.key == same.key)
+
+
+def test_the_papers_budget_is_the_papers_recipe() -> None:
+    for t in EXPERIMENTS["cifar10-table"].trials("paper"):
+        r = t.recipe
+        assert (r.steps, r.batch_size, r.preprocess.normalize) == (64_000, 128, "pixel-mean")
+        assert r.optim == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4) and r.evaluation.keep == "last"
+        assert (r.warmup is not None) == (r.net.name == "resnet110")
+
+
+QUICK = ("degradation", "responses", "gradients")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small CIFAR-10, and a folder of experiments."""
+    folder = tmp_path_factory.mktemp("small")
+    write_cifar(folder / "data", "cifar10", "binary")
+    return folder / "data", folder / "out"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, experiment in EXPERIMENTS.items()
+        if experiment.trials("quick")
+    ],
+)
+def test_an_experiment_runs_from_nothing_to_its_report(name: str, small: tuple[Path, Path]) -> None:
+    data, out = small
+    found = reproduce(name, out=out, data_dir=data, shrink=tiny)
+    assert found.result.findings and found.result.tables and (found.folder / "report.html").is_file()
+    told = json.loads((found.folder / "result.json").read_text())
+    assert len(told["runs"]) == len(EXPERIMENTS[name].trials("quick")) and told["seconds"] > 0
+    for figure in told["figures"]:
+        assert (found.folder / figure["file"]).read_text().startswith("<svg") and figure["caption"]
+
+
+def test_the_worked_example_has_the_known_values(tmp_path: Path) -> None:
+    found = plusx.reproduce("worked-example", out=tmp_path).result
+    assert found.holds and found.numbers["ratio"] == pytest.approx(40.03, abs=0.01)
+    rows = {row[0]: row[1:] for row in found.tables[0].rows}
+    for name, without, with_ in (
+        ("h1", 0.512497, 0.512497),
+        ("h2", 0.512810, 0.512810),
+        ("y", 0.512817, 0.525610),
+        ("L", 0.237347, 0.225046),
+        ("dL/dw3", -0.124834, -0.121317),
+        ("dL/dw2", -0.0031169, -0.0030291),
+        ("dL/dw1", -0.00007597, -0.0030291),
+        ("dL/dw1, main path", -0.00007597, -0.00007383),
+    ):
+        assert [float(cell) for cell in rows[name]] == pytest.approx([without, with_], rel=2e-4)
+    assert float(rows["dL/dw1, shortcut"][1]) == pytest.approx(-0.0029553, rel=1e-4)
+    assert float(rows["dL/dwr"][1]) == pytest.approx(-0.121243, rel=1e-4)
+
+
+def test_accounting_counts_the_lineage(tmp_path: Path) -> None:
+    found = plusx.reproduce("accounting", out=tmp_path)
+    rows = {row[0]: row for row in found.result.tables[0].rows}
+    assert rows["vgg16"][1:4] == ("138.36", "89 %", "15.47") and rows["resnet50"][1] == "25.56"
+
+
+def test_imagenet_without_its_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs the folder of ImageNet"):
+        reproduce("imagenet-table", out=tmp_path)
