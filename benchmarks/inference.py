@@ -1,8 +1,9 @@
 """Answers of ours beside torchvision, torch.compile, ONNX Runtime and OpenVINO; results/inference-speed.json.
 
 Every contender is given the same float32 images, contiguous, and gives float32 logits; converting is its own affair.
-A call answers BATCHES batches: one after another, or, where a contender answers several at a time, at the same time;
-"ours streams" is what `plusx predict` does with many pictures, and takes them as it does there, a few at a time.
+A call answers BATCHES batches: one after another, or, where a contender answers several at a time, at the same time.
+"ours" is what `plusx predict` does with many pictures: our frozen graph or OpenVINO, whichever it measures to be
+faster, a few pictures at a time on every processor; "frozen" is our graph alone, "frozen streams" the same in streams.
 Contenders have processes of their own. Weights are random, which is of no consequence to speed.
 """
 
@@ -11,14 +12,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
-from plusx.deploy.backend import BATCH
+from plusx.deploy.backend import BATCH, chosen
 from plusx.deploy.frozen import freeze
 from plusx.deploy.openvino_net import without_reports
 from plusx.deploy.streams import in_streams
@@ -30,6 +31,7 @@ ROUNDS = 9
 BATCHES = 4
 CASES = (("resnet50", 16), ("resnet50", 1))
 """Net and batch."""
+OURS = ("ours", "frozen", "frozen streams")
 
 
 def main(nets: Sequence[str] = ()) -> None:
@@ -51,7 +53,7 @@ def measure(net: str, batch: int) -> dict[str, Any]:
             try:
                 contenders[who]()
             except RuntimeError as fault:
-                if who.startswith(("ours", "eager")):
+                if who.startswith((*OURS, "eager")):
                     raise
                 left_out[who] = str(fault)  # torch.compile needs a C++ compiler, the others packages
                 del contenders[who]
@@ -68,10 +70,10 @@ def names() -> list[str]:
     """The contenders, by precision; ours last. Those of bf16 only where the processor multiplies it in hardware."""
     found = []
     for precision in ("fp32", "bf16") if multiplies_bf16(cpu_flags()) else ("fp32",):
-        peers = ["eager", "compile", "openvino latency", "openvino throughput", "ours", "ours streams"]
+        peers = ["eager", "compile", "openvino latency", "openvino throughput"]
         peers += ["onnxruntime"] if precision == "fp32" else []
-        found += [f"{peer} {precision}" for peer in peers]
-    return sorted(found, key=lambda who: who.startswith("ours"))
+        found += [f"{peer} {precision}" for peer in (*peers, *OURS)]
+    return sorted(found, key=lambda who: who.startswith(OURS))
 
 
 def contender(who: str, net: str, batch: int) -> Callable[[], object]:
@@ -79,10 +81,17 @@ def contender(who: str, net: str, batch: int) -> Callable[[], object]:
     torch.set_num_threads(usable_cpus())
     peer, _, precision = who.rpartition(" ")
     x_BCHW = torch.randn(batch, *entry(net).input_shape)
-    if peer.startswith("ours"):
+    if peer in OURS:
         tune_allocator()
-        answers = freeze(build(net), precision="bf16" if precision == "bf16" else "fp32")
+        wanted: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
         if peer == "ours":
+            evaluated = build(net).eval().requires_grad_(False)
+            _, answers = chosen(
+                evaluated, entry(net).input_shape, precision=wanted, threads=usable_cpus(), measure=True
+            )
+        else:
+            answers = freeze(build(net), precision=wanted)
+        if peer == "frozen":
             return in_turn(partial(answers, x_BCHW))
         batches = [part for part in x_BCHW.split(BATCH) for _ in range(BATCHES)]
         return lambda: list(in_streams(answers, batches, threads=usable_cpus()))
@@ -162,18 +171,17 @@ def openvino(net: nn.Module, x_BCHW: Tensor, hint: str, precision: str) -> Calla
 
 
 def compared(turns: Turns, images: int) -> dict[str, Any]:
-    """Each contender's images per second; of each precision our best over each peer; in bf16 also over eager fp32."""
+    """Each contender's images per second; of each precision ours over each peer; in bf16 also over eager fp32."""
     rates = {who: turns.rate(who, images) for who in turns.seconds}
     ratios: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
-        peers = [who for who in rates if who.endswith(precision) and not who.startswith("ours")]
-        mine = [who for who in rates if who.endswith(precision) and who.startswith("ours")]
-        if not peers or not mine:
+        peers = [who for who in rates if who.endswith(precision) and not who.startswith(OURS)]
+        ours = f"ours {precision}"
+        if not peers or ours not in rates:
             continue
-        best = turns.fastest(mine)
-        over = {who: turns.ratio(best, who) for who in dict.fromkeys([*peers, "eager fp32"])}
-        ratios[best] = {who: {"ratio": ratio.median, "ratio_range": as_range(ratio)} for who, ratio in over.items()}
-        ratios[best]["fastest_peer"] = turns.fastest(peers)
+        over = {who: turns.ratio(ours, who) for who in dict.fromkeys([*peers, "eager fp32"])}
+        ratios[ours] = {who: {"ratio": ratio.median, "ratio_range": as_range(ratio)} for who, ratio in over.items()}
+        ratios[ours]["fastest_peer"] = turns.fastest(peers)
     return {
         "contenders": {
             who: {"images_per_s": rate.median, "images_per_s_range": as_range(rate)} for who, rate in rates.items()

@@ -1,16 +1,19 @@
-"""The numbers in README.md and README.ko.md, written from results/: `python docs/build.py`.
+"""The numbers in README.md, README.ko.md and docs/, written from results/: `python docs/build.py`.
 
-    python docs/build.py                    rewrite what stands between the markers
-    python docs/build.py collect DEMO...    first take over folders that `plusx demo` left, one a seed
-    python docs/build.py collect-run RUN    first take over a run of CIFAR-10
+    python docs/build.py                            rewrite what stands between the markers
+    python docs/build.py collect DEMO...            first take over folders that `plusx demo` left, one a seed
+    python docs/build.py collect-run RUN            first take over a run of CIFAR-10
+    python docs/build.py collect-reproduced FOLDER  first take over what `plusx reproduce` left, as reproduced/quick
 
-A test holds the two files to what this writes.
+A test holds the files to what this writes.
 """
 
 import json
 import re
+import shutil
 import statistics
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +164,174 @@ def speed_table(words: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + words["evidence"].format(**machine, **evidence)
 
 
+def bars_table() -> str:
+    """What was asked of the speed, and what was measured."""
+    training = {(c["net"], c["onednn_max_cpu_isa"]): c for c in _read("training-speed")["cases"]}
+    inference = {c["batch"]: c for c in _read("inference-speed")["cases"]}[16]
+    accuracy, depth = _read("time-to-accuracy")["recipes"], _read("training-depth")
+    best = {net: training[net, "all"]["ratios"] for net in ("resnet20", "resnet56", "densenet_bc_100_12", "resnet50")}
+
+    def over_best(net: str) -> str:
+        """Over the faster of eager and compiled bf16."""
+        found = {who: best[net][who] for who in ("eager bf16", "compile bf16") if who in best[net]}
+        who = min(found, key=lambda who: found[who]["ratio"])
+        return f"{_ratio(found[who])}, {who}"
+
+    answered = inference["ratios"]
+    answering = next(who for who in answered if who.endswith("bf16"))
+    peer = answered[answering]["fastest_peer"]
+    limited = [
+        (min(ratio["ratio"] for who, ratio in c["ratios"].items() if who == "eager fp32"), c["net"], isa)
+        for (_, isa), c in training.items()
+        if isa != "all"
+    ]
+    slowest, net, isa = min(limited)
+    rows = [
+        ("ResNet-20, training, over eager fp32", "3.0", "5", _ratio(best["resnet20"]["eager fp32"])),
+        ("ResNet-20, over the best of eager and compiled bf16", "1.4", "2", over_best("resnet20")),
+        ("ResNet-56, the same", "1.3", "1.8", over_best("resnet56")),
+        ("DenseNet-BC-100-12, the same", "1.3", "1.8", over_best("densenet_bc_100_12")),
+        ("ResNet-50 at 224, training, over eager fp32", "3", "5", _ratio(best["resnet50"]["eager fp32"])),
+        ("ResNet-50 at 224, inference, over eager fp32", "8", "10", _ratio(answered[answering]["eager fp32"])),
+        ("the same over the best of its peers in bf16", "1.0", "1.2", f"{_ratio(answered[answering][peer])}, {peer}"),
+        *(
+            (f"{recipe}: {100 * found['target']:.2f} % in units, at most", bar, aim, _units(found))
+            for (recipe, found), (bar, aim) in zip(
+                sorted(accuracy.items(), reverse=True), (("11", "5.5"), ("5.5", "3.4")), strict=True
+            )
+        ),
+        ("time a layer from 20 to 1202 layers, apart by at most", "10 %", "", f"{100 * depth['deviation']:.0f} %"),
+        (f"without bf16 in hardware, over eager fp32, the least ({net}, {isa})", "0.97", "", f"{slowest:.2f}"),
+    ]
+    return _table(("what", "at least", "aim", "measured (range of rounds)"), rows)
+
+
+def training_table() -> str:
+    """Every contender of every training case."""
+    rows = []
+    for case in _read("training-speed")["cases"]:
+        isa = case["onednn_max_cpu_isa"]
+        for who, found in case["contenders"].items():
+            ratio = _ratio(case["ratios"][who]) if who in case["ratios"] else ""
+            memory = f"{found['peak_memory_bytes'] / 2**30:.2f}" if found.get("peak_memory_bytes") else ""
+            name = f"{case['net']}, {case['batch_size']}" + ("" if isa == "all" else f", {isa}")
+            rows.append((name, who, f"{found['images_per_s']:,.1f}", ratio, memory))
+    head = ("net, batch", "who", "images/s", "ours over it (range)", "peak GiB")
+    return _table(head, rows) + "\n\n" + _evidence("training-speed")
+
+
+def profile_table() -> str:
+    """Where a step's time goes, before and after, and the floor."""
+    blocks = []
+    for case in _read("training-profile")["cases"]:
+        contenders, least = case["contenders"], case["floor"]
+        parts = list(dict.fromkeys(part for found in contenders.values() for part in found["parts"]))
+        rows = [
+            (part, *(f"{1e3 * found['parts'].get(part, 0):.1f}" for found in contenders.values())) for part in parts
+        ]
+        rows += [
+            (what, *(f"{1e3 * found[key]:.1f}" for found in contenders.values()))
+            for what, key in (("all, under the profiler", "profiled_seconds"), ("all, without it", "seconds"))
+        ]
+        rows += [("times the floor", *(f"{found['times_the_floor']:.1f}" for found in contenders.values()))]
+        title = f"{case['net']}, batch {case['batch_size']}: milliseconds of a step"
+        floor = (
+            f"Floor: {1e3 * least['operations_seconds']:.1f} ms for {least['operations'] / 1e9:,.1f} G operations, "
+            f"{1e3 * least['bytes_seconds']:.1f} ms for {least['bytes'] / 1e6:,.0f} MB."
+        )
+        blocks.append(_table((title, *contenders), rows) + f"\n\n{floor}")
+    return "\n\n".join(blocks) + "\n\n" + _evidence("training-profile")
+
+
+def depth_table() -> str:
+    """Time and memory by depth."""
+    rows = [
+        (
+            case["net"] + (", checkpoints" if case["checkpoint"] else ""),
+            f"{1e3 * case['seconds']:,.0f}",
+            f"{1e3 * case['seconds_per_layer']:.2f}",
+            f"{case['peak_memory_bytes'] / 2**30:.2f}",
+        )
+        for case in _read("training-depth")["cases"]
+    ]
+    return (
+        _table(("net, batch 128", "ms a step", "ms a layer", "peak GiB"), rows) + "\n\n" + _evidence("training-depth")
+    )
+
+
+def inference_table() -> str:
+    """Every contender of every inference case."""
+    blocks = []
+    for case in _read("inference-speed")["cases"]:
+        rows = [
+            (
+                f"{case['net']}, batch {case['batch']}",
+                who,
+                f"{found['images_per_s']:,.1f}",
+                _range(found["images_per_s_range"]),
+            )
+            for who, found in case["contenders"].items()
+        ]
+        rows += [
+            (f"{case['net']}, batch {case['batch']}", who, "left out", reason)
+            for who, reason in case["left_out"].items()
+        ]
+        blocks.append(_table(("net", "who", "images/s", "range"), rows))
+    return "\n\n".join(blocks) + "\n\n" + _evidence("inference-speed")
+
+
+def accuracy_table() -> str:
+    """Each run to an accuracy."""
+    rows = [
+        (
+            run["recipe"],
+            str(run["seed"]),
+            f"{100 * run['test_accuracy']:.2f} %",
+            f"{run['seconds']:.0f} s",
+            f"{run['units']:.2f}",
+            f"{sum(run['unit_seconds']) / 2:.0f} s",
+        )
+        for run in sorted(_read("time-to-accuracy")["runs"], key=lambda run: run["recipe"])
+    ]
+    head = ("recipe", "seed", "test accuracy", "whole time", "units", "unit")
+    return _table(head, rows) + "\n\n" + _evidence("time-to-accuracy")
+
+
+def experiment_section(name: str) -> str:
+    """What an experiment found: tables, findings, figures, evidence."""
+    from plusx.experiments.lab import evidence_in_words
+
+    file = RESULTS / f"{name}.json"
+    if not file.is_file():
+        return f"*Not measured yet: `plusx reproduce {name}`.*"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    seen = {True: "**Seen.** ", False: "**Not seen.** ", None: ""}[told["holds"]]
+    parts = [f"*{told['claim']}*", seen + " ".join(told["findings"])]
+    parts += [f"{each['title']}:\n\n" + _table(each["head"], each["rows"]) for each in told["tables"]]
+    parts += [f"![{each['caption']}](figures/{each['file']})\n\n{each['caption']}" for each in told["figures"]]
+    return "\n\n".join([*parts, f"<sub>{evidence_in_words(told)}</sub>"])
+
+
+def collect_reproduced(folder: Path) -> None:
+    """Take the results of experiments into results/, and their figures into docs/figures/."""
+    (ROOT / "docs" / "figures").mkdir(exist_ok=True)
+    for file in sorted(folder.glob("*/result.json")):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        shutil.copyfile(file, RESULTS / f"{told['experiment']}.json")
+        for figure in told["figures"]:
+            shutil.copyfile(file.parent / figure["file"], ROOT / "docs" / "figures" / figure["file"])
+
+
 def built(name: str) -> str:
-    """A README with its tables as results/ has them."""
+    """A file with its tables as results/ has them."""
     text = (ROOT / name).read_text(encoding="utf-8")
+    for marker, write in MARKERS[name].items():
+        between = re.compile(rf"(<!-- {marker} -->\n)(?:.*?\n)?(<!-- /{marker} -->)", re.DOTALL)
+        text = between.sub(lambda match, write=write: f"{match[1]}{write()}\n{match[2]}", text)
+    return text
+
+
+def _readme(name: str) -> dict[str, Callable[[], str]]:
     tables = {
         "degradation": degradation_table,
         "nets": nets_table,
@@ -171,10 +339,50 @@ def built(name: str) -> str:
         "cifar10": cifar10_sentence,
         "speed": speed_table,
     }
-    for marker, table in tables.items():
-        between = re.compile(rf"(<!-- {marker} -->\n)(?:.*?\n)?(<!-- /{marker} -->)", re.DOTALL)
-        text = between.sub(lambda match, t=table: f"{match[1]}{t(WORDS[name])}\n{match[2]}", text)
-    return text
+    return {marker: lambda write=write: write(WORDS[name]) for marker, write in tables.items()}
+
+
+MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": _readme("README.md"),
+    "README.ko.md": _readme("README.ko.md"),
+    "docs/performance.md": {
+        "bars": bars_table,
+        "training": training_table,
+        "profile": profile_table,
+        "depth": depth_table,
+        "inference": inference_table,
+        "accuracy": accuracy_table,
+    },
+}
+"""What stands between the markers of each file."""
+
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _evidence(name: str) -> str:
+    found = _read(name)
+    machine = found["machine"]
+    return (
+        f"<sub>{machine['cpu']}, {machine['cpus']} cores, torch {found['torch']}, commit {found['commit']}, "
+        f"{found['date']}.</sub>"
+    )
+
+
+def _units(found: Mapping[str, Any]) -> str:
+    accuracy, deviation = 100 * found["test_accuracy_mean"], 100 * found["test_accuracy_std"]
+    return f"{found['units_mean']:.1f}, at {accuracy:.2f} ± {deviation:.2f} % (n = {found['n']})"
+
+
+def _range(ends: Sequence[float]) -> str:
+    return f"{ends[0]:,.1f}–{ends[1]:,.1f}"
 
 
 def _ratio(found: dict[str, Any]) -> str:
@@ -192,5 +400,7 @@ if __name__ == "__main__":
         collect([Path(folder) for folder in sys.argv[2:]])
     if sys.argv[1:2] == ["collect-run"]:
         collect_run(Path(sys.argv[2]))
-    for readme in WORDS:
-        (ROOT / readme).write_text(built(readme), encoding="utf-8")
+    if sys.argv[1:2] == ["collect-reproduced"]:
+        collect_reproduced(Path(sys.argv[2]))
+    for file in MARKERS:
+        (ROOT / file).write_text(built(file), encoding="utf-8")

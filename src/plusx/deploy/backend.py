@@ -42,6 +42,32 @@ def candidates(
     return found
 
 
+def chosen(
+    net: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    precision: Literal["fp32", "bf16"],
+    threads: int,
+    measure: bool,
+) -> tuple[str, Answers]:
+    """The first candidate, or after measuring the fastest, by its name and made.
+
+    Args:
+        net: In evaluation mode, on the CPU.
+        input_shape: Channels, height and width.
+        precision: Of all of them.
+        threads: Processors.
+        measure: Whether to take the time, which many pictures pay for.
+    """
+    make = candidates(net, input_shape, precision=precision, threads=threads)
+    if len(make) == 1 or not measure:
+        name = next(iter(make))
+        return name, make[name]()
+    made = {name: each() for name, each in make.items()}
+    name = fastest({name: measure_seconds(made[name], input_shape, threads=threads) for name in made})
+    return name, made[name]
+
+
 def measure_seconds(answers: Answers, input_shape: tuple[int, int, int], *, threads: int, rounds: int = 3) -> float:
     """Seconds an image when every processor answers batches of its own; the least of some rounds.
 

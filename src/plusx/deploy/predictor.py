@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from plusx.data.decode import UndecodableError
 from plusx.data.images import select, spread
 from plusx.data.preprocess import Preprocess
 from plusx.data.sources import load_source
-from plusx.deploy.backend import BATCH, Answers, candidates, fastest, measure_seconds
+from plusx.deploy.backend import BATCH, Answers, chosen
 from plusx.deploy.openvino_net import OpenVino
 from plusx.deploy.streams import in_streams
 from plusx.placement.place import Placement, choose_placement
@@ -80,7 +79,13 @@ class Predictor:
             )
             self.backend = "openvino"
         elif self.placement.device == "cpu":
-            self.backend, self._answers = _fastest(net, input_shape, self.placement, measure=pictures >= MEASURED_FROM)
+            self.backend, self._answers = chosen(
+                net,
+                input_shape,
+                precision="bf16" if self.placement.precision == "bf16" else "fp32",
+                threads=self.placement.threads,
+                measure=pictures >= MEASURED_FROM,
+            )
         else:
             self.backend, self._answers = "eager", _eager(net, self.placement)
 
@@ -169,21 +174,6 @@ def _positive(top_k: int) -> int:
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; it must be 1 or more")
     return top_k
-
-
-def _fastest(
-    net: nn.Module, input_shape: tuple[int, int, int], placement: Placement, *, measure: bool
-) -> tuple[str, Answers]:
-    """The first candidate, or after measuring the fastest, by its name and made."""
-    precision: Literal["fp32", "bf16"] = "bf16" if placement.precision == "bf16" else "fp32"
-    make = candidates(net, input_shape, precision=precision, threads=placement.threads)
-    if len(make) == 1 or not measure:
-        name = next(iter(make))
-        return name, make[name]()
-    made = {name: each() for name, each in make.items()}
-    seconds = {name: measure_seconds(made[name], input_shape, threads=placement.threads) for name in made}
-    name = fastest(seconds)
-    return name, made[name]
 
 
 def _eager(net: nn.Module, placement: Placement) -> Answers:
