@@ -39,6 +39,9 @@ WORDS = {
         "commit {commit}, {date}).",
         "speed": ("net, batch", "processor", "PyTorch, fp32", "PyTorch, bf16", "torch.compile, bf16", "plusx")
         + ("over fp32 (range)", "over the fastest (range)"),
+        "accuracy": "`plusx train cifar10 --recipe {recipe}`: {mean:.2f} ± {std:.2f} % test accuracy (n = {n}) after "
+        "{minutes:.1f} minutes, from the start of the command to its end.",
+        "machine": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}.",
         "all": "all of it",
         "limited": "limited to {isa}",
         "evidence": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}. Images/s of whole training steps.",
@@ -58,6 +61,9 @@ WORDS = {
         "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}).",
         "speed": ("신경망, 배치", "프로세서", "PyTorch, fp32", "PyTorch, bf16", "torch.compile, bf16", "plusx")
         + ("fp32 대비 (범위)", "가장 빠른 것 대비 (범위)"),
+        "accuracy": "`plusx train cifar10 --recipe {recipe}`: 명령을 시작해 끝날 때까지 {minutes:.1f}분 만에 "
+        "시험 정확도 {mean:.2f} ± {std:.2f} % (n = {n}).",
+        "machine": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}.",
         "all": "제한 없음",
         "limited": "{isa}까지만",
         "evidence": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}. 학습 단계 전체의 초당 이미지 수.",
@@ -144,7 +150,7 @@ def degradation_table(words: dict[str, Any]) -> str:
 
 
 def speed_table(words: dict[str, Any]) -> str:
-    """Images per second beside plain PyTorch and the fastest of all others; a dash where one was not measured."""
+    """Images per second beside plain PyTorch and the fastest of all others; a dash where one was left out."""
     results = json.loads(SPEED.read_text())
     lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|" + "---:|" * 6]
     for case in results["cases"]:
@@ -156,12 +162,31 @@ def speed_table(words: dict[str, Any]) -> str:
             *(rates.get(who, "–") for who in ("eager fp32", "eager bf16", "compile bf16")),
             f"{rates['ours']} ({case['placement']['precision']})",
             _ratio(ratios["eager fp32"]),
-            f"{_ratio(ratios[fastest])}, {fastest}" if fastest else "–",
+            f"{_ratio(ratios[fastest])}, {fastest}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     evidence = {key: results[key] for key in ("torch", "commit", "date")}
     machine = {key: results["machine"][key] for key in ("cpu", "cpus")}
     return "\n".join(lines) + "\n\n" + words["evidence"].format(**machine, **evidence)
+
+
+def accuracy_lines(words: dict[str, Any]) -> str:
+    """What the fast recipes reach, and in which time."""
+    found = _read("time-to-accuracy")
+    lines = [
+        "- "
+        + words["accuracy"].format(
+            recipe=recipe,
+            mean=100 * numbers["test_accuracy_mean"],
+            std=100 * numbers["test_accuracy_std"],
+            n=numbers["n"],
+            minutes=numbers["seconds_mean"] / 60,
+        )
+        for recipe, numbers in found["recipes"].items()
+    ]
+    evidence = {key: found[key] for key in ("torch", "commit", "date")}
+    machine = {key: found["machine"][key] for key in ("cpu", "cpus")}
+    return "\n".join(lines) + "\n\n" + words["machine"].format(**machine, **evidence)
 
 
 def bars_table() -> str:
@@ -225,7 +250,7 @@ def profile_table() -> str:
     blocks = []
     for case in _read("training-profile")["cases"]:
         contenders, least = case["contenders"], case["floor"]
-        parts = list(dict.fromkeys(part for found in contenders.values() for part in found["parts"]))
+        parts = list(dict.fromkeys(part for who in ("ours", *contenders) for part in contenders[who]["parts"]))
         rows = [
             (part, *(f"{1e3 * found['parts'].get(part, 0):.1f}" for found in contenders.values())) for part in parts
         ]
@@ -306,7 +331,7 @@ def experiment_section(name: str) -> str:
         return f"*Not measured yet: `plusx reproduce {name}`.*"
     told = json.loads(file.read_text(encoding="utf-8"))
     seen = {True: "**Seen.** ", False: "**Not seen.** ", None: ""}[told["holds"]]
-    parts = [f"*{told['claim']}*", seen + " ".join(told["findings"])]
+    parts = [f"`plusx reproduce {name}`: {told['claim']}", seen + " ".join(told["findings"])]
     parts += [f"{each['title']}:\n\n" + _table(each["head"], each["rows"]) for each in told["tables"]]
     parts += [f"![{each['caption']}](figures/{each['file']})\n\n{each['caption']}" for each in told["figures"]]
     return "\n\n".join([*parts, f"<sub>{evidence_in_words(told)}</sub>"])
@@ -338,9 +363,22 @@ def _readme(name: str) -> dict[str, Callable[[], str]]:
         "peers": peers_sentence,
         "cifar10": cifar10_sentence,
         "speed": speed_table,
+        "accuracy": accuracy_lines,
     }
     return {marker: lambda write=write: write(WORDS[name]) for marker, write in tables.items()}
 
+
+STORY = (
+    "accounting",
+    "ingredients",
+    "worked-example",
+    "gates",
+    "degradation",
+    "gradients",
+    "cifar10-table",
+    "shortcuts",
+) + ("responses", "lesions", "stochastic-depth", "ensemble", "imagenet-table")
+"""The experiments, in the order of the story."""
 
 MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": _readme("README.md"),
@@ -353,6 +391,7 @@ MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "inference": inference_table,
         "accuracy": accuracy_table,
     },
+    "docs/story.md": {name: lambda name=name: experiment_section(name) for name in STORY},
 }
 """What stands between the markers of each file."""
 

@@ -89,7 +89,8 @@ def cifar10_quick() -> Recipe:
 def cifar10_resnet20_fast() -> Recipe:
     """ResNet-20 in 28 epochs, for the least time to the paper's accuracy on a CPU.
 
-    Run: `plusx train cifar10 --recipe cifar10-resnet20-fast`. Result: not measured.
+    Run: `plusx train cifar10 --recipe cifar10-resnet20-fast`. Result: 91.81 +/- 0.05 % (n = 3, two cores with AMX,
+    torch 2.14.1, commit 4ccf382), 9.5 minutes each, in two views; the paper's is 91.25 %, in one.
 
     It trains on all 50,000 images and looks at the test images once, at the end. To choose a number of it, hold images
     back: `--set "data.train=train[:45000]" --set "data.val=train[45000:]"`.
@@ -110,11 +111,11 @@ def cifar10_resnet20_fast() -> Recipe:
 def cifar10_94() -> Recipe:
     """Twelve epochs of a short residual net with Muon, for the least time to 94 % on a CPU.
 
-    Run: `plusx train cifar10 --recipe cifar10-94`. Result: not measured. On a GPU the method reaches 94.01 % (mean of
-    200 runs), by the header of airbench94_muon.py in github.com/KellerJordan/cifar10-airbench, whose numbers these are.
-    That file sums the losses of a batch, divides logits by 256 and starts the last layer at a deviation of 1; here
-    losses are averaged, and the last layer is that of Jordan (2024), arXiv:2404.00498. Equal steps then need, for
-    batches of B,
+    Run: `plusx train cifar10 --recipe cifar10-94`. Result: 94.16 +/- 0.09 % (n = 3, two cores with AMX, torch 2.14.1,
+    commit 4ccf382), 7.4 minutes each. On a GPU the method reaches 94.01 % (mean of 200 runs), by the header of
+    airbench94_muon.py in github.com/KellerJordan/cifar10-airbench, whose numbers these are. That file sums the losses
+    of a batch, divides logits by 256 and starts the last layer at a deviation of 1; here losses are averaged, and the
+    last layer is that of Jordan (2024), arXiv:2404.00498. Equal steps then need, for batches of B,
 
         vector_lr = 0.053 B = 53          head_lr = 0.67 B / (256 / 9)^2 = 0.83
 
