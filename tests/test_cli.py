@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from plusx.cli import main
+from plusx.cli import app, main
 from tests.conftest import save_picture
 
 SMALL = ["--set", "steps=4", "--set", "batch_size=16", "--set", "evaluation.count=2", "--set", "data.limit=64"]
@@ -124,10 +126,9 @@ def test_benchmark_prints_its_ratio() -> None:
 
 
 def test_help_has_an_example_for_every_verb() -> None:
-    verbs = (["demo"], ["train"], ["evaluate"], ["predict"], ["convert"], ["nets"], ["summary"], ["data", "check"])
-    for verb in verbs:
-        assert "Example" in plusx(*verb, "--help").stdout
-    assert "Example" in plusx("benchmark", "train", "--help").stdout
+    verbs = [[c.name or c.callback.__name__] for c in app.registered_commands if c.callback]
+    for verb in (*verbs, ["data", "check"], ["benchmark", "train"]):
+        assert "Example" in CliRunner().invoke(app, [*verb, "--help"]).stdout, verb
 
 
 def test_help_does_not_import_torch() -> None:
@@ -152,6 +153,15 @@ def test_help_does_not_import_torch() -> None:
         (["train", "digits", "--resume", "x"], "--resume goes on with the run as it is"),
         (["train", "--resume", "x"], "no such run directory: x"),
         (["evaluate", "x"], "no such run directory: x"),
+        (["evaluate", "x", "--crops", "5"], "crops is 5; choose 1 or 10"),
+        (["evaluate", "x", "--crops", "10", "--dense"], "it takes no crops"),
+        (["evaluate", "x", "--scales", "a"], "--scales is 'a'; write pixels of the shorter side"),
+        (["analyse", "x", "responses"], "no such run directory: x"),
+        (["analyse", "x", "response"], "unknown question 'response'; did you mean 'responses'?"),
+        (["reproduce"], "name an experiment, or --list them"),
+        (["reproduce", "degradatoin"], "unknown experiment 'degradatoin'; did you mean 'degradation'?"),
+        (["reproduce", "degradation"], "cifar10 not found (not in"),
+        (["reproduce", "imagenet-table"], "needs the folder of ImageNet, with val/"),
         (["predict", "x", "y.jpg"], "no such run directory: x"),
         (["predict", "x", "y.jpg", "--precision", "fp8"], "precision is 'fp8'; choose one of auto, fp32, bf16, int8"),
         (["convert", "x.pth", "--net", "resnet2O"], "unknown net 'resnet2O'; did you mean"),
@@ -189,6 +199,27 @@ def test_a_mistake_is_one_sentence(
     lines = [line for line in said.err.splitlines() if line.startswith("plusx:")]
     assert ended.value.code == 2 and len(lines) == 1 and sentence in lines[0] and not said.out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_verbs_of_experiments_answer_in_json(digits_run: Path, tmp_path: Path) -> None:
+    def answer(*arguments: str | Path) -> dict[str, Any]:
+        done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+        assert done.exit_code == 0, done.output
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    both = answer("evaluate", digits_run, digits_run, "--out", tmp_path / "both", "--ensemble")
+    assert both["images"] == 360 and (tmp_path / "both" / "predictions.csv").is_file()
+    each = answer("evaluate", digits_run, "--tta", "flip", "--out", tmp_path / "flip")
+    assert each["test_error"] != both["test_error"] and each["report"] == str(tmp_path / "flip" / "evaluation.html")
+    asked = answer("analyse", digits_run, "responses")
+    assert len(asked["series"]["resnet20"]) == 19 and Path(asked["figure"]).is_file()
+    done = answer("reproduce", "worked-example", "--out", tmp_path / "out")
+    assert done["holds"] is True and Path(done["report"]).is_file()
+    listed = {e["name"]: e for e in answer("reproduce", "--list", "--out", tmp_path / "out")["experiments"]}
+    assert listed["worked-example"]["holds"] is True and listed["degradation"]["trained"] == 0
+    shown = CliRunner().invoke(app, ["reproduce", "--list", "--out", str(tmp_path / "out")]).stdout
+    assert "worked-example" in shown and "holds" in shown and "not run" in shown
 
 
 def test_a_mistyped_option_or_verb_has_exit_code_2() -> None:

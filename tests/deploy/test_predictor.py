@@ -11,6 +11,7 @@ from PIL import Image
 
 from plusx.data.decode import UndecodableError
 from plusx.data.sources import load_digits
+from plusx.deploy import backend
 from plusx.deploy import predictor as module
 from plusx.deploy.predictor import Prediction, Predictor, predict
 from plusx.runs.store import load_run
@@ -119,7 +120,7 @@ def test_backends_are_measured_for_many_pictures_alone(digits_run: Path, monkeyp
     def candidates(*arguments: object, **settings: object) -> dict[str, object]:
         return {name: lambda name=name: made.append(name) or name for name in ("frozen", "openvino")}
 
-    monkeypatch.setattr(module, "candidates", candidates)
-    monkeypatch.setattr(module, "measure_seconds", lambda answers, *_, **__: {"frozen": 2.0, "openvino": 1.0}[answers])
+    monkeypatch.setattr(backend, "candidates", candidates)
+    monkeypatch.setattr(backend, "measure_seconds", lambda answers, *_, **__: {"frozen": 2.0, "openvino": 1.0}[answers])
     assert Predictor(digits_run).backend == "frozen" and made == ["frozen"]
     assert Predictor(digits_run, pictures=module.MEASURED_FROM).backend == "openvino"

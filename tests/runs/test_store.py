@@ -186,4 +186,13 @@ def test_a_harmless_torch_file_is_read(tmp_path: Path) -> None:
 
 def test_the_directory_holds_no_pickle(digits_run: Path) -> None:
     suffixes = {p.suffix for p in digits_run.rglob("*") if p.is_file() and p.name != ".lock"}
-    assert suffixes == {".json", ".jsonl", ".safetensors", ".html"}
+    assert suffixes - {".csv", ".svg", ".png"} == {".json", ".jsonl", ".safetensors", ".html"}
+
+
+def test_a_run_that_died_as_it_was_created_is_not_in_the_way(tmp_path: Path, card: Card) -> None:
+    (tmp_path / "run").mkdir()
+    for left in (".lock", ".card.json.partial"):
+        (tmp_path / "run" / left).touch()
+    create_run(tmp_path / "run", card).close()
+    with pytest.raises(ValueError, match="exists; choose another --out"):
+        create_run(tmp_path / "run", card)

@@ -4,6 +4,7 @@ Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,15 +111,17 @@ def evaluate(
         out = free_path(Path("runs") / "ensemble")
     elif out is not None and Path(out) not in paths:
         require_free(Path(out))
-    logs: list[Tensor] = []
+    logs_NK = torch.tensor(-torch.inf)
     for number, (net, card) in enumerate(loaded):
 
         def count(done: int, total: int, before: int = number * len(images)) -> None:
             watch(before + done, len(paths) * total)
 
         found_NK = _answered(net, card, images, views, count)
-        logs.append(found_NK[:, [card.class_names.index(name) for name in cards[0].class_names]])
-    predictions = Predictions.of(images.class_names, _names(part, images), images.labels_N, mean_softmax(logs))
+        order = [card.class_names.index(name) for name in cards[0].class_names]
+        logs_NK = torch.logaddexp(logs_NK, found_NK[:, order])
+    logs_NK -= math.log(len(paths))
+    predictions = Predictions.of(images.class_names, _names(part, images), images.labels_N, logs_NK)
     folder = Path(out) if out else paths[0]
     found = Evaluated(tuple(paths), part, predictions, score(predictions), folder)
     folder.mkdir(parents=True, exist_ok=True)

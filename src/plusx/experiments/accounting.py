@@ -53,14 +53,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     vgg, res, alex, google = (counted[net] for net in ("vgg16", "resnet50", "alexnet", "googlenet"))
     findings = (
         f"VGG-16 has {vgg.params / res.params:.1f} times the parameters of ResNet-50 and {vgg.macs / res.macs:.1f} "
-        "times its "
-        f"multiply-adds, at {ERRORS['vgg16'][0] - ERRORS['resnet50'][0]:.1f} points more error; "
+        f"times its multiply-adds, at {ERRORS['vgg16'][0] - ERRORS['resnet50'][0]:.1f} points more error; "
         f"{100 * vgg.linear_params / vgg.params:.0f} % of its parameters are in three linear layers, which the later "
-        "nets "
-        f"have one of.",
+        "nets have one of.",
         f"AlexNet has {alex.params / google.params:.1f} times the parameters of GoogLeNet (auxiliary heads included) "
-        "and "
-        f"{google.macs / alex.macs:.1f} times fewer multiply-adds.",
+        f"and {google.macs / alex.macs:.1f} times fewer multiply-adds.",
         f"A forward pass of VGG-16 writes {vgg.activation_values / 1e6:.1f} million values, 61 MB in single precision. "
         f"The often quoted 93 MB for an image, and twice that for training, come from an old course's sum.",
     )
@@ -77,8 +74,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         axis.margins(x=0.18)
     caption = (
         "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop. Colours "
-        "tell "
-        "families apart. Weights differ in training as well as in the net: torchvision's and the DPN authors'."
+        "tell families apart. Weights differ in training as well as in the net: torchvision's and the DPN authors'."
     )
     head = (
         "net",
@@ -104,7 +100,6 @@ def _axes() -> list[tuple[str, Callable[[Cost], float]]]:
 ACCOUNTING = Experiment(
     "accounting",
     "What AlexNet, VGG, GoogLeNet, ResNet, DenseNet and DPN cost in parameters, multiply-adds and memory, against "
-    "their "
-    "error; counted on our nets.",
+    "their error; counted on our nets.",
     conclude,
 )

@@ -35,8 +35,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"{100 * together[0]:.2f} %. The paper: 4.49 % top-5 for its best single net, 3.57 % for six.",
         f"Of the {sum(len(g) > 1 for g in found)} sets, "
         f"{sum(found[g][0] < min(singles[net] for net in g) for g in found if len(g) > 1)} are better than each of "
-        "their "
-        f"nets alone.",
+        "their nets alone.",
     )
     rows = tuple((" + ".join(group), f"{100 * e:.2f}", f"{loss:.4f}") for group, (e, loss) in found.items())
     figure, [axis] = canvas(1, 3.8)

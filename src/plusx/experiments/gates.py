@@ -30,8 +30,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     holds = deepest["plain"] > 0.5 > max(deepest["highway"], deepest["residual"])
     findings = (
         f"With {DEPTHS[-1]} layers the plain net ends at {100 * deepest['plain']:.1f} % training error, the highway "
-        "net "
-        f"at {100 * deepest['highway']:.1f} %, the residual net at {100 * deepest['residual']:.1f} % (medians).",
+        f"net at {100 * deepest['highway']:.1f} %, the residual net at {100 * deepest['residual']:.1f} % (medians).",
         "A highway layer's gate has weights and can close, y = H(x) T(x) + x (1 - T(x)); a residual shortcut has none "
         "and is always open.",
     )

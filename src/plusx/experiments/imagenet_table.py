@@ -6,16 +6,17 @@ timm do not hold are left out: nothing is fetched.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plusx.engine.evaluation import evaluate
 from plusx.engine.views import Views
 from plusx.experiments.cifar import pooled
-from plusx.experiments.lab import Budget, Experiment, Lab, Result, Table, Trial
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.recipes.imagenet import imagenet
 from plusx.recipes.recipe import NetSpec
 from plusx.runs.convert import convert
+from plusx.runs.figure import COLOURS, canvas, svg
 from plusx.runs.store import read_card, write_card
 
 WEIGHTS = "torchvision:IMAGENET1K_V1"
@@ -67,7 +68,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     """
     if lab.data_dir is None or not (lab.data_dir / "val").is_dir():
         raise ValueError("imagenet-table needs the folder of ImageNet, with val/: give it as --data-dir")
-    rows, missing = [], []
+    rows, missing, measured = [], [], {}
     for net, published in PUBLISHED.items():
         try:
             run = published_run(lab, net)
@@ -75,8 +76,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
             missing.append(f"{net}: {fault}")
             rows.append((net, *(f"{said} / not measured" for said in published)))
             continue
-        ours = [_errors(lab, run, name) for name in VIEWS]
-        rows.append((net, *(f"{said} / {top1:.2f}" for said, (top1, _) in zip(published, ours, strict=True))))
+        measured[net] = [_errors(lab, run, name)[0] for name in VIEWS]
+        rows.append((net, *(f"{said} / {top1:.2f}" for said, top1 in zip(published, measured[net], strict=True))))
     head = ("net", *(f"{name}: published / ours (%)" for name in VIEWS))
     tables = [Table(f"Top-1 error of the weights {WEIGHTS}", head, tuple(rows))]
     trained = []
@@ -86,9 +87,23 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     if trained:
         columns = ("net", "paper, top-1 (%)", "ours, top-1 (%)", "ours, top-5 (%)")
         tables.append(Table("Trained here, ten crops", columns, tuple(trained)))
-    measured = len(PUBLISHED) - len(missing)
-    findings = [f"{measured} of {len(PUBLISHED)} published nets measured.", *missing]
-    return Result(tuple(findings), None, tuple(tables))
+    findings = [f"{len(measured)} of {len(PUBLISHED)} published nets measured.", *missing]
+    return Result(tuple(findings), None, tuple(tables), (_figure(measured),) if measured else (), measured)
+
+
+def _figure(measured: Mapping[str, Sequence[float]]) -> Figure:
+    figure, [axis] = canvas(1, 4.0)
+    for number, views in enumerate(VIEWS):
+        ours = [errors[number] for errors in measured.values()]
+        axis.plot(range(len(ours)), ours, color=COLOURS[number], marker="o", linewidth=0, label=f"{views}, ours")
+        said = {i: PUBLISHED[net][number] for i, net in enumerate(measured) if PUBLISHED[net][number] != "–"}
+        values = [float(value) for value in said.values()]
+        axis.plot(list(said), values, color=COLOURS[number], marker="_", markersize=18, linewidth=0)
+    axis.set_xticks(range(len(measured)), measured, rotation=30)
+    axis.set(ylabel="top-1 error (%)")
+    axis.legend(frameon=False)
+    caption = "Points: the published weights measured here; bars: as published. The weights are torchvision's."
+    return Figure("imagenet-table", svg(figure), caption)
 
 
 def published_run(lab: Lab, net: str) -> Path:
@@ -119,8 +134,7 @@ def _errors(lab: Lab, run: Path, views: str) -> tuple[float, float]:
 IMAGENET_TABLE = Experiment(
     "imagenet-table",
     "Top-1 error on ImageNet falls from 27.88 % with 18 layers to 21.43 % with 152, ten crops; that of plain nets "
-    "rises "
-    "from 27.94 to 28.54 % between 18 and 34 (He et al. 2015, Tables 2 to 4).",
+    "rises from 27.94 to 28.54 % between 18 and 34 (He et al. 2015, Tables 2 to 4).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
 )

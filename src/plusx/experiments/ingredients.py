@@ -107,13 +107,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     ]
     findings = (
         f"LeNet-5 with ReLU ends at {100 * base_mean:.1f} % validation error after five epochs. Beyond three "
-        "deviations of "
-        f"the seeds, in points: {', '.join(clear) or 'nothing'}. Five epochs reward what learns fast; what regularises "
-        f"costs more than it gives in so short a run.",
+        f"deviations of the seeds, in points: {', '.join(clear) or 'nothing'}. Five epochs reward what learns fast; "
+        "what regularises costs more than it gives in so short a run.",
         f"Shortcuts over one layer: {100 * one:.2f} % training error, plain {100 * plain:.2f} %, over two layers "
         f"{100 * two:.2f} %. The paper has seen no advantage of one layer, y = W x + x, which is 'similar to a linear "
-        "layer'"
-        f" of weights W + 1; here a ReLU follows.",
+        "layer' of weights W + 1; here a ReLU follows.",
     )
     numbers = {"base": base, **found, "blocks": blocks}
     return Result(findings, None, tuple(tables), (_figure(base, found),), numbers)
@@ -152,8 +150,7 @@ def _cell(values: Sequence[float | None]) -> str:
 INGREDIENTS = Experiment(
     "ingredients",
     "What each part of a small net is worth, one changed at a time; and blocks of one layer, for which He et al. "
-    "(2015), "
-    "Sec. 3.2, 'have not observed advantages'.",
+    "(2015), Sec. 3.2, 'have not observed advantages'.",
     conclude,
     lambda budget: [
         *(t for each in variants().values() for name, recipe in each.items() for t in trials_of(name, recipe)),

@@ -61,8 +61,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"Of the gradient that reaches the input of resnet-56, 90 % comes by paths through {nearly_all} branches or "
         f"fewer, and most by {most}, of {n}; half of all paths have {n // 2} or more.",
         "No block is skipped when such a net runs: F(x) is always computed and added. Skipping is the lesion, made "
-        "here "
-        "on purpose.",
+        "here on purpose.",
     )
     head = ("net", "whole (%)", "one block away, median (%)", "one block away, worst (%)")
     captions = (

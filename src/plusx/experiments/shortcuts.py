@@ -46,9 +46,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     holds = max(options) < means["plain"] + 1e-12 and means["plain"] - max(options) > max(options) - min(options)
     findings = (
         f"All three are {'below' if max(options) < means['plain'] else 'not below'} the plain net, and {apart:.2f} "
-        "points "
-        f"apart from each other. The paper: B is slightly better than A, C marginally better than B; the small "
-        f"differences mean that projections are not essential.",
+        "points apart from each other. The paper: B is slightly better than A, C marginally better than B; the small "
+        "differences mean that projections are not essential.",
         "B is often retold as zero padding where dimensions increase. That is A; B projects there.",
     )
     head = ("shortcut", "parameters", "multiply-adds", "ours, test error (%)", "paper, 34 layers, ImageNet (%)")

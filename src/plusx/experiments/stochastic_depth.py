@@ -1,9 +1,10 @@
 """Constant depth, and blocks that survive training by lot; Huang et al. (2016), arXiv:1603.09382."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plusx.experiments.cifar import cifar_trials, pooled
-from plusx.experiments.lab import Budget, Experiment, Lab, Result, Table, Trial, mean_std
+from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
+from plusx.runs.figure import COLOURS, canvas, label_ends, svg
 
 PUBLISHED = {"constant depth": "6.41", "all blocks survive at 0.5": "–", "survival falls linearly to 0.5": "5.23"}
 """Test error of 110 layers in per cent; from the authors' repository."""
@@ -36,11 +37,25 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"Constant depth {100 * constant:.2f} %, survival falling to 0.5 {100 * linear:.2f} %, survival of 0.5 "
         f"everywhere {100 * uniform:.2f} % test error.",
         "Stochastic depth regularises: it gains where a net overfits, over hundreds of epochs, and loses in a short "
-        "run, "
-        "in which half of the layers have learnt on half of the steps.",
+        "run, in which half of the layers have learnt on half of the steps.",
     )
     head = ("training", "paper, 110 layers (%)", "ours, test error (%)", "ours, training error (%)")
-    return Result(findings, linear < constant, (Table("Error", head, rows),), (), errors)
+    return Result(findings, linear < constant, (Table("Error", head, rows),), (_figure(lab, groups),), errors)
+
+
+def _figure(lab: Lab, groups: Mapping[str, Sequence[Trial]]) -> Figure:
+    figure, axes = canvas(2, 4.2)
+    for axis, part, title in zip(axes, ("train", "test"), ("Training error", "Test error"), strict=True):
+        ends = []
+        for number, (name, [first, *_]) in enumerate(groups.items()):
+            steps, values = lab.curve(first, f"{part}_error")
+            axis.plot(steps, [100 * value for value in values], color=COLOURS[number], linewidth=1.8)
+            ends.append((100 * values[-1], name, COLOURS[number], steps[-1]))
+        axis.set(xlabel="step", ylabel="error (%)")
+        axis.set_ylim(bottom=0)
+        axis.set_title(title, loc="left")
+        label_ends(axis, ends)
+    return Figure("stochastic-depth", svg(figure), "Error over the steps of training, first seed.")
 
 
 STOCHASTIC_DEPTH = Experiment(

@@ -53,8 +53,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"initialisation alone does much of it.",
         "Often retold: ResNet cures vanishing gradients. The paper argues otherwise: its plain nets have batch norm, "
         "their gradients do not vanish, and they degrade. This example has neither, and shows what a shortcut does to "
-        "a "
-        "gradient, not why plain nets degrade.",
+        "a gradient, not why plain nets degrade.",
         "Often retold: ResNet's shortcut has a weight w_r. It has none where shapes agree: it is the identity.",
     )
     tables = (

@@ -73,9 +73,8 @@ def _in_words(found: Score, views: str, runs: int) -> str:
     who = f"The mean of {runs} nets" if runs > 1 else "The net"
     return (
         f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views}); the true class is not among the "
-        "five "
-        f"likeliest for {_pct(found.top5_error)}. Negative log-likelihood {found.loss:.4f} nats, expected calibration "
-        f"error {_pct(found.calibration_error)}, balanced accuracy {_pct(found.balanced_accuracy)}."
+        f"five likeliest for {_pct(found.top5_error)}. Negative log-likelihood {found.loss:.4f} nats, expected "
+        f"calibration error {_pct(found.calibration_error)}, balanced accuracy {_pct(found.balanced_accuracy)}."
     )
 
 
@@ -98,15 +97,18 @@ def _confusion(predictions: Predictions, found: Score) -> str:
     figure, [axis] = canvas(1, size + 1.2)
     axis.grid(visible=False)
     shares = [[count / max(1, sum(row)) for count in row] for row in rows]
-    axis.imshow(shares, cmap=_from_paper(), vmin=0, vmax=1)
+    places = range(len(names))
+    axis.pcolormesh(places, places, shares, cmap=_from_paper(), vmin=0, vmax=1, shading="nearest")
+    axis.invert_yaxis()
+    axis.set_aspect("equal")
     for i, row in enumerate(rows):
         for j, count in enumerate(row):
             if count:
                 dark = shares[i][j] > 0.5
                 axis.text(j, i, f"{count:,}", ha="center", va="center", fontsize=8, color="white" if dark else INK)
     turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
-    axis.set_xticks(range(len(names)), names, **turned)
-    axis.set_yticks(range(len(names)), names)
+    axis.set_xticks(places, names, **turned)
+    axis.set_yticks(places, names)
     axis.set(xlabel="answer", ylabel="truth")
     return illustration(svg(figure), "Images by true class and answer; the darker, the larger the share of its row.")
 

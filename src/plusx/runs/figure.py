@@ -1,6 +1,7 @@
 """Figures as SVG whose text has the colour of the page around them."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,8 +64,10 @@ def svg(figure: Any) -> str:
         if text.get_color() == "black":
             text.set_color(INK)
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "plusx", "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the page has fonts that matplotlib has not
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "plusx", "font.family": "sans-serif"}):
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()[buffer.getvalue().index("<svg") :].replace(INK, "currentColor")
 
 

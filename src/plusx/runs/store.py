@@ -25,6 +25,7 @@ from plusx.nets import build
 from plusx.runs.card import Card
 from plusx.runs.checkpoint import read_checkpoint
 
+BEFORE_CARD = {".lock", ".card.json.partial"}
 KEPT = 2  # resume points: the newest, and one more in case the disk damages it
 
 
@@ -121,8 +122,8 @@ def create_run(path: Path, card: Card) -> Run:
 
 
 def require_free(path: Path) -> None:
-    """Raises ValueError when the path is anything but absent or an empty directory."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    """Raises ValueError when the path is anything but absent, empty, or what a run left that died as it was created."""
+    if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - BEFORE_CARD):
         unfinished = (path / "card.json").is_file() and read_card(path).status != "finished"
         go_on = f", or go on with it: plusx train --resume {path}" if unfinished else ""
         raise ValueError(f"{path} exists; choose another --out{go_on}")
