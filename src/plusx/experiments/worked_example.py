@@ -59,7 +59,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     tables = (
         Table("x = 0.5, target 1, L = (y - 1)^2, all weights 0.1", ("", "without", "with shortcut"), tuple(rows)),
         Table(
-            "Gradient at the first hidden layer over that at the last, medians of five seeds",
+            "Gradient at the outputs of the first hidden layer over that at the last, medians of five seeds",
             ("chain", *(f"{depth} layers" for depth in DEPTHS)),
             tuple(chain_rows),
         ),
@@ -95,7 +95,10 @@ def plain_path(found: dict[str, float], weight: float = 0.1) -> float:
 
 
 def fall(net: str, activation: str, init: str, depth: int) -> float:
-    """How much of a gradient is left at the first hidden layer: its norm there over that at the last."""
+    """How much of a gradient is left at the first hidden layer: its norm at that layer's outputs over the last's.
+
+    Not at the weights: their gradients are products with activations, which vanish forwards as gradients do backwards.
+    """
     images = load_digits()["train"]
     assert images.pixels_NCHW is not None
     x_BCHW, labels_B = images.pixels_NCHW[:128].double() / 255 - 0.3, images.labels_N[:128]
@@ -105,9 +108,10 @@ def fall(net: str, activation: str, init: str, depth: int) -> float:
             torch.manual_seed(seed)
             options = {"activation": activation, "init": init, "width": WIDTH, "depth": depth, "image_size": 8}
             chain = build(net, **options).double()
-            hidden = [m for m in chain.get_submodule("stages").modules() if isinstance(m, nn.Linear)]
-            loss = nn.functional.cross_entropy(chain(x_BCHW), labels_B)
-            first, last = torch.autograd.grad(loss, [hidden[0].weight, hidden[-1].weight])
+            h_first = chain.get_submodule("stem")(x_BCHW)
+            h_last = chain.get_submodule("stages")(h_first)
+            loss = nn.functional.cross_entropy(chain.get_submodule("head")(h_last), labels_B)
+            first, last = torch.autograd.grad(loss, [h_first, h_last])
             ratios.append((first.norm() / last.norm().clamp(min=1e-300)).item())
     return statistics.median(ratios)
 
@@ -117,7 +121,7 @@ def _figure(falls: dict[tuple[str, str, str, int], float]) -> Figure:
     for axis, net, title in zip(axes, ("mlp", "residual_mlp"), ("Without shortcuts", "With shortcuts"), strict=True):
         for number, act in enumerate(ACTIVATIONS):
             for init, style in zip(INITIALISERS, (":", "--", "-"), strict=True):
-                left = [max(falls[net, act, init, depth], 1e-60) for depth in DEPTHS]
+                left = [max(falls[net, act, init, depth], 1e-88) for depth in DEPTHS]
                 axis.plot(
                     DEPTHS,
                     left,
@@ -128,12 +132,12 @@ def _figure(falls: dict[tuple[str, str, str, int], float]) -> Figure:
                     label=f"{act}, {init}",
                 )
         axis.axhline(1, color="black", linewidth=1, alpha=0.4)
-        axis.set(xlabel="layers", yscale="log", ylim=(1e-62, 1e32), xticks=DEPTHS)
+        axis.set(xlabel="layers", yscale="log", ylim=(1e-90, 1e24), xticks=DEPTHS)
         axis.set_title(title, loc="left")
     axes[0].set_ylabel("gradient at the first layer over the last")
     axes[1].legend(frameon=False, fontsize=8, ncols=2)
     caption = (
-        "What is left of the weights' gradient at the first hidden layer of chains of 50 units without batch norm, at "
+        "What is left of the gradient at the first hidden layer of chains of 50 units without batch norm, at "
         "initialisation. Below 1 it vanishes, above 1 it explodes."
     )
     return Figure("worked-example", svg(figure), caption)
