@@ -7,7 +7,7 @@ import torch
 from plusx.analysis.cost import Cost, cost
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import build, entry
-from plusx.runs.figure import COLOURS, INK, canvas, svg
+from plusx.runs.figure import COLOURS, canvas, svg
 
 TORCHVISION = "torchvision IMAGENET1K_V1, one crop"
 ERRORS = {  # top-1 error in per cent, ImageNet val, one crop of 224, weights as published
@@ -64,17 +64,17 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     figure, axes = canvas(3, 4.6)
     families = list(dict.fromkeys(entry(net).family for net in ERRORS))
     for axis, (name, value) in zip(axes, _axes(), strict=True):
-        for net, c in counted.items():
-            colour = COLOURS[families.index(entry(net).family) % len(COLOURS)]
-            axis.scatter(value(c), ERRORS[net][0], color=colour, s=30)
-            axis.annotate(
-                net, (value(c), ERRORS[net][0]), xytext=(4, 3), textcoords="offset points", fontsize=7, color=INK
-            )
-        axis.set(xscale="log", xlabel=name, ylabel="top-1 error (%)")
-        axis.margins(x=0.18)
+        for number, family in enumerate(families):
+            own = sorted((value(c), ERRORS[net][0]) for net, c in counted.items() if entry(net).family == family)
+            colour = COLOURS[number % len(COLOURS)]
+            axis.plot(*zip(*own, strict=True), color=colour, marker="o", markersize=5, linewidth=1.2, label=family)
+        axis.set(xscale="log", xlabel=name)
+    axes[0].set_ylabel("top-1 error (%)")
+    axes[2].legend(frameon=False)
     caption = (
-        "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop. Colours "
-        "tell families apart. Weights differ in training as well as in the net: torchvision's and the DPN authors'."
+        "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop; a line "
+        "joins the nets of a family. Weights differ in training as well as in the net: torchvision's and the DPN "
+        "authors'."
     )
     head = (
         "net",
