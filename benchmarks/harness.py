@@ -8,7 +8,6 @@ import datetime
 import json
 import multiprocessing
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,9 +18,11 @@ from typing import Any, TypeVar
 
 import torch
 
+import plusx
 from plusx.engine.benchmark import Spread, take_turns
 from plusx.nets import entry
 from plusx.placement.machine import cpu_flags, describe, multiplies_bf16, peak_memory_bytes, usable_cpus
+from plusx.runs.card import checkout
 
 Case = TypeVar("Case", bound=tuple[Any, ...])
 RESULTS = Path(__file__).parents[1] / "results"
@@ -29,12 +30,10 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 def evidence() -> dict[str, Any]:
     """Date, torch, the commit that was measured, with a + when files differ from it, and the machine."""
-    called = [["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "--", "src", "benchmarks"]]
-    head, changed = (subprocess.run(c, capture_output=True, text=True).stdout.strip() for c in called)
     return {
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
-        "commit": head + ("+" if changed else ""),
+        "commit": checkout(Path(plusx.__file__).parent, Path(__file__).parent),
         "machine": describe(),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from plusx.data.augment import random_crop
@@ -400,3 +400,17 @@ def test_recipe_is_what_the_card_says(tmp_path: Path) -> None:
     run = train("digits", recipe=SMALL, out=tmp_path / "run", overrides={"optim.lr": "0.07"}).run
     written = Recipe.from_dict(json.loads((run / "card.json").read_text())["recipe"])
     assert written == dataclasses.replace(SMALL, optim=dataclasses.replace(SMALL.optim, lr=0.07))
+
+
+def test_blocks_that_are_left_out_of_first_steps_train_later(tmp_path: Path) -> None:
+    options = {
+        "net.options.survival": "0.05",
+        "net.options.survival_decays": "false",
+        "steps": "12",
+        "data.limit": "32",
+    }
+    run = train("digits", overrides=options, out=tmp_path / "run").run
+    began = train("digits", overrides={**options, "steps": "0"}, out=tmp_path / "began").run
+    first, last = (load_file(r / "weights.safetensors") for r in (began, run))
+    moved = [not torch.equal(first[name], last[name]) for name in first if name.endswith("conv1.conv.weight")]
+    assert any(moved)  # of nine blocks, each with a chance of 0.54

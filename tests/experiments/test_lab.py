@@ -5,15 +5,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 import plusx
+from plusx.engine.evaluation import evaluate
 from plusx.engine.training import DivergedError, StoppedError
+from plusx.engine.views import Views
+from plusx.experiments import imagenet_table
 from plusx.experiments.lab import Experiment, Figure, Lab, Result, Table, Trial, mean_std, write_result
 from plusx.experiments.reproduce import EXPERIMENTS, find, reproduce, standing
 from plusx.recipes import Recipe, digits
 from plusx.recipes.recipe import SGD
+from plusx.runs.convert import Converted, convert
 from plusx.runs.store import read_card
-from tests.conftest import write_cifar
+from tests.conftest import save_picture, write_cifar
 
 
 def tiny(recipe: Recipe) -> Recipe:
@@ -73,8 +79,9 @@ def test_a_result_carries_its_evidence(tmp_path: Path) -> None:
     result = Result(("Seen.",), True, (Table("T", ("a", "b"), (("1", "2"),)),), (Figure("f", svg, "F."),), {"x": [1]})
     experiment = Experiment("it", "They <say> so.", lambda lab, budget: result, lambda budget: [trial(), trial(seed=1)])
     lab.run(trial())
-    folder = write_result(lab, experiment, "quick", result)
+    written, folder = write_result(lab, experiment, "quick", result), tmp_path / "it"
     told = json.loads((folder / "result.json").read_text())
+    assert told == json.loads(json.dumps(written))
     assert told["holds"] is True and told["numbers"] == {"x": [1]} and told["machine"]["cpus"] >= 1
     assert [run["run"] for run in told["runs"]] == ["digits-seed0"] and told["runs"][0]["test_error"] >= 0
     assert {"torch", "plusx"} <= set(told["versions"]) and told["date"] and "commit" in told
@@ -172,3 +179,50 @@ def test_accounting_counts_the_lineage(tmp_path: Path) -> None:
 def test_imagenet_without_its_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs the folder of ImageNet"):
         reproduce("imagenet-table", out=tmp_path)
+
+
+def test_an_interrupted_evaluation_is_made_anew(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    run, out = lab.run(trial()), tmp_path / "evaluation"
+    out.mkdir()
+    (out / "predictions.csv").write_text("half of it")
+    found = lab.evaluated([run], out)
+    written = (out / "evaluation.html").stat().st_mtime_ns
+    assert found["images"] == 20 and lab.evaluated([run], out) == found
+    assert (out / "evaluation.html").stat().st_mtime_ns == written
+
+
+def test_published_weights_are_measured_on_a_folder_of_their_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in: two classes instead of a thousand, weights of a file instead of torchvision's cache."""
+    for i in range(4):
+        save_picture(tmp_path / "imagenet" / "val" / f"n{i % 2}" / f"{i}.jpg", seed=i, size=(90, 70))
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), tmp_path / "theirs.pth")
+    (tmp_path / "classes.txt").write_text("tench\ngoldfish\n")
+
+    def from_file(weights: str, net: str, *, out: Path) -> Converted:
+        if net == "vgg16":
+            raise ValueError("its weights are not in the cache")
+        return convert(tmp_path / "theirs.pth", net, out=out, classes=tmp_path / "classes.txt", size=64)
+
+    monkeypatch.setattr(imagenet_table, "convert", from_file)
+    monkeypatch.setattr(
+        imagenet_table, "PUBLISHED", {"resnet18": ("30.24", "–", "–"), "vgg16": ("28.41", "28.07", "–")}
+    )
+    views = {**imagenet_table.VIEWS, "several scales": Views(scales=(64, 72), dense=True, flip=True)}
+    monkeypatch.setattr(imagenet_table, "VIEWS", views)
+    for _ in range(2):  # what is there is used
+        found = reproduce("imagenet-table", out=tmp_path / "out", data_dir=tmp_path / "imagenet").result
+        measured, missing = found.tables[0].rows
+        assert measured[0] == "resnet18" and all(0 <= float(cell.split(" / ")[1]) <= 100 for cell in measured[1:])
+        assert missing[1:] == ("28.41 / not measured", "28.07 / not measured", "– / not measured")
+        assert found.findings == ("1 of 2 published nets measured.", "vgg16: its weights are not in the cache")
+    ten = evaluate(
+        tmp_path / "out/quick/runs/resnet18-published", tmp_path / "imagenet/val", views=Views(crops=10)
+    ).score
+    assert measured[2] == f"– / {100 * ten.error:.2f}"
+    save_picture(tmp_path / "imagenet" / "val" / "n2" / "9.jpg")
+    refused = reproduce("imagenet-table", out=tmp_path / "out", data_dir=tmp_path / "imagenet").result
+    assert "has 3 classes, its weights 2" in refused.findings[1]

@@ -4,7 +4,7 @@ Shapes: B images in a batch, C channels, H height, W width, K classes.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from plusx.deploy.frozen import freeze
 from plusx.deploy.openvino_net import OpenVino, is_installed
 from plusx.deploy.streams import in_streams
+from plusx.placement.choose import fastest
 
 Answers = Callable[[Tensor], Tensor]
 """Normalised float32 images, B x C x H x W, to float32 logits, B x K."""
@@ -64,7 +65,7 @@ def chosen(
         name = next(iter(make))
         return name, make[name]()
     made = {name: each() for name, each in make.items()}
-    name = fastest({name: measure_seconds(made[name], input_shape, threads=threads) for name in made})
+    name = list(made)[fastest([measure_seconds(each, input_shape, threads=threads) for each in made.values()])]
     return name, made[name]
 
 
@@ -88,14 +89,3 @@ def measure_seconds(answers: Answers, input_shape: tuple[int, int, int], *, thre
             pass
         seconds.append((time.perf_counter() - began) / (BATCH * batches))
     return min(seconds[1:])
-
-
-def fastest(seconds: Mapping[str, float], *, margin: float = 0.05) -> str:
-    """The first, unless another is faster by more than chance.
-
-    Example:
-        >>> fastest({"frozen": 1.00, "openvino": 0.97}), fastest({"frozen": 1.0, "openvino": 0.8})
-        ('frozen', 'openvino')
-    """
-    first, best = next(iter(seconds)), min(seconds, key=lambda name: seconds[name])
-    return best if seconds[best] < (1 - margin) * seconds[first] else first

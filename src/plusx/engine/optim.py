@@ -30,6 +30,10 @@ def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> t
                 nesterov=spec.nesterov,
                 fused=True,
             )
+            if spec.momentum:  # torch's fused step wants all velocities or none, and stochastic depth leaves blocks out
+                for p in net.parameters():
+                    if p.requires_grad:
+                        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
         case Adam():
             kind = torch.optim.AdamW if isinstance(spec, AdamW) else torch.optim.Adam
             optimizer = kind(

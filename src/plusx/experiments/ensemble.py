@@ -1,10 +1,7 @@
 """Nets of different depth, alone and averaged; the shape of He et al. (2015), Tables 4 and 5, on CIFAR-10."""
 
-import json
 from itertools import combinations
-from pathlib import Path
 
-from plusx.engine.evaluation import evaluate
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.runs.figure import COLOURS, canvas, svg
@@ -24,9 +21,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     for count in range(1, len(runs) + 1):
         for group in combinations(runs, count):
             out = lab.folder / "ensemble" / "evaluations" / "-".join(group)
-            if not (out / "predictions.csv").is_file():
-                evaluate([runs[net] for net in group], out=out, data_dir=lab.data_dir)
-            found[group] = _errors(out)
+            told = lab.evaluated([runs[net] for net in group], out)
+            found[group] = (told["error"], told["loss"])
     singles = {group[0]: error for group, (error, _) in found.items() if len(group) == 1}
     together = found[tuple(runs)]
     best = min(singles, key=lambda net: singles[net])
@@ -51,11 +47,6 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         (Figure("ensemble", svg(figure), "Each point a set of nets; the line joins the means."),),
         {" + ".join(group): {"error": e, "loss": loss} for group, (e, loss) in found.items()},
     )
-
-
-def _errors(folder: Path) -> tuple[float, float]:
-    told = json.loads((folder / "evaluation.json").read_text())
-    return told["error"], told["loss"]
 
 
 def _mean(values: list[float]) -> float:

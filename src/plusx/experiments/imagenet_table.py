@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from plusx.engine.evaluation import evaluate
 from plusx.engine.views import Views
 from plusx.experiments.cifar import pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
@@ -114,21 +113,21 @@ def published_run(lab: Lab, net: str) -> Path:
     """
     run = lab.folder / "runs" / f"{net}-published"
     if not (run / "card.json").is_file():
-        assert lab.data_dir is not None
-        folders = tuple(sorted(path.name for path in (lab.data_dir / "val").iterdir() if path.is_dir()))
-        made = convert(WEIGHTS, net, out=run)
-        write_card(run, dataclasses.replace(made.card, class_names=folders))
-    if len(read_card(run).class_names) != read_card(run).net_options["num_classes"]:
-        raise ValueError(f"{lab.data_dir} has other classes than the weights")
+        convert(WEIGHTS, net, out=run)
+    assert lab.data_dir is not None
+    card, folders = read_card(run), sorted(path.name for path in (lab.data_dir / "val").iterdir() if path.is_dir())
+    if len(folders) != len(card.class_names):
+        raise ValueError(f"{lab.data_dir / 'val'} has {len(folders)} classes, its weights {len(card.class_names)}")
+    write_card(run, dataclasses.replace(card, class_names=tuple(folders)))
     return run
 
 
 def _errors(lab: Lab, run: Path, views: str) -> tuple[float, float]:
     """Top-1 and top-5 error in per cent."""
     assert lab.data_dir is not None
-    out = run / "evaluations" / views.replace(" ", "-")
-    found = evaluate(run, lab.data_dir, views=VIEWS[views], out=out).score
-    return 100 * found.error, 100 * found.top5_error
+    out = lab.folder / "imagenet-table" / "evaluations" / f"{run.name}-{views.replace(' ', '-')}"
+    found = lab.evaluated([run], out, data=lab.data_dir / "val", views=VIEWS[views])
+    return 100 * found["error"], 100 * found["top5_error"]
 
 
 IMAGENET_TABLE = Experiment(

@@ -9,17 +9,19 @@ import dataclasses
 import datetime
 import html
 import json
+import shutil
 import statistics
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from plusx.engine.evaluation import evaluate
 from plusx.engine.training import DivergedError, Event, resume, train
+from plusx.engine.views import Views
 from plusx.placement.machine import describe
 from plusx.recipes import Recipe
-from plusx.runs.card import Card, installed_versions
+from plusx.runs.card import Card, checkout, installed_versions
 from plusx.runs.figure import standalone
 from plusx.runs.page import illustration, page, paragraph, table
 from plusx.runs.store import read_card, read_metrics, replace_file
@@ -162,26 +164,32 @@ class Lab:
         steps, values = zip(*points, strict=True)
         return list(steps), list(values)
 
+    def evaluated(
+        self, runs: Sequence[Path], out: Path, *, data: Path | None = None, views: Views | None = None
+    ) -> dict[str, Any]:
+        """evaluation.json of runs, alone or as an ensemble; it is made once, and anew where that was interrupted."""
+        if not (out / "evaluation.html").is_file():  # the last file that is written
+            shutil.rmtree(out, ignore_errors=True)
+            evaluate(runs, data, views=views, out=out, data_dir=self.data_dir)
+        found: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+        return found
+
     def finished(self, trial: Trial) -> bool:
         """Whether a training is done; none is begun."""
         path = self.path(trial)
         return (path / "card.json").is_file() and read_card(path).status == "finished"
 
 
-def mean_std(values: Sequence[float], *, scale: float = 100, digits: int = 2) -> str:
-    """`12.34 ± 0.56 (n = 3)`, without the deviation for a single value; `not measured` for none."""
-    if not values:
+def mean_std(shares: Sequence[float]) -> str:
+    """Per cent, as `12.34 ± 0.56 (n = 3)`; without the deviation for a single share, `not measured` for none."""
+    if not shares:
         return "not measured"
-    mean = f"{scale * statistics.mean(values):.{digits}f}"
-    return (
-        f"{mean} ± {scale * statistics.stdev(values):.{digits}f} (n = {len(values)})"
-        if values[1:]
-        else f"{mean} (n = 1)"
-    )
+    mean = f"{100 * statistics.mean(shares):.2f}"
+    return f"{mean} ± {100 * statistics.stdev(shares):.2f} (n = {len(shares)})" if shares[1:] else f"{mean} (n = 1)"
 
 
-def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Result) -> Path:
-    """result.json, the figures and report.html, in the experiment's folder, which is returned."""
+def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Result) -> dict[str, Any]:
+    """result.json, the figures and report.html, in the experiment's folder. Returns the first's content."""
     folder = lab.folder / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     runs = [
@@ -189,7 +197,7 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
     ]
     for figure in result.figures:
         replace_file(folder / f"{figure.name}.svg", standalone(figure.svg).encode())
-    content = {
+    content: dict[str, Any] = {
         "experiment": experiment.name,
         "claim": experiment.claim,
         "budget": budget,
@@ -200,7 +208,7 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
         "numbers": result.numbers,
         "seconds": round(sum(run["seconds"] for run in runs), 1),
         "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
+        "commit": checkout(Path(__file__).parents[1]),
         "machine": describe(),
         "versions": installed_versions(),
         "runs": runs,
@@ -214,7 +222,7 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
         paragraph(evidence_in_words(content)),
     ]
     replace_file(folder / "report.html", page(experiment.name.replace("-", " ").capitalize(), body))
-    return folder
+    return content
 
 
 def evidence_in_words(content: Mapping[str, Any]) -> str:
@@ -231,18 +239,3 @@ def _evidence(key: str, card: Card) -> dict[str, Any]:
     kept = ("net", "params", "seed", "steps", "images_per_s", "seconds", "peak_memory_bytes")
     errors = {name: value for name, value in results.items() if name.endswith(("_error", "_loss"))}
     return {"run": key, **{name: results[name] for name in kept}, **errors, "batch_size": card.recipe.batch_size}
-
-
-def _commit() -> str | None:
-    """Of the checkout that runs, with a + when its files differ; None where there is none."""
-    here = Path(__file__).parent
-    told = []
-    for question in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", str(here.parent)]):
-        try:
-            done = subprocess.run(["git", "-C", str(here), *question], capture_output=True, text=True)
-        except OSError:
-            return None
-        if done.returncode:
-            return None
-        told.append(done.stdout.strip())
-    return told[0] + ("+" if told[1] else "")

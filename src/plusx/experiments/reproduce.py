@@ -122,9 +122,8 @@ def reproduce(
         shrink=shrink,
     )
     result = experiment.conclude(lab, budget)
-    written = write_result(lab, experiment, budget, result)
-    seconds = json.loads((written / "result.json").read_text(encoding="utf-8"))["seconds"]
-    return Reproduced(experiment, result, seconds, written)
+    content = write_result(lab, experiment, budget, result)
+    return Reproduced(experiment, result, content["seconds"], folder / name)
 
 
 def standing(out: str | Path = "reproduced", budget: Budget = "quick") -> list[Standing]:

@@ -94,13 +94,22 @@ def choose(
             seconds.append(None if late else seconds_of(placement, best))
         _write(file, text, seconds)
     tried = tuple(map(Tried, options, seconds))
-    fastest = min((t for t in tried if t.seconds is not None), key=lambda t: t.seconds or 0)
-    first = tried[0]
-    assert first.seconds is not None and fastest.seconds is not None
-    chosen = first if fastest.seconds > (1 - MARGIN) * first.seconds else fastest
+    chosen = tried[fastest(seconds)]
     reason = f"fastest of {len(tried)} measured: {1e3 * (chosen.seconds or 0):.1f} ms a step"
-    reasons = {**first.placement.reasons, "measured": reason}
+    reasons = {**options[0].reasons, "measured": reason}
     return Choice(replace(chosen.placement, reasons=reasons), tried, remembered)
+
+
+def fastest(seconds: Sequence[float | None]) -> int:
+    """The place of the first, unless another is faster by more than chance; None was not measured.
+
+    Example:
+        >>> fastest([1.00, 0.97, None]), fastest([1.0, None, 0.8])
+        (0, 2)
+    """
+    first, least = seconds[0], min(s for s in seconds if s is not None)
+    assert first is not None
+    return 0 if least > (1 - MARGIN) * first else seconds.index(least)
 
 
 def cache_folder() -> Path:

@@ -1,9 +1,11 @@
 """card.json: the net and its options, classes, preprocessing, recipe, data, versions and measured results of a run."""
 
 import platform
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,20 @@ class Card:
             results=fields["results"],
             versions=fields["versions"],
         )
+
+
+def checkout(*paths: Path) -> str | None:
+    """The commit of the checkout that holds these files or folders, with a + when they differ; None outside of one."""
+    told = []
+    for question in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", *map(str, paths)]):
+        try:
+            done = subprocess.run(["git", "-C", str(paths[0].parent), *question], capture_output=True, text=True)
+        except OSError:  # there is no git
+            return None
+        if done.returncode:
+            return None
+        told.append(done.stdout.strip())
+    return told[0] + ("+" if told[1] else "")
 
 
 def installed_versions() -> dict[str, str]:

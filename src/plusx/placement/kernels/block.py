@@ -56,20 +56,12 @@ class FusedBlock:
 # ---- the operators ---------------------------------------------------------------------------------------------------
 
 
-def _block(
-    x: Tensor,
-    w1: Tensor,
-    scale1: Tensor,
-    shift1: Tensor,
-    w2: Tensor,
-    scale2: Tensor,
-    shift2: Tensor,
-    eps1: float,
-    eps2: float,
-) -> tuple[Tensor, ...]:
+def _block(*inputs: Any) -> tuple[Tensor, ...]:
+    *tensors, eps1, eps2 = inputs
+    x, scale1 = tensors[0], tensors[2]
     z, y1, y2 = (empty_like(x) for _ in range(3))
     moments = [torch.empty_like(scale1) for _ in range(4)]
-    _call("forward", _fields(x, w1, scale1, shift1, w2, scale2, shift2, z, y1, y2, *moments), x, w1, w2, eps1, eps2)
+    _call("forward", _fields(*tensors, z, y1, y2, *moments), x, tensors[1], tensors[4], eps1, eps2)
     return z, y1, y2, *moments
 
 
@@ -77,48 +69,19 @@ def _block_fake(x: Tensor, w1: Tensor, scale1: Tensor, *_: Any) -> tuple[Tensor,
     return *(torch.empty_like(x) for _ in range(3)), *(torch.empty_like(scale1) for _ in range(4))
 
 
-def _block_backward(
-    dz: Tensor,
-    x: Tensor,
-    w1: Tensor,
-    scale1: Tensor,
-    shift1: Tensor,
-    w2: Tensor,
-    scale2: Tensor,
-    shift2: Tensor,
-    z: Tensor,
-    y1: Tensor,
-    y2: Tensor,
-    mean1: Tensor,
-    variance1: Tensor,
-    mean2: Tensor,
-    variance2: Tensor,
-    eps1: float,
-    eps2: float,
-) -> tuple[Tensor, ...]:
-    dz = dz.contiguous(memory_format=torch.channels_last)
-    fields = _fields(x, w1, scale1, shift1, w2, scale2, shift2, z, y1, y2, mean1, variance1, mean2, variance2)
-    gradients = {"dx": empty_like(x)}
-    for name, like in (("weight1", w1), ("scale1", scale1), ("shift1", shift1)):
-        gradients[f"d{name}"] = torch.empty_like(like)
-    for name, like in (("weight2", w2), ("scale2", scale2), ("shift2", shift2)):
-        gradients[f"d{name}"] = torch.empty_like(like)
-    _call("backward", {**fields, **gradients, "dz": dz, "g1": empty_like(x)}, x, w1, w2, eps1, eps2)
+def _block_backward(dz: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    *tensors, eps1, eps2 = inputs
+    fields = _fields(*tensors)
+    x, *parameters = tensors[:7]
+    names = ("dweight1", "dscale1", "dshift1", "dweight2", "dscale2", "dshift2")
+    gradients = {"dx": empty_like(x)} | dict(zip(names, map(torch.empty_like, parameters), strict=True))
+    rest = {"dz": dz.contiguous(memory_format=torch.channels_last), "g1": empty_like(x)}
+    _call("backward", fields | gradients | rest, x, tensors[1], tensors[4], eps1, eps2)
     return tuple(gradients.values())
 
 
-def _block_backward_fake(
-    dz: Tensor,
-    x: Tensor,
-    w1: Tensor,
-    scale1: Tensor,
-    shift1: Tensor,
-    w2: Tensor,
-    scale2: Tensor,
-    shift2: Tensor,
-    *_: Any,
-) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(t) for t in (x, w1, scale1, shift1, w2, scale2, shift2))
+def _block_backward_fake(dz: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(map(torch.empty_like, inputs[:7]))
 
 
 def _fields(*tensors: Tensor) -> dict[str, Tensor]:
