@@ -15,7 +15,7 @@ from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110
 from plusx.recipes.recipe import DataSpec, Evaluation, NetSpec
 
 Length = Literal["short", "long"]
-STEPS = {"short": 3_000, "long": 9_000}
+STEPS = {"short": 2_000, "long": 6_000}
 """Of the quick budget: where nets are compared with each other, and where they are compared with Table 6."""
 
 
