@@ -47,7 +47,7 @@ class Placement:
         net = net.to(self.device).to(memory_format=self._memory_format)
         graph = trace(net) if self.kernels == "fused" or self.checkpoint else None
         if self.kernels == "fused":
-            fuse(net, graph)
+            fuse(net, graph, dense=not self.checkpoint)
         if self.checkpoint:
             checkpoint(net, graph)
         if self.compile:

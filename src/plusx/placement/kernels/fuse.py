@@ -7,6 +7,7 @@ shorter graph.
 """
 
 import operator
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -17,18 +18,20 @@ from torch.nn import functional as F
 from plusx.placement.graph import erase
 from plusx.placement.kernels.block import FusedBlock
 from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
+from plusx.placement.kernels.dense import DenseMaps
 from plusx.placement.kernels.norm import FusedNorm, fits_fusion
 
 _RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
 _ADDS = (operator.add, torch.add, operator.iadd)
 
 
-def fuse(net: nn.Module, graph: fx.Graph | None) -> int:
+def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
     """Change the net, and the graph, as above; returns how many batch norms now do more than normalise.
 
     Args:
         net: In place.
         graph: Of `trace`; without one only modules are replaced.
+        dense: Whether a dense block's maps are to lie in one tensor, which leaves no place to cut the graph within it.
 
     Example:
         >>> from plusx.placement.graph import trace
@@ -59,6 +62,8 @@ def fuse(net: nn.Module, graph: fx.Graph | None) -> int:
         erase(graph, relu)
         count += 1
     _fuse_blocks(net, graph)
+    if dense:
+        _fuse_concatenations(net, graph)
     graph.lint()
     net.forward = MethodType(type(fx.GraphModule(net, graph)).forward, net)
     return count
@@ -82,6 +87,58 @@ def _fuse_blocks(net: nn.Module, graph: fx.Graph) -> None:
         with graph.inserting_before(join):
             join.replace_all_uses_with(graph.call_module(name, (x,)))
         erase(graph, join)
+
+
+def _fuse_concatenations(net: nn.Module, graph: fx.Graph) -> None:
+    """One tensor for the maps of every chain cat([cat([x, f1]), f2]) ... of which norms with ReLU read each link."""
+    modules: dict[Any, Any] = dict(net.named_modules())
+    for number, x in enumerate(list(graph.nodes)):
+        steps: list[tuple[fx.Node, fx.Node]] = []
+        maps = x
+        while step := _dense_step(maps, modules):
+            steps.append(step)
+            maps = step[1]
+        last = _only_user(maps)
+        if not steps or last is None or not _is_normed(last, maps, modules):
+            continue
+        readers = [*(node for step in steps for node in step), last]  # norm, concatenation, norm, ..., norm
+        name = f"dense_{number}"
+        object.__setattr__(net, name, partial(DenseMaps, [modules[norm.target] for norm in readers[::2]]))
+        with graph.inserting_before(readers[0]):
+            maps = graph.call_module(name, (x,))
+        for node in readers:
+            with graph.inserting_before(node):
+                if node.target is torch.cat:
+                    maps = graph.call_method("add", (maps, _parts(node)[1]))
+                else:
+                    node.replace_all_uses_with(graph.call_method("normed", (maps,)))
+        for node in reversed(readers):
+            graph.erase_node(node)
+
+
+def _dense_step(maps: fx.Node, modules: dict[Any, Any]) -> tuple[fx.Node, fx.Node] | None:
+    """The norm and the concatenation that read the maps, if these two do and no others."""
+    if len(maps.users) != 2:
+        return None
+    norm, joined = sorted(maps.users)  # in the graph's order
+    return (norm, joined) if _is_normed(norm, maps, modules) and _is_joined(joined, maps) else None
+
+
+def _is_normed(node: fx.Node, maps: fx.Node, modules: dict[Any, Any]) -> bool:
+    fused = node.op == "call_module" and isinstance(modules.get(node.target), FusedNorm)
+    return fused and node.args == (maps, None, 0, True)
+
+
+def _is_joined(node: fx.Node, maps: fx.Node) -> bool:
+    """Whether this is cat([maps, f], 1)."""
+    parts = _parts(node) if node.target is torch.cat and node.args[1:] == (1,) else ()
+    return len(parts) == 2 and parts[0] is maps and parts[1] is not maps
+
+
+def _parts(node: fx.Node) -> tuple[Any, ...]:
+    """What a concatenation joins."""
+    parts = node.args[0]
+    return tuple(parts) if isinstance(parts, list | tuple) else ()
 
 
 def _chain(node: fx.Node, length: int) -> list[fx.Node]:

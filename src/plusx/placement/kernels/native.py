@@ -23,6 +23,7 @@ class NormCall(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "mean", "variance", "y", "residual")),
         *((name, ctypes.c_long) for name in ("residual_channels", "stride")),
         *((name, ctypes.c_void_p) for name in ("dy", "dx", "dresidual", "dweight", "dbias")),
+        ("pitch", ctypes.c_long),
     )
 
 

@@ -19,6 +19,7 @@
 #include "parallel.h"
 
 #define BLOCK 256      /* rows that are summed in single precision before they enter a double */
+#define STAGED 64      /* rows that are copied to where they lie side by side, and stay in the nearest caches */
 #define FEWEST_LANES 256 /* fewer would have each addition wait for the one before it */
 
 typedef uint16_t bf16;
@@ -150,22 +151,37 @@ static void scatter(const struct plusx_norm *call, long first, long count, const
     memcpy((char *)call->dresidual + source_of(call, first + i) * size, from + i * all, has);
 }
 
+/* ---- x, where it is a part of more channels ---------------------------------------------------------------------- */
+
+static void gather_x(const struct plusx_norm *call, long first, long count, char *into) {
+  size_t size = size_of(call), has = call->channels * size, all = call->pitch * size;
+  const char *from = (const char *)call->x + first * all;
+  for (long i = 0; i < count; i++) memcpy(into + i * has, from + i * all, has);
+}
+
 /* ---- what one thread does ---------------------------------------------------------------------------------------- */
 
 /* The thread's whole rows, and for the last thread the rest, as (first pixel, rows, lanes of each). */
 typedef void (*piece)(const struct job *job, long pixel, long rows, long lanes, int thread, char *scratch);
 
 static void each_piece(const struct job *job, piece work, int thread, int threads, char *scratch) {
-  long begin, end, rest = job->pixels - job->rows * job->pixels_a_row;
+  long begin, end, rest = job->pixels - job->rows * job->pixels_a_row, most = job->call->pitch ? STAGED : BLOCK;
   plusx_share(job->rows, thread, threads, &begin, &end);
-  for (long row = begin; row < end; row += BLOCK)
-    work(job, row * job->pixels_a_row, end - row < BLOCK ? end - row : BLOCK, job->lanes, thread, scratch);
+  for (long row = begin; row < end; row += most)
+    work(job, row * job->pixels_a_row, end - row < most ? end - row : most, job->lanes, thread, scratch);
   if (rest && thread == threads - 1)
     work(job, job->rows * job->pixels_a_row, 1, rest * job->call->channels, thread, scratch);
 }
 
 static const void *at(const struct job *job, const void *tensor, long pixel) {
   return tensor ? (const char *)tensor + pixel * job->call->channels * size_of(job->call) : NULL;
+}
+
+/* x from this pixel on, copied into the scratch memory where its pixels do not lie side by side. */
+static const void *x_at(const struct job *job, long pixel, long rows, long lanes, char *scratch) {
+  if (!job->call->pitch) return at(job, job->call->x, pixel);
+  gather_x(job->call, pixel, rows * lanes / job->call->channels, scratch);
+  return scratch;
 }
 
 #define BY_TYPE(name, ...)                          \
@@ -179,37 +195,40 @@ static const void *at(const struct job *job, const void *tensor, long pixel) {
 static void sum_piece(const struct job *job, long pixel, long rows, long lanes, int thread, char *scratch) {
   const struct plusx_norm *call = job->call;
   float *part1 = (float *)scratch, *part2 = part1 + job->lanes;
+  const void *x = x_at(job, pixel, rows, lanes, (char *)(part2 + job->lanes));
   double *sum1 = job->sums + 2 * thread * job->lanes, *sum2 = sum1 + job->lanes;
   if (job->backward)
-    BY_TYPE(gradient_moments, at(job, call->dy, pixel), at(job, call->x, pixel), at(job, call->y, pixel), call->relu,
-            rows, lanes, job->lane[PIVOT], job->lane[SCALE], job->lane[SHIFT], part1, part2, sum1, sum2);
+    BY_TYPE(gradient_moments, at(job, call->dy, pixel), x, at(job, call->y, pixel), call->relu, rows, lanes,
+            job->lane[PIVOT], job->lane[SCALE], job->lane[SHIFT], part1, part2, sum1, sum2);
   else
-    BY_TYPE(moments, at(job, call->x, pixel), rows, lanes, job->lane[PIVOT], part1, part2, sum1, sum2);
+    BY_TYPE(moments, x, rows, lanes, job->lane[PIVOT], part1, part2, sum1, sum2);
 }
 
 static void write_piece(const struct job *job, long pixel, long rows, long lanes, int thread, char *scratch) {
   const struct plusx_norm *call = job->call;
-  const void *residual = at(job, call->residual, pixel);
-  void *dresidual = (void *)at(job, call->dresidual, pixel);
+  const void *x = x_at(job, pixel, rows, lanes, scratch), *residual = at(job, call->residual, pixel);
+  void *dresidual = (void *)at(job, call->dresidual, pixel), *dx = (void *)at(job, call->dx, pixel);
   long pixels = rows * lanes / call->channels;
   (void)thread;
   if (!job->backward) {
     if (residual && reshaped(call)) gather(call, pixel, pixels, scratch), residual = scratch;
-    BY_TYPE(apply, at(job, call->x, pixel), residual, (void *)at(job, call->y, pixel), rows, lanes, job->lane[SCALE],
-            job->lane[SHIFT], call->relu ? 0.0f : -INFINITY);
+    BY_TYPE(apply, x, residual, (void *)at(job, call->y, pixel), rows, lanes, job->lane[SCALE], job->lane[SHIFT],
+            call->relu ? 0.0f : -INFINITY);
     return;
   }
   int staged = dresidual && reshaped(call);
   if (staged) dresidual = scratch;
-  BY_TYPE(gradient, at(job, call->dy, pixel), at(job, call->x, pixel), at(job, call->y, pixel), call->relu,
-          (void *)at(job, call->dx, pixel), dresidual, rows, lanes, job->lane[SCALE], job->lane[SHIFT],
-          job->lane[BY_G], job->lane[BY_X], job->lane[CONSTANT]);
+  if (call->pitch) dx = scratch + STAGED * job->lanes * size_of(call);
+  BY_TYPE(gradient, at(job, call->dy, pixel), x, at(job, call->y, pixel), call->relu, dx, dresidual, rows, lanes,
+          job->lane[SCALE], job->lane[SHIFT], job->lane[BY_G], job->lane[BY_X], job->lane[CONSTANT]);
   if (staged) scatter(call, pixel, pixels, scratch);
+  if (call->pitch)
+    BY_TYPE(add, dx, (char *)call->dx + pixel * call->pitch * size_of(call), pixels, call->channels, call->pitch);
 }
 
 static void sum_rows(void *job_, int thread, int threads) {
   const struct job *job = job_;
-  char *scratch = malloc(2 * job->lanes * sizeof(float));
+  char *scratch = malloc(2 * job->lanes * sizeof(float) + STAGED * job->lanes * size_of(job->call));
   each_piece(job, sum_piece, thread, threads, scratch);
   free(scratch);
 }
@@ -217,7 +236,8 @@ static void sum_rows(void *job_, int thread, int threads) {
 static void write_rows(void *job_, int thread, int threads) {
   const struct job *job = job_;
   int staged = (job->call->residual || job->call->dresidual) && reshaped(job->call);
-  char *scratch = staged ? malloc(BLOCK * job->lanes * size_of(job->call)) : NULL;
+  long rows = staged ? BLOCK : job->call->pitch ? 2 * STAGED : 0;
+  char *scratch = rows ? malloc(rows * job->lanes * size_of(job->call)) : NULL;
   each_piece(job, write_piece, thread, threads, scratch);
   free(scratch);
 }
@@ -242,16 +262,27 @@ static void set_scale_and_shift(struct job *job) {
   }
 }
 
-void plusx_norm_forward(const struct plusx_norm *call) {
-  struct job job = job_of(call);
+static void set_moments(struct job *job) {
+  const struct plusx_norm *call = job->call;
   for (long c = 0; c < call->channels; c++)
-    set_lanes(&job, PIVOT, c, call->half ? float_of(((const bf16 *)call->x)[c]) : ((const float *)call->x)[c]);
-  plusx_parallel(sum_rows, &job, call->threads);
+    set_lanes(job, PIVOT, c, call->half ? float_of(((const bf16 *)call->x)[c]) : ((const float *)call->x)[c]);
+  plusx_parallel(sum_rows, job, call->threads);
   for (long c = 0; c < call->channels; c++) {
-    double mean = total(&job, 0, c) / job.pixels, square = total(&job, 1, c) / job.pixels, below = square - mean * mean;
-    call->mean[c] = (float)(job.lane[PIVOT][c] + mean);
+    double mean = total(job, 0, c) / job->pixels, below = total(job, 1, c) / job->pixels - mean * mean;
+    call->mean[c] = (float)(job->lane[PIVOT][c] + mean);
     call->variance[c] = below > 0 ? (float)below : isnan(below) ? NAN : 0;
   }
+}
+
+void plusx_norm_moments(const struct plusx_norm *call) {
+  struct job job = job_of(call);
+  set_moments(&job);
+  finish(&job);
+}
+
+void plusx_norm_forward(const struct plusx_norm *call) {
+  struct job job = job_of(call);
+  set_moments(&job);
   set_scale_and_shift(&job);
   plusx_parallel(write_rows, &job, call->threads);
   finish(&job);

@@ -18,6 +18,8 @@ struct plusx_norm {
   const void *dy;
   void *dx, *dresidual;
   float *dweight, *dbias;
+  /* Not 0: x is the first `channels` of so many, and dx likewise is the first of as many, to which is added. */
+  long pitch;
 };
 
 /* The best instruction set of this processor that the passes are written for: 2 AVX-512, 1 AVX2, 0 neither. */
@@ -25,6 +27,9 @@ int plusx_norm_level(void);
 
 /* y from x, and the batch's mean and variance. */
 void plusx_norm_forward(const struct plusx_norm *call);
+
+/* The batch's mean and variance alone. */
+void plusx_norm_moments(const struct plusx_norm *call);
 
 /* y from x by the mean and variance that are given, as in evaluation. */
 void plusx_norm_apply(const struct plusx_norm *call);

@@ -9,7 +9,7 @@ Shapes: N images, C channels, H height, W width; all tensors of rank 4 are chann
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ class FusedNorm(nn.BatchNorm2d):
             stride: Of option A; 0 adds the residual as it is.
             relu: Whether ReLU follows.
         """
-        if not self._fits(x, residual, stride):
+        if not self.fits(x, residual, stride):
             y = self._plain(x)
             if residual is not None:
                 y = y + (zero_padded(residual, x.shape[1], stride) if stride else residual)
@@ -77,7 +77,8 @@ class FusedNorm(nn.BatchNorm2d):
         self.track(mean, variance, x.numel() // x.shape[1])
         return y
 
-    def _fits(self, x: Tensor, residual: Tensor | None, stride: int) -> bool:
+    def fits(self, x: Tensor, residual: Tensor | None = None, stride: int = 0) -> bool:
+        """Whether the native code can take these."""
         tensors = [x]
         if residual is not None:
             tensors.append(residual)
@@ -142,7 +143,7 @@ def _norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     y, mean, variance = empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
     tensors = {"weight": weight, "bias": bias, "residual": residual, "y": y, "mean": mean, "variance": variance}
-    _call("forward", x, tensors, stride=stride, eps=eps, relu=relu)
+    call("forward", x, tensors, stride=stride, eps=eps, relu=relu)
     return y, mean, variance
 
 
@@ -163,7 +164,7 @@ def _norm_apply(
 ) -> Tensor:
     y = empty_like(x)
     tensors = {"weight": weight, "bias": bias, "residual": residual, "y": y, "mean": mean, "variance": variance}
-    _call("apply", x, tensors, stride=stride, eps=eps, relu=relu)
+    call("apply", x, tensors, stride=stride, eps=eps, relu=relu)
     return y
 
 
@@ -194,7 +195,7 @@ def _norm_backward(
     tensors |= {"dy": dy.contiguous(memory_format=torch.channels_last), "dweight": dweight, "dbias": dbias}
     if residual_channels:
         tensors["dresidual"] = dresidual
-    _call("backward", x, tensors, stride=stride, eps=eps, relu=relu)
+    call("backward", x, tensors, stride=stride, eps=eps, relu=relu)
     return dx, dweight, dbias, dresidual
 
 
@@ -219,15 +220,35 @@ def _norm_backward_fake(
     return dx, dweight, dbias, dresidual
 
 
-def _call(name: str, x: Tensor, tensors: dict[str, Tensor | None], *, stride: int, eps: float, relu: bool) -> None:
-    """One function of norm.c."""
+def call(
+    name: str,
+    x: Tensor,
+    tensors: Mapping[str, Tensor | None],
+    *,
+    stride: int = 1,
+    eps: float = 0.0,
+    relu: bool = False,
+    first: int = 0,
+) -> None:
+    """One function of norm.c.
+
+    Args:
+        name: Of the function.
+        x: And the others, under the names of norm.h.
+        tensors: Likewise.
+        stride: Of option A.
+        eps: Added to the variance.
+        relu: Whether ReLU follows.
+        first: How many of x's channels are meant, if not all.
+    """
     native = library()
     assert native is not None
     shortcut = tensors.get("residual")
     if shortcut is None:
         shortcut = tensors.get("dresidual")
     batch, channels, height, width = x.shape
-    call = NormCall(
+    channels = first or channels
+    fields = NormCall(
         avx512=vector_level() == 2,
         half=x.dtype == torch.bfloat16,
         relu=relu,
@@ -240,9 +261,10 @@ def _call(name: str, x: Tensor, tensors: dict[str, Tensor | None], *, stride: in
         x=x.data_ptr(),
         residual_channels=channels if shortcut is None else shortcut.shape[1],
         stride=stride,
+        pitch=x.shape[1] if first else 0,
         **{field: tensor.data_ptr() for field, tensor in tensors.items() if tensor is not None},
     )
-    getattr(native, f"plusx_norm_{name}")(ctypes.byref(call))
+    getattr(native, f"plusx_norm_{name}")(ctypes.byref(fields))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -117,3 +117,10 @@ static void PASS(gradient)(const REAL *restrict dy, const REAL *restrict x, cons
     }
   }
 }
+
+/* A gradient added to the first `channels` of `pitch` channels of each pixel. */
+static void PASS(add)(const REAL *restrict from, REAL *restrict into, long pixels, long channels, long pitch) {
+  for (long pixel = 0; pixel < pixels; pixel++)
+    for (long i = 0; i < channels; i++)
+      into[pixel * pitch + i] = STORE(LOAD(into[pixel * pitch + i]) + LOAD(from[pixel * channels + i]));
+}
