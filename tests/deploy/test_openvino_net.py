@@ -30,7 +30,7 @@ def test_it_answers_as_the_net(digits_run: Path, precision: openvino_net.Precisi
     x = torch.randn(5, card.preprocess.channels, *card.preprocess.size)
     with torch.inference_mode():
         expected = net(x)
-    answers = OpenVino(net, tuple(x.shape[1:]), precision=precision, threads=2)
+    answers = OpenVino(net, tuple(x.shape[1:]), precision=precision, threads=2, batch=len(x))
     for batch in (x, x[:2]):
         assert (answers(batch) - expected[: len(batch)]).abs().max() < tolerance * expected.abs().max()
 
@@ -41,7 +41,7 @@ def test_no_use_is_reported() -> None:
 import sys, torch
 from plusx.deploy.openvino_net import OpenVino
 from plusx.nets import build
-OpenVino(build("lenet5"), (1, 32, 32), precision="int8", threads=1, calibration=[torch.zeros(1, 1, 32, 32)])
+OpenVino(build("lenet5"), (1, 32, 32), precision="int8", threads=1, batch=1, calibration=[torch.zeros(1, 1, 32, 32)])
 assert sys.modules["openvino_telemetry"] is None
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

@@ -39,7 +39,7 @@ def candidates(
     """
     found: dict[str, Callable[[], Answers]] = {"frozen": lambda: freeze(net, precision=precision)}
     if is_installed("openvino"):
-        found["openvino"] = lambda: OpenVino(net, input_shape, precision=precision, threads=threads)
+        found["openvino"] = lambda: OpenVino(net, input_shape, precision=precision, threads=threads, batch=BATCH)
     return found
 
 

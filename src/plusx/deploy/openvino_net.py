@@ -11,9 +11,11 @@ import io
 import logging
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterable
 from contextlib import redirect_stdout
-from threading import local
+from functools import cache
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -47,6 +49,7 @@ class OpenVino:
         input_shape: Channels, height and width.
         precision: fp32, bf16 or int8.
         threads: Processors; each is a stream of its own when as many threads call.
+        batch: Images of most calls, for which memory is planned ahead; any other number takes a little longer each.
         calibration: Normalised pictures, 1 x C x H x W each, whose activations int8's scales are taken from.
 
     Raises:
@@ -60,6 +63,7 @@ class OpenVino:
         *,
         precision: Precision,
         threads: int,
+        batch: int,
         calibration: Iterable[Tensor] = (),
     ) -> None:
         needed = ("openvino", "nncf") if precision == "int8" else ("openvino",)
@@ -76,13 +80,33 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }
-        self._model = openvino.Core().compile_model(model, "CPU", settings)
-        self._own = local()
+
+        @cache
+        def requests(size: int) -> _Requests:
+            model.reshape([size, *input_shape])
+            return _Requests(openvino.Core().compile_model(model, "CPU", settings))
+
+        self._batch, self._requests, self._alone = batch, requests, Lock()
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
-        if not hasattr(self._own, "request"):
-            self._own.request = self._model.create_infer_request()
-        (logits_BK,) = self._own.request.infer([x_BCHW.contiguous().numpy()], share_inputs=True).values()
+        with self._alone:
+            requests = self._requests(self._batch if len(x_BCHW) == self._batch else -1)
+        return requests(x_BCHW)
+
+
+class _Requests:
+    """A compiled model's places for one image batch each, with their memory; one is used by a thread at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled, self._idle = compiled, deque[Any]()
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        (logits_BK,) = request.infer([x_BCHW.contiguous().numpy()], share_inputs=True).values()
+        self._idle.append(request)
         return torch.from_numpy(logits_BK)
 
 

@@ -75,7 +75,7 @@ class Predictor:
         if precision == "int8":
             calibration, threads = _calibration(self.card, run), self.placement.threads
             self._answers: Answers = OpenVino(
-                net, input_shape, precision="int8", threads=threads, calibration=calibration
+                net, input_shape, precision="int8", threads=threads, batch=BATCH, calibration=calibration
             )
             self.backend = "openvino"
         elif self.placement.device == "cpu":
