@@ -1,6 +1,7 @@
 """`python -m benchmarks NAME [NET...]`: measure, print, and write results/. Run it with nothing else running.
 
-With nets named, these alone are measured and nothing is written.
+With nets named, these alone are measured; of training and inference they take their places in results/, of the others
+nothing is written.
 """
 
 import difflib

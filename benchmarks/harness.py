@@ -172,6 +172,23 @@ def write(name: str, content: Mapping[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def write_cases(name: str, measured: Sequence[dict[str, Any]], *, all_of_them: bool) -> None:
+    """Cases into results/: all of them make the file anew, some take their places in it, with evidence of their own."""
+    if all_of_them:
+        return write(name, {"cases": measured})
+    file = RESULTS / f"{name}.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for case in measured:
+        places = [i for i, other in enumerate(content["cases"]) if _identity(other) == _identity(case)]
+        for i in places:
+            content["cases"][i] = _plain({**case, "evidence": evidence()})
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _identity(case: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(case.get(key) for key in ("net", "batch_size", "batch", "onednn_max_cpu_isa"))
+
+
 def as_range(spread: Spread) -> list[float]:
     """Lowest and highest, as results/ has them."""
     return [spread.low, spread.high]

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
+from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
 from plusx.deploy.backend import BATCH, chosen
 from plusx.deploy.frozen import freeze
 from plusx.deploy.openvino_net import without_reports
@@ -35,13 +35,12 @@ OURS = ("ours", "frozen", "frozen streams")
 
 
 def main(nets: Sequence[str] = ()) -> None:
-    """Measure every case, print each, write all."""
+    """Measure every case, or those of the named nets, and print each; write them."""
     measured = []
     for net, batch in only(CASES, nets):
         measured.append(measure(net, batch))
         print(in_words(measured[-1]), flush=True)
-    if not nets:
-        write("inference-speed", {"cases": measured})
+    write_cases("inference-speed", measured, all_of_them=not nets)
 
 
 def measure(net: str, batch: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import timm
 import torch
 import torchvision
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
+from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
 from plusx.engine.benchmark import Turns, WholeStep, ours, plain_step, take_turns
 from plusx.nets import build, entry
 from plusx.placement.machine import usable_cpus
@@ -35,13 +35,12 @@ CASES = (
 
 
 def main(nets: Sequence[str] = ()) -> None:
-    """Measure every case, print each, write all."""
+    """Measure every case, or those of the named nets, and print each; write them."""
     measured = []
     for net, batch_size, isa in only(CASES, nets):
         measured.append(measure(net, batch_size, isa))
         print(in_words(measured[-1]), flush=True)
-    if not nets:
-        write("training-speed", {"cases": measured})
+    write_cases("training-speed", measured, all_of_them=not nets)
 
 
 def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def speed_table(words: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     evidence = {key: results[key] for key in ("torch", "commit", "date")}
     machine = {key: results["machine"][key] for key in ("cpu", "cpus")}
-    return "\n".join(lines) + "\n\n" + words["evidence"].format(**machine, **evidence)
+    return "\n".join(lines) + "\n\n" + words["evidence"].format(**machine, **evidence) + _measured_apart(results)
 
 
 def accuracy_lines(words: dict[str, Any]) -> str:
@@ -411,7 +411,16 @@ def _evidence(name: str) -> str:
     machine = found["machine"]
     return (
         f"<sub>{machine['cpu']}, {machine['cpus']} cores, torch {found['torch']}, commit {found['commit']}, "
-        f"{found['date']}.</sub>"
+        f"{found['date']}.{_measured_apart(found) if 'cases' in found else ''}</sub>"
+    )
+
+
+def _measured_apart(found: Mapping[str, Any]) -> str:
+    """The cases that were measured at another commit than the rest."""
+    return "".join(
+        f" {case['net']}, {case.get('batch_size', case.get('batch'))}: {each['commit']}, {each['date']}."
+        for case in found["cases"]
+        if (each := case.get("evidence"))
     )
 
 

@@ -126,6 +126,18 @@ def test_results_carry_their_evidence(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found["machine"]["cpus"] >= 1 and {"date", "torch", "commit"} < set(found)
 
 
+def test_a_case_measured_again_takes_its_place_with_its_own_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    cases = [{"net": "resnet20", "batch_size": size, "rate": 1.0} for size in (64, 128)]
+    harness.write_cases("x", cases, all_of_them=True)
+    harness.write_cases("x", [{**cases[1], "rate": 2.0}], all_of_them=False)
+    first, second = json.loads((tmp_path / "x.json").read_text())["cases"]
+    assert first == cases[0]
+    assert (second["batch_size"], second["rate"]) == (128, 2.0) and "commit" in second["evidence"]
+
+
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], capture_output=True, text=True, cwd=ROOT)
 
