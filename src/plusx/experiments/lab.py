@@ -229,7 +229,8 @@ def evidence_in_words(content: Mapping[str, Any]) -> str:
     """How much was trained, where and with what."""
     runs, machine = content["runs"], content["machine"]
     trained = f"{len(runs)} trainings, {content['seconds'] / 60:,.0f} minutes in all" if runs else "No training"
-    where = f"{machine['cpu']}, {machine['cpus']} cores, bf16: {machine['bf16']}"
+    cores = "1 core" if machine["cpus"] == 1 else f"{machine['cpus']} cores"
+    where = f"{machine['cpu']}, {cores}, bf16: {machine['bf16']}"
     commit = f", commit {content['commit']}" if content["commit"] else ""
     return f"{trained}; {where}; torch {content['versions']['torch']}{commit}; {content['date']}."
 

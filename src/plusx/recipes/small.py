@@ -1,5 +1,7 @@
 """Recipes for the small nets of two experiments, where many trainings are compared with each other."""
 
+from typing import Any
+
 from plusx.recipes.cifar10 import AUGMENT
 from plusx.recipes.digits import PLACEMENT
 from plusx.recipes.recipe import SGD, Cosine, DataSpec, Evaluation, NetSpec, Recipe
@@ -24,13 +26,13 @@ def ingredients() -> Recipe:
     )
 
 
-def gates(net: str, depth: int) -> Recipe:
+def gates(net: str, depth: int, **options: Any) -> Recipe:
     """A fully connected net of 50 units a layer on the digits; Srivastava et al. (2015), Sec. 3.1, who took MNIST.
 
-    Run: `plusx reproduce gates`. Gates begin at -2, the paper's best at 50 layers. Branches of residual nets begin
-    small, N(0, 0.01^2), because without batch norm a sum of fifty blocks would overflow.
+    Run: `plusx reproduce gates`. Branches of residual nets begin small, N(0, 0.01^2), because without batch norm a sum
+    of fifty blocks would overflow.
     """
-    options = {"width": 50, "depth": depth} | ({"init": "gaussian"} if net == "residual_mlp" else {})
+    options = {"width": 50, "depth": depth} | ({"init": "gaussian"} if net == "residual_mlp" else {}) | options
     return Recipe(
         name="gates",
         net=NetSpec(net, options),
