@@ -7,21 +7,15 @@ from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
 from plusx.runs.figure import COLOURS, canvas, label_ends, svg
 
-SEEDS: Mapping[Budget, Mapping[int, tuple[int, ...]]] = {
-    "quick": {20: (0, 1, 2), 32: (0,), 56: (0, 1, 2)},
-    "paper": {20: (0, 1, 2), 32: (0,), 44: (0,), 56: (0, 1, 2)},
-}
-"""By depth; three where the order is tested."""
+DEPTHS = (20, 32, 44, 56)
+SEEDS = {20: (0, 1, 2), 32: (0,), 44: (0,), 56: (0, 1, 2)}
+"""Three where the order is tested."""
 Nets = Mapping[tuple[str, int], Sequence[Trial]]
 
 
 def nets(budget: Budget) -> Nets:
     """The trainings by kind and depth."""
-    return {
-        (kind, depth): cifar_trials(f"{kind}{depth}", seeds, budget)
-        for depth, seeds in SEEDS[budget].items()
-        for kind in ("plain", "resnet")
-    }
+    return {(kind, d): cifar_trials(f"{kind}{d}", SEEDS[d], budget) for d in DEPTHS for kind in ("plain", "resnet")}
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:
@@ -34,7 +28,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     rows = [
         (f"{kind}-{d}", *(mean_std(errors[part][kind, d]) for part in ("train", "test")))
         for kind in ("plain", "resnet")
-        for d in SEEDS[budget]
+        for d in DEPTHS
     ]
     train = errors["train"]
     plain, residual = (_paired(train[kind, 56], train[kind, 20]) for kind in ("plain", "resnet"))
@@ -64,8 +58,8 @@ def _figure(lab: Lab, groups: Nets) -> Figure:
     figure, axes = canvas(2, 4.4)
     for axis, kind, title in zip(axes, ("plain", "resnet"), ("Plain nets", "Residual nets"), strict=True):
         ends = []
-        for number, d in enumerate(d for k, d in groups if k == kind):
-            colour, width = COLOURS[number], 2.6 if d == 56 else 1.4
+        for number, d in enumerate(DEPTHS):
+            colour, width = COLOURS[number], 2.6 if d == DEPTHS[-1] else 1.4
             for part, style in (("train", "--"), ("test", "-")):
                 curves = [lab.curve(trial, f"{part}_error") for trial in groups[kind, d]]
                 steps = curves[0][0]
@@ -75,7 +69,7 @@ def _figure(lab: Lab, groups: Nets) -> Figure:
                     ends.append((means[-1], f"{d} layers", colour, steps[-1]))
         axis.set(xlabel="step", ylabel="error (%)")
         axis.set_title(title, loc="left")
-        axis.set_ylim(0, 90)
+        axis.set_ylim(0, 70)
         label_ends(axis, ends)
     caption = (
         "Error over the steps of training, means of the seeds; solid: test, dashed: training. He et al. (2015), Fig. 6."
