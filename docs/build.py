@@ -42,6 +42,12 @@ WORDS = {
         "accuracy": "`plusx train cifar10 --recipe {recipe}`: {mean:.2f} ± {std:.2f} % test accuracy (n = {n}) after "
         "{minutes:.1f} minutes, from the start of the command to its end.",
         "machine": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}.",
+        "experiments": ("`plusx reproduce`", "the claim", "trainings", "seen here"),
+        "verdict": {True: "yes", False: "no", None: "–"},
+        "claims": {},
+        "table6": ("net", "paper, test error (%)", "ours (%)"),
+        "steps": "He et al. (2015), Table 6; the paper's recipe in {steps:,} steps, not 64,000; the weights are those "
+        "of the last step.",
         "all": "all of it",
         "limited": "limited to {isa}",
         "evidence": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}. Images/s of whole training steps.",
@@ -64,6 +70,25 @@ WORDS = {
         "accuracy": "`plusx train cifar10 --recipe {recipe}`: 명령을 시작해 끝날 때까지 {minutes:.1f}분 만에 "
         "시험 정확도 {mean:.2f} ± {std:.2f} % (n = {n}).",
         "machine": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}.",
+        "experiments": ("`plusx reproduce`", "논문의 주장", "학습 수", "여기서 보았는가"),
+        "verdict": {True: "예", False: "아니요", None: "–"},
+        "claims": {
+            "accounting": "AlexNet에서 DPN까지, 오류율에 견준 파라미터와 연산과 메모리",
+            "ingredients": "작은 신경망에서 한 부분씩 바꾸면 무엇이 달라지는가; 한 층짜리 블록은 이점이 없다",
+            "worked-example": "시그모이드 세 개의 사슬에서 지름길은 주 경로의 40배인 기울기를 전한다",
+            "gates": "깊은 일반 신경망은 학습되지 않고, 하이웨이와 잔차 신경망은 학습된다",
+            "degradation": "일반 신경망은 깊을수록 학습 오류율이 높고, 잔차 신경망은 낮다",
+            "gradients": "깊은 일반 신경망의 퇴화는 기울기 소실 때문이 아니다",
+            "cifar10-table": "잔차 신경망은 깊을수록 낫다: 시험 오류율이 20층에서 8.75 %, 110층에서 6.43 %",
+            "shortcuts": "지름길 A, B, C는 모두 일반 신경망보다 훨씬 낫고 서로는 별 차이가 없다",
+            "responses": "잔차 신경망의 층은 일반 신경망의 층보다 약하게 반응하고, 깊을수록 더 약하다",
+            "lesions": "잔차 신경망은 블록 하나를 빼도 거의 그대로이고, 일반 신경망은 무너진다",
+            "stochastic-depth": "학습하면서 블록을 무작위로 빼면 시험 오류율이 낮아진다",
+            "ensemble": "깊이가 다른 신경망의 평균은 그중 가장 나은 것보다 덜 틀린다",
+            "imagenet-table": "ImageNet에서 깊은 잔차 신경망이 얕은 것보다 낫다",
+        },
+        "table6": ("신경망", "논문의 시험 오류율 (%)", "우리 (%)"),
+        "steps": "He et al. (2015), 표 6. 논문의 방법 그대로, 64,000 단계 대신 {steps:,} 단계, 마지막 단계의 가중치.",
         "all": "제한 없음",
         "limited": "{isa}까지만",
         "evidence": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}. 학습 단계 전체의 초당 이미지 수.",
@@ -337,6 +362,27 @@ def experiment_section(name: str) -> str:
     return "\n\n".join([*parts, f"<sub>{evidence_in_words(told)}</sub>"])
 
 
+def experiments_table(words: dict[str, Any]) -> str:
+    """A line for each experiment that was run."""
+    rows = []
+    for name in (name for name in STORY if (RESULTS / f"{name}.json").is_file()):
+        told = _read(name)
+        claim = words["claims"].get(name, told["claim"])
+        rows.append((f"`{name}`", claim, str(len(told["runs"])), words["verdict"][told["holds"]]))
+    return _table(words["experiments"], rows, words=2)
+
+
+def cifar10_table(words: dict[str, Any]) -> str:
+    """Table 6, paper beside ours, of the nets that were trained."""
+    if not (RESULTS / "cifar10-table.json").is_file():
+        return ""
+    told = _read("cifar10-table")
+    rows = [
+        (net, paper, ours) for net, _, paper, ours, _ in told["tables"][0]["rows"] if net in told["numbers"]["test"]
+    ]
+    return _table(words["table6"], rows) + "\n\n" + words["steps"].format(steps=told["runs"][0]["steps"])
+
+
 def collect_reproduced(folder: Path) -> None:
     """Take the results of experiments into results/, and their figures into docs/figures/."""
     (ROOT / "docs" / "figures").mkdir(exist_ok=True)
@@ -364,6 +410,8 @@ def _readme(name: str) -> dict[str, Callable[[], str]]:
         "cifar10": cifar10_sentence,
         "speed": speed_table,
         "accuracy": accuracy_lines,
+        "experiments": experiments_table,
+        "table6": cifar10_table,
     }
     return {marker: lambda write=write: write(WORDS[name]) for marker, write in tables.items()}
 
@@ -401,8 +449,9 @@ def _read(name: str) -> dict[str, Any]:
     return found
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
+    """A table whose first columns are words, and the others numbers."""
+    lines = [head, ["---"] * words + ["---:"] * (len(head) - words), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -114,6 +114,14 @@ def test_trainings_have_names_of_their_own(name: str, budget: str) -> None:
             assert all(t.recipe == same.recipe for t in trials if t.key == same.key)
 
 
+def test_the_quick_budget_cuts_the_steps_and_has_the_rate_rise() -> None:
+    for quick, paper in zip(*(EXPERIMENTS["degradation"].trials(b) for b in ("quick", "paper")), strict=True):
+        same = dataclasses.replace(quick.recipe, name=paper.recipe.name, steps=64_000, warmup=None)
+        assert dataclasses.replace(same, evaluation=paper.recipe.evaluation) == paper.recipe
+        assert quick.recipe.warmup is not None and quick.recipe.steps is not None
+        assert round(quick.recipe.warmup.fraction * quick.recipe.steps) == 400
+
+
 def test_the_papers_budget_is_the_papers_recipe() -> None:
     for t in EXPERIMENTS["cifar10-table"].trials("paper"):
         r = t.recipe

@@ -69,7 +69,7 @@ def _figure(lab: Lab, groups: Nets) -> Figure:
                     ends.append((means[-1], f"{d} layers", colour, steps[-1]))
         axis.set(xlabel="step", ylabel="error (%)")
         axis.set_title(title, loc="left")
-        axis.set_ylim(0, 70)
+        axis.set_ylim(0, 90)
         label_ends(axis, ends)
     caption = (
         "Error over the steps of training, means of the seeds; solid: test, dashed: training. He et al. (2015), Fig. 6."
