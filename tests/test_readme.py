@@ -24,10 +24,14 @@ def build() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", (*READMES, "docs/performance.md", "docs/story.md"))
 def test_numbers_are_those_of_results(name: str, build: ModuleType) -> None:
     assert build.built(name) == (ROOT / name).read_text(encoding="utf-8")
-    assert "±" in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_figures_of_the_story_exist() -> None:
+    for figure in re.findall(r"\]\((figures/[^)]+)\)", (ROOT / "docs" / "story.md").read_text(encoding="utf-8")):
+        assert (ROOT / "docs" / figure).is_file(), figure
 
 
 @pytest.mark.parametrize("name", READMES)
