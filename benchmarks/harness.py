@@ -178,10 +178,9 @@ def write_cases(name: str, measured: Sequence[dict[str, Any]], *, all_of_them: b
         return write(name, {"cases": measured})
     file = RESULTS / f"{name}.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    for case in measured:
-        places = [i for i, other in enumerate(content["cases"]) if _identity(other) == _identity(case)]
-        for i in places:
-            content["cases"][i] = _plain({**case, "evidence": evidence()})
+    cases = {_identity(case): case for case in content["cases"]}
+    cases |= {_identity(case): _plain({**case, "evidence": evidence()}) for case in measured}
+    content["cases"] = list(cases.values())
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -425,7 +425,12 @@ STORY = (
     "gradients",
     "cifar10-table",
     "shortcuts",
-) + ("responses", "lesions", "stochastic-depth", "ensemble", "imagenet-table")
+    "responses",
+    "lesions",
+    "stochastic-depth",
+    "ensemble",
+    "imagenet-table",
+)
 """The experiments, in the order of the story."""
 
 MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {

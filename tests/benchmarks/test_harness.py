@@ -133,8 +133,9 @@ def test_a_case_measured_again_takes_its_place_with_its_own_evidence(
     cases = [{"net": "resnet20", "batch_size": size, "rate": 1.0} for size in (64, 128)]
     harness.write_cases("x", cases, all_of_them=True)
     harness.write_cases("x", [{**cases[1], "rate": 2.0}], all_of_them=False)
-    first, second = json.loads((tmp_path / "x.json").read_text())["cases"]
-    assert first == cases[0]
+    harness.write_cases("x", [{**cases[1], "net": "resnet56"}], all_of_them=False)
+    first, second, new = json.loads((tmp_path / "x.json").read_text())["cases"]
+    assert first == cases[0] and new["net"] == "resnet56"
     assert (second["batch_size"], second["rate"]) == (128, 2.0) and "commit" in second["evidence"]
 
 
