@@ -230,7 +230,7 @@ def test_a_mistyped_option_or_verb_has_exit_code_2() -> None:
 
 def test_folders_that_cannot_be_trained_on(tmp_path: Path, class_folder: Callable[..., Path]) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no class folders" in refused("train", "empty", cwd=tmp_path)
+    assert "no class folder with images in" in refused("train", "empty", cwd=tmp_path)
     class_folder([], {"ant": 3}, name="one")
     assert "one class only, 'ant'" in refused("train", "one", cwd=tmp_path)
     both = class_folder(["train", "val"], {"ant": 3, "bee": 3})

@@ -206,4 +206,5 @@ def test_pictures_show_every_filter_and_the_maps_of_each_stage() -> None:
     sheet = pictures.filters(net)  # 16 filters in rows of 8, each 3 pixels enlarged 16 times
     assert sheet.size == (2 + 8 * 50, 2 + 2 * 50)
     maps = pictures.features(net, torch.randn(3, 32, 32))
-    assert maps.size[1] == 2 + 66 + 66 + 50 + 50 and net.training  # the stem's and the first stage's of 64, then 48
+    heights = (66, 66, 50, 50)  # the stem's and the first stage's of 64 pixels, then 48; each under a line of 18
+    assert maps.size[1] == 2 + sum(18 + height for height in heights) and net.training

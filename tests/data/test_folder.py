@@ -82,13 +82,15 @@ def test_undecodable_files_are_all_found_and_nothing_else(class_folder: Make) ->
 
 def test_folders_that_cannot_be_trained_on_are_refused(class_folder: Make, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "only val" / "val" / "ant").mkdir(parents=True)
+    (tmp_path / "a class named test" / "test").mkdir(parents=True)
+    save_picture(tmp_path / "a class named test" / "test" / "1.png")
     save_picture(tmp_path / "file.png")
     cases = {
         tmp_path / "absent": "no such file or folder",
         tmp_path / "file.png": "is a file",
-        tmp_path / "empty": "holds no class folders",
-        tmp_path / "only val": "has val/ but no train/",
+        tmp_path / "empty": "no class folder with images in",
+        tmp_path / "a class named test": "no class folder with images in .*a class named test/test",
+        class_folder(["val"], {"ant": 3, "bee": 3}, name="only val"): "has pictures in val/ but none in train/",
         class_folder([], {"ant": 3}, name="one"): "one class only, 'ant'",
     }
     for root, reason in cases.items():
@@ -111,6 +113,12 @@ def test_classes_are_matched_by_name_not_by_position(class_folder: Make) -> None
     assert load_labelled(root / "val", ("ant", "bee", "cat")).labels_N.tolist() == [1, 1, 1, 2, 2, 2]
     with pytest.raises(ValueError, match="class 'cat' .* is none of the net's: ant, bee"):
         load_labelled(root / "val", ("ant", "bee"))
+
+
+def test_a_folder_of_val_alone_is_enough_to_measure_on(class_folder: Make) -> None:
+    root = class_folder(["val"], {"ant": 3, "bee": 3})
+    assert load_labelled(root, ("ant", "bee")).labels_N.tolist() == [0, 0, 0, 1, 1, 1]
+    assert check(root).problem == f"{root} has pictures in val/ but none in train/"
 
 
 def test_the_order_of_files_is_that_of_their_names(class_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,16 @@
 Fig. 3, and LeCun et al. (1998), Fig. 2.
 """
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 GAP = 2  # pixels between tiles
 TILE = 48  # pixels of a tile's side, at least
 MAPS = 16
+LINE = 18  # pixels of a line of text
 
 
 def filters(model: nn.Module) -> Image.Image:
@@ -28,7 +30,7 @@ def filters(model: nn.Module) -> Image.Image:
 
 
 def features(model: nn.Module, x_CHW: Tensor) -> Image.Image:
-    """What the stem and each stage put out for one picture: a row each, of the maps that vary most.
+    """What the stem and each stage put out for one picture: a row each, under its name, of the maps that vary most.
 
     Args:
         model: Of stem, stages and head.
@@ -37,18 +39,22 @@ def features(model: nn.Module, x_CHW: Tensor) -> Image.Image:
     Raises:
         ValueError: The net puts out no maps.
     """
-    rows: list[list[Tensor]] = []
-    parts = [model.get_submodule("stem"), *model.get_submodule("stages").children()]
+    rows: dict[str, list[Tensor]] = {}
+    stages = model.get_submodule("stages").children()
+    parts = {"stem": model.get_submodule("stem"), **{f"stage {n}": stage for n, stage in enumerate(stages, start=1)}}
 
-    def show(module: nn.Module, inputs: object, y: Tensor) -> None:
+    def show(name: str, y: Tensor) -> None:
         if y.dim() == 4 and min(y.shape[2:]) > 1:
             maps_CHW = y[0].float()
             most = maps_CHW.flatten(1).std(1).argsort(descending=True)[:MAPS].sort().values
-            rows.append([_stretched(maps_CHW[channel][None]) for channel in most])
+            text = f"{name}: {len(most)} of {len(maps_CHW)} maps of {maps_CHW.shape[2]} x {maps_CHW.shape[1]}"
+            rows[text] = [_stretched(maps_CHW[channel][None]) for channel in most]
 
     was_training = model.training
     model.eval()
-    handles = [part.register_forward_hook(show) for part in parts]
+    handles = [
+        part.register_forward_hook(lambda module, inputs, y, name=name: show(name, y)) for name, part in parts.items()
+    ]
     try:
         with torch.no_grad():
             model(x_CHW[None])
@@ -58,7 +64,7 @@ def features(model: nn.Module, x_CHW: Tensor) -> Image.Image:
             handle.remove()
     if not rows:
         raise ValueError("this net puts out no maps to show")
-    return _tiles(rows)
+    return _tiles(list(rows.values()), list(rows))
 
 
 def _stretched(values_CHW: Tensor) -> Tensor:
@@ -67,21 +73,25 @@ def _stretched(values_CHW: Tensor) -> Tensor:
     return ((values_CHW - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
 
 
-def _tiles(rows: list[list[Tensor]]) -> Image.Image:
-    """Rows of pictures, each row enlarged in whole pixels until its tiles are large enough to see, on white."""
+def _tiles(rows: Sequence[Sequence[Tensor]], names: Sequence[str] = ()) -> Image.Image:
+    """Rows of pictures on white, each under its name and enlarged in whole pixels until its tiles can be seen."""
     shown = []
     for row in rows:
         factor = -(-TILE // max(row[0].shape[1:]))
         shown.append([tile.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for tile in row])
+    above = LINE if names else 0
     width = max(sum(tile.shape[2] + GAP for tile in row) for row in shown) + GAP
-    height = sum(row[0].shape[1] + GAP for row in shown) + GAP
-    sheet = np.full((height, width, 3), 255, dtype=np.uint8)
+    height = sum(row[0].shape[1] + GAP + above for row in shown) + GAP
+    sheet = Image.new("RGB", (width, height), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(LINE * 2 / 3)
     top = GAP
-    for row in shown:
+    for number, row in enumerate(shown):
+        if names:
+            pen.text((GAP, top), names[number], fill="black", font=font)
+            top += above
         left = GAP
         for tile in row:
-            _, high, wide = tile.shape
-            sheet[top : top + high, left : left + wide] = tile.permute(1, 2, 0).numpy()
-            left += wide + GAP
+            sheet.paste(Image.fromarray(tile.expand(3, -1, -1).permute(1, 2, 0).numpy()), (left, top))
+            left += tile.shape[2] + GAP
         top += row[0].shape[1] + GAP
-    return Image.fromarray(sheet)
+    return sheet

@@ -65,14 +65,15 @@ def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
     """Find every picture of a class folder, and read each once: hash and decode.
 
     Raises:
-        ValueError: There is no such folder, no class folder in it, or val/ without train/.
+        ValueError: There is no such folder, or no class folder in it.
     """
     if not root.exists():
         raise ValueError(f"no such file or folder: {root}")
     if not root.is_dir():
         raise ValueError(f"{root} is a file; a folder of class folders is needed")
     found, ignored = [], []
-    for split, folder in _split_folders(root).items():
+    folders = _split_folders(root)
+    for split, folder in folders.items():
         for class_folder in sorted(_folders(folder)):
             for path in sorted(class_folder.rglob("*")):
                 if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -82,7 +83,7 @@ def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
                 else:
                     ignored.append(path)
     if not found:
-        raise ValueError(f"{root} holds no class folders with images in them")
+        raise ValueError(f"no class folder with images in {' or '.join(map(str, folders.values()))}")
     with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
         pictures = []
         for picture in pool.map(_examine, *zip(*found, strict=True)):
@@ -141,14 +142,16 @@ def load_labelled(root: Path, class_names: Sequence[str], *, on_progress: Progre
 
 
 def check_classes(folder: Folder, names: Sequence[str]) -> None:
-    """Raises ValueError when there are fewer than two classes, or a class that train/ lacks."""
+    """Raises ValueError when no picture is there to train on, train/ lacks a class, or there are fewer than two."""
+    if not names:
+        others = " and ".join(f"{split}/" for split in sorted(folder.splits()))
+        raise ValueError(f"{folder.root} has pictures in {others} but none in train/")
     for picture in folder.pictures:
         if picture.class_name not in names:
             where = picture.path.relative_to(folder.root)
             raise ValueError(f"class {picture.class_name!r} ({where}) is not in train/, which has {', '.join(names)}")
     if len(names) < 2:
-        only = f"one class only, {names[0]!r}" if names else "no class with training images"
-        raise ValueError(f"{folder.root} has {only}; a classifier needs two classes")
+        raise ValueError(f"{folder.root} has one class only, {names[0]!r}; a classifier needs two classes")
 
 
 @dataclass(frozen=True)
@@ -201,12 +204,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     present = {split: [inside[n] for n in names if n in inside] for split, names in reserved.items()}
     if len(present["val"]) > 1:
         raise ValueError(f"{root} has both {present['val'][0].name}/ and {present['val'][1].name}/; keep one")
-    if present["train"]:
-        return {split: folders[0] for split, folders in present.items() if folders}
-    if present["val"] or present["test"]:
-        alone = (present["val"] or present["test"])[0].name
-        raise ValueError(f"{root} has {alone}/ but no train/")
-    return {"": root}
+    return {split: folders[0] for split, folders in present.items() if folders} or {"": root}
 
 
 def _folders(folder: Path) -> list[Path]:
