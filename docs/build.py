@@ -43,11 +43,11 @@ WORDS = {
         "{minutes:.1f} minutes, from the start of the command to its end.",
         "machine": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}.",
         "experiments": ("`plusx reproduce`", "the claim", "trainings", "seen here"),
-        "verdict": {True: "yes", False: "no", None: "–"},
         "claims": {},
+        "verdict": {},
         "table6": ("net", "paper, test error (%)", "ours (%)"),
-        "steps": "He et al. (2015), Table 6; the paper's recipe in {steps:,} steps, not 64,000; the weights are those "
-        "of the last step.",
+        "steps": "He et al. (2015), Table 6; the paper's recipe in {steps:,} steps, not 64,000, with a rate that rises "
+        "over the first 400; the weights are those of the last step.",
         "all": "all of it",
         "limited": "limited to {isa}",
         "evidence": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}. Images/s of whole training steps.",
@@ -71,7 +71,7 @@ WORDS = {
         "시험 정확도 {mean:.2f} ± {std:.2f} % (n = {n}).",
         "machine": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}.",
         "experiments": ("`plusx reproduce`", "논문의 주장", "학습 수", "여기서 보았는가"),
-        "verdict": {True: "예", False: "아니요", None: "–"},
+        "verdict": {"yes": "예", "in part": "일부", "no": "아니요"},
         "claims": {
             "accounting": "AlexNet에서 DPN까지, 오류율에 견준 파라미터와 연산과 메모리",
             "ingredients": "작은 신경망에서 한 부분씩 바꾸면 무엇이 달라지는가; 한 층짜리 블록은 이점이 없다",
@@ -88,7 +88,8 @@ WORDS = {
             "imagenet-table": "ImageNet에서 깊은 잔차 신경망이 얕은 것보다 낫다",
         },
         "table6": ("신경망", "논문의 시험 오류율 (%)", "우리 (%)"),
-        "steps": "He et al. (2015), 표 6. 논문의 방법 그대로, 64,000 단계 대신 {steps:,} 단계, 마지막 단계의 가중치.",
+        "steps": "He et al. (2015), 표 6. 논문의 방법을 64,000 단계 대신 {steps:,} 단계로 줄이고 처음 400 단계 동안 "
+        "학습률을 올렸으며, 가중치는 마지막 단계의 것입니다.",
         "all": "제한 없음",
         "limited": "{isa}까지만",
         "evidence": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}. 학습 단계 전체의 초당 이미지 수.",
@@ -349,13 +350,15 @@ def accuracy_table() -> str:
 
 def experiment_section(name: str) -> str:
     """What an experiment found: tables, findings, figures, evidence."""
-    from plusx.experiments.lab import evidence_in_words
+    from plusx.experiments.lab import evidence_in_words, verdict
 
     file = RESULTS / f"{name}.json"
     if not file.is_file():
         return f"*Not measured yet: `plusx reproduce {name}`.*"
     told = json.loads(file.read_text(encoding="utf-8"))
-    seen = {True: "**Seen.** ", False: "**Not seen.** ", None: ""}[told["holds"]]
+    each = ", ".join(f"{part} ({'yes' if was else 'no'})" for part, was in told["seen"].items())
+    words = {"–": "", "yes": "**Seen.** ", "in part": f"**Seen in part**: {each}. ", "no": "**Not seen.** "}
+    seen = words[verdict(told["seen"])]
     parts = [f"`plusx reproduce {name}`: {told['claim']}", seen + " ".join(told["findings"])]
     parts += [f"{each['title']}:\n\n" + _table(each["head"], each["rows"]) for each in told["tables"]]
     parts += [f"![{each['caption']}](figures/{each['file']})\n\n{each['caption']}" for each in told["figures"]]
@@ -364,11 +367,15 @@ def experiment_section(name: str) -> str:
 
 def experiments_table(words: dict[str, Any]) -> str:
     """A line for each experiment that was run."""
+    from plusx.experiments.lab import verdict
+
     rows = []
     for name in (name for name in STORY if (RESULTS / f"{name}.json").is_file()):
         told = _read(name)
         claim = words["claims"].get(name, told["claim"])
-        rows.append((f"`{name}`", claim, str(len(told["runs"])), words["verdict"][told["holds"]]))
+        rows.append(
+            (f"`{name}`", claim, str(len(told["runs"])), words["verdict"].get(said := verdict(told["seen"]), said))
+        )
     return _table(words["experiments"], rows, words=2)
 
 

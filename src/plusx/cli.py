@@ -338,7 +338,7 @@ def reproduce(
         )
     report = found.folder / "report.html"
     if as_json:
-        about = {"experiment": experiment, "budget": budget, "holds": found.result.holds, "seconds": found.seconds}
+        about = {"experiment": experiment, "budget": budget, "seen": found.result.seen, "seconds": found.seconds}
         _print_json({**about, "findings": found.result.findings, "report": str(report)})
         return
     print(textwrap.fill(found.experiment.claim, min(_width(), 120)))
@@ -358,7 +358,7 @@ def _standing(found: Sequence[Any], as_json: bool) -> None:
     for each in found:
         status = "not run" if each.trained == 0 else f"{each.trained} of {each.trials} trained"
         if each.findings:
-            status = {True: "holds", False: "does not hold", None: "done"}[each.holds]
+            status = "done" if not each.seen else f"claim seen: {each.verdict}"
         cost = "–" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
         rows.append([each.name, f"{each.trials}", cost, status])
     _print_table(["experiment", "trainings", "cost", "status"], rows)

@@ -13,7 +13,7 @@ from plusx.engine.evaluation import evaluate
 from plusx.engine.training import DivergedError, StoppedError
 from plusx.engine.views import Views
 from plusx.experiments import imagenet_table
-from plusx.experiments.lab import Experiment, Figure, Lab, Result, Table, Trial, mean_std, write_result
+from plusx.experiments.lab import Experiment, Figure, Lab, Result, Table, Trial, mean_std, verdict, write_result
 from plusx.experiments.reproduce import EXPERIMENTS, find, reproduce, standing
 from plusx.recipes import Recipe, digits
 from plusx.recipes.recipe import SGD
@@ -73,16 +73,23 @@ def test_a_claim_has_n_mean_and_deviation() -> None:
     assert (mean_std([0.125]), mean_std([])) == ("12.50 (n = 1)", "not measured")
 
 
+def test_a_claim_can_be_seen_in_part() -> None:
+    said = [verdict({"a": True, "b": True}), verdict({"a": True, "b": False}), verdict({"a": False}), verdict({})]
+    assert said == ["yes", "in part", "no", "–"]
+
+
 def test_a_result_carries_its_evidence(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     svg = "<svg><text>here</text></svg>"
-    result = Result(("Seen.",), True, (Table("T", ("a", "b"), (("1", "2"),)),), (Figure("f", svg, "F."),), {"x": [1]})
+    result = Result(
+        ("Seen.",), {"it": True}, (Table("T", ("a", "b"), (("1", "2"),)),), (Figure("f", svg, "F."),), {"x": [1]}
+    )
     experiment = Experiment("it", "They <say> so.", lambda lab, budget: result, lambda budget: [trial(), trial(seed=1)])
     lab.run(trial())
     written, folder = write_result(lab, experiment, "quick", result), tmp_path / "it"
     told = json.loads((folder / "result.json").read_text())
     assert told == json.loads(json.dumps(written))
-    assert told["holds"] is True and told["numbers"] == {"x": [1]} and told["machine"]["cpus"] >= 1
+    assert told["seen"] == {"it": True} and told["numbers"] == {"x": [1]} and told["machine"]["cpus"] >= 1
     assert [run["run"] for run in told["runs"]] == ["digits-seed0"] and told["runs"][0]["test_error"] >= 0
     assert {"torch", "plusx"} <= set(told["versions"]) and told["date"] and "commit" in told
     page = (folder / "report.html").read_text()
@@ -99,9 +106,9 @@ def test_standing_tells_how_far_each_has_come(tmp_path: Path) -> None:
     reproduce("worked-example", out=tmp_path)
     found = {each.name: each for each in standing(tmp_path)}
     assert list(found) == list(EXPERIMENTS)
-    assert found["worked-example"].holds and found["worked-example"].seconds == 0
+    assert found["worked-example"].verdict == "yes" and found["worked-example"].seconds == 0
     assert found["degradation"].trials == 16 and found["degradation"].trained == 0
-    assert found["degradation"].holds is None and found["degradation"].findings == ()
+    assert found["degradation"].seen == {} and found["degradation"].findings == ()
 
 
 @pytest.mark.parametrize("budget", ["quick", "paper"])
@@ -161,7 +168,7 @@ def test_an_experiment_runs_from_nothing_to_its_report(name: str, small: tuple[P
 
 def test_the_worked_example_has_the_known_values(tmp_path: Path) -> None:
     found = plusx.reproduce("worked-example", out=tmp_path).result
-    assert found.holds and found.numbers["ratio"] == pytest.approx(40.03, abs=0.01)
+    assert verdict(found.seen) == "yes" and found.numbers["ratio"] == pytest.approx(40.03, abs=0.01)
     rows = {row[0]: row[1:] for row in found.tables[0].rows}
     for name, without, with_ in (
         ("h1", 0.512497, 0.512497),

@@ -86,7 +86,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "error (%)",
     )
     table = Table("Cost of one image, and top-1 error", head, rows)
-    return Result(findings, None, (table,), (Figure("accounting", svg(figure), caption),))
+    return Result(findings, {}, (table,), (Figure("accounting", svg(figure), caption),))
 
 
 def _axes() -> list[tuple[str, Callable[[Cost], float]]]:

@@ -47,7 +47,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         )
     return Result(
         tuple(findings),
-        degrades and statistics.mean(residual) < statistics.mean(plain),
+        {"plain-56 trains worse than plain-20": degrades, "resnet-56 trains better than resnet-20": cured},
         (Table("Error at the last step, in per cent", ("net", "training error", "test error"), tuple(rows)),),
         (_figure(lab, groups),),
         {part: {f"{kind}{d}": values for (kind, d), values in each.items()} for part, each in errors.items()},

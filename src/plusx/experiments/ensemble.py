@@ -42,7 +42,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     axis.set(xlabel="nets averaged", ylabel="test error (%)", xticks=range(1, len(runs) + 1))
     return Result(
         findings,
-        together[0] < singles[best],
+        {"the mean errs less than the best net": together[0] < singles[best]},
         (Table("Test error of nets and of their mean", ("nets", "error (%)", "cross entropy (nats)"), rows),),
         (Figure("ensemble", svg(figure), "Each point a set of nets; the line joins the means."),),
         {" + ".join(group): {"error": e, "loss": loss} for group, (e, loss) in found.items()},

@@ -35,7 +35,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     rows = tuple((kind, *(_cell(each) for each in by_depth.values())) for kind, by_depth in found.items())
     deepest = {kind: _median(by_depth[DEPTHS[-1]]) for kind, by_depth in found.items()}
     highway = min(deepest["highway"], deepest["highway-bias-4"])
-    holds = deepest["plain"] > 0.5 > max(highway, deepest["residual"])
+    seen = {
+        "the plain net fails": deepest["plain"] > 0.5,
+        "a highway net learns": highway < 0.5,
+        "the residual net learns": deepest["residual"] < 0.5,
+    }
     findings = (
         f"With {DEPTHS[-1]} layers the plain net ends at {100 * deepest['plain']:.1f} % training error, the highway "
         f"net whose gates begin at -2 at {100 * deepest['highway']:.1f} %, at -4 at "
@@ -53,7 +57,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     axis.legend(frameon=False)
     return Result(
         findings,
-        holds,
+        seen,
         (Table("Training error in per cent", ("net", *(f"{d} layers" for d in DEPTHS)), rows),),
         (Figure("gates", svg(figure), "Training error after 40 epochs, medians of three seeds; 50 units a layer."),),
         {kind: {str(d): each for d, each in by_depth.items()} for kind, by_depth in found.items()},

@@ -51,7 +51,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     numbers = {name: [m.value for m in each] for name, each in found.items()}
     table = Table("Gradient norms over layers", head, tuple(rows))
     figure = Figure("gradients", gradients.draw(found), caption)
-    return Result(findings, healthy and degrades, (table,), (figure,), numbers)
+    seen = {"the gradients of plain-56 do not vanish": healthy, "and it degrades": degrades}
+    return Result(findings, seen, (table,), (figure,), numbers)
 
 
 GRADIENTS = Experiment(

@@ -87,7 +87,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         columns = ("net", "paper, top-1 (%)", "ours, top-1 (%)", "ours, top-5 (%)")
         tables.append(Table("Trained here, ten crops", columns, tuple(trained)))
     findings = [f"{len(measured)} of {len(PUBLISHED)} published nets measured.", *missing]
-    return Result(tuple(findings), None, tuple(tables), (_figure(measured),) if measured else (), measured)
+    return Result(tuple(findings), {}, tuple(tables), (_figure(measured),) if measured else (), measured)
 
 
 def _figure(measured: Mapping[str, Sequence[float]]) -> Figure:

@@ -114,7 +114,9 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "layer' of weights W + 1; here a ReLU follows.",
     )
     numbers = {"base": base, **found, "blocks": blocks}
-    return Result(findings, None, tuple(tables), (_figure(base, found),), numbers)
+    alike = one > plain - statistics.stdev(blocks["plain"])
+    seen = {"blocks of one layer have no advantage over plain layers": alike}
+    return Result(findings, seen, tuple(tables), (_figure(base, found),), numbers)
 
 
 def _figure(base: Sequence[float | None], found: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:

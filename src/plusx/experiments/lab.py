@@ -69,8 +69,8 @@ class Result:
 
     findings: tuple[str, ...]
     """Sentences that the numbers say, whether or not they are the paper's."""
-    holds: bool | None
-    """Whether the paper's claim was seen; None where nothing is claimed."""
+    seen: Mapping[str, bool]
+    """The parts of the paper's claim, and whether each was seen; empty where nothing is claimed."""
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
@@ -180,6 +180,11 @@ class Lab:
         return (path / "card.json").is_file() and read_card(path).status == "finished"
 
 
+def verdict(seen: Mapping[str, bool]) -> str:
+    """`yes`, `in part` or `no`: how much of a claim was seen; `–` where nothing is claimed."""
+    return "–" if not seen else "yes" if all(seen.values()) else "in part" if any(seen.values()) else "no"
+
+
 def mean_std(shares: Sequence[float]) -> str:
     """Per cent, as `12.34 ± 0.56 (n = 3)`; without the deviation for a single share, `not measured` for none."""
     if not shares:
@@ -201,7 +206,7 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
         "experiment": experiment.name,
         "claim": experiment.claim,
         "budget": budget,
-        "holds": result.holds,
+        "seen": dict(result.seen),
         "findings": list(result.findings),
         "tables": [dataclasses.asdict(each) for each in result.tables],
         "figures": [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in result.figures],

@@ -51,7 +51,6 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         )
         for name, found in each.items()
     ]
-    holds = statistics.median(rises["resnet56"]) < 0.05 < statistics.median(rises["plain20"])
     n, most = len(share) - 1, max(range(len(share)), key=lambda k: share[k])
     nearly_all = next(k for k in range(len(share)) if sum(share[: k + 1]) > 0.9)
     findings = (
@@ -80,7 +79,12 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "moved": {name: [[float(m.name), m.value] for m in found] for name, found in moved.items()},
         "share_of_gradient_by_path_length": share,
     }
-    return Result(findings, holds, (Table("Test error", head, tuple(rows)),), tuple(figures), numbers)
+    seen = {
+        "resnet-56 barely notices a block taken away": statistics.median(rises["resnet56"]) < 0.05,
+        "plain-20 breaks": statistics.median(rises["plain20"]) > 0.5,
+        "nearly all gradient comes by short paths": nearly_all < n // 2,
+    }
+    return Result(findings, seen, (Table("Test error", head, tuple(rows)),), tuple(figures), numbers)
 
 
 LESIONS = Experiment(

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from plusx.experiments.gates import GATES
 from plusx.experiments.gradients import GRADIENTS
 from plusx.experiments.imagenet_table import IMAGENET_TABLE
 from plusx.experiments.ingredients import INGREDIENTS
-from plusx.experiments.lab import Budget, Experiment, Lab, Result, write_result
+from plusx.experiments.lab import Budget, Experiment, Lab, Result, verdict, write_result
 from plusx.experiments.lesions import LESIONS
 from plusx.experiments.responses import RESPONSES
 from plusx.experiments.shortcuts import SHORTCUTS
@@ -68,9 +68,15 @@ class Standing:
     """Of them, those that are done."""
     seconds: float | None
     """What its trainings took; None before it has a result."""
-    holds: bool | None
+    seen: Mapping[str, bool]
+    """The parts of its claim; empty before it has a result."""
     findings: tuple[str, ...]
     """Empty before it has a result."""
+
+    @property
+    def verdict(self) -> str:
+        """How much of the claim was seen."""
+        return verdict(self.seen)
 
 
 def reproduce(
@@ -141,7 +147,7 @@ def standing(out: str | Path = "reproduced", budget: Budget = "quick") -> list[S
                 len(trials),
                 sum(map(lab.finished, trials)),
                 told.get("seconds"),
-                told.get("holds"),
+                told.get("seen", {}),
                 tuple(told.get("findings", ())),
             )
         )

@@ -24,13 +24,13 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     found = {}
     for trial in trials(budget):
         net, card = load_run(lab.run(trial))
-        seen = spread(own_images(card, lab.data_dir)[1], IMAGES)
-        found[trial.recipe.net.name] = list(responses.probe(net, EvalBatches(seen, card.preprocess, 128)))
+        images = spread(own_images(card, lab.data_dir)[1], IMAGES)
+        found[trial.recipe.net.name] = list(responses.probe(net, EvalBatches(images, card.preprocess, 128)))
     means = {net: statistics.mean(m.value for m in each) for net, each in found.items()}
-    holds = means["resnet20"] < means["plain20"] and means["resnet56"] < means["plain56"]
+    less = means["resnet20"] < means["plain20"] and means["resnet56"] < means["plain56"]
     deeper = means["resnet56"] < means["resnet20"]
     findings = (
-        f"Residual nets respond {'less' if holds else 'not less'} than their plain twins: mean deviation "
+        f"Residual nets respond {'less' if less else 'not less'} than their plain twins: mean deviation "
         f"{means['resnet20']:.2f} against {means['plain20']:.2f} with 20 layers, {means['resnet56']:.2f} against "
         f"{means['plain56']:.2f} with 56.",
         f"The deeper residual net responds {'less' if deeper else 'not less'} than the shallower one, layer by layer.",
@@ -42,7 +42,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"{IMAGES:,} test images."
     )
     numbers = {net: [m.value for m in each] for net, each in found.items()}
-    return Result(findings, holds and deeper, (table,), (Figure("responses", responses.draw(found), caption),), numbers)
+    seen = {"residual nets respond less than plain ones": less, "the deeper the less": deeper}
+    return Result(findings, seen, (table,), (Figure("responses", responses.draw(found), caption),), numbers)
 
 
 RESPONSES = Experiment(

@@ -64,7 +64,13 @@ def conclude(lab: Lab, budget: Budget) -> Result:
             tuple(chain_rows),
         ),
     )
-    return Result(findings, 39 < ratio < 41, tables, (_figure(falls),), {"ratio": ratio})
+    return Result(
+        findings,
+        {"the shortcut carries 40 times the gradient": 39 < ratio < 41},
+        tables,
+        (_figure(falls),),
+        {"ratio": ratio},
+    )
 
 
 def values(residual: bool) -> dict[str, float]:
