@@ -4,6 +4,7 @@
 """
 
 import multiprocessing
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -43,7 +44,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     errors = {net: lab.results(trials, "test_error") for net, trials in groups.items()}
     rows = []
     for net, published in PUBLISHED.items():
-        cost = lab.results(groups[net][:1], "seconds")[0] / 60 if net in groups else None
+        cost = statistics.median(lab.results(groups[net], "seconds")) / 60 if net in groups else None
         rows.append(
             (
                 net,
