@@ -38,11 +38,12 @@ def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
 
 
 def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
-    """The norms layer by layer, as SVG; a curve for each net or moment of training."""
+    """The norms layer by layer, as SVG; curves come in pairs, before training (dashed) and after."""
     figure, [axis] = canvas(1, 4.0)
     for number, (name, measurements) in enumerate(found.items()):
         values = [max(m.value, 1e-30) for m in measurements]
-        axis.plot(range(1, len(values) + 1), values, color=COLOURS[number % len(COLOURS)], linewidth=1.8, label=name)
+        colour, style = COLOURS[number // 2 % len(COLOURS)], ("--", "-")[number % 2]
+        axis.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.8, linestyle=style, label=name)
     axis.set(yscale="log", xlabel="layer", ylabel="norm of the weights' gradient")
-    axis.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=3)
     return svg(figure)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.data.batches import Batch
-from plusx.runs.figure import COLOURS, canvas, label_ends, svg
+from plusx.runs.figure import COLOURS, canvas, svg
 from plusx.runs.store import Measurement
 
 
@@ -76,15 +76,13 @@ def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
     """The two panels of Fig. 7, in layer order and by size, as SVG; a curve for each net."""
     figure, axes = canvas(2, 4.0)
     for axis, title, is_sorted in zip(axes, ("In the order of layers", "By size"), (False, True), strict=True):
-        ends = []
         for number, (name, measurements) in enumerate(found.items()):
             values = [m.value for m in measurements]
             values = sorted(values, reverse=True) if is_sorted else values
             colour = COLOURS[number % len(COLOURS)]
-            axis.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.8)
-            ends.append((values[-1], name, colour, len(values)))
+            axis.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.8, label=name)
         axis.set(xlabel="layer" if not is_sorted else "layer, sorted", ylabel="deviation of the response")
         axis.set_ylim(bottom=0)
-        label_ends(axis, ends, digits=2)
         axis.set_title(title, loc="left")
+    axes[1].legend(frameon=False)
     return svg(figure)

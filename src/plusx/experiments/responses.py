@@ -33,8 +33,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"Residual nets respond {'less' if less else 'not less'} than their plain twins: mean deviation "
         f"{means['resnet20']:.2f} against {means['plain20']:.2f} with 20 layers, {means['resnet56']:.2f} against "
         f"{means['plain56']:.2f} with 56.",
-        f"The deeper residual net responds {'less' if deeper else 'no less'} than the shallower one, in the mean of its "
-        "layers.",
+        f"The deeper residual net responds {'less' if deeper else 'no less'} than the shallower one, in the mean of "
+        "its layers.",
     ]
     if not (less and deeper):
         findings.append(

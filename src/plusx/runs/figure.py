@@ -30,22 +30,24 @@ def canvas(columns: int, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def label_ends(axis: Any, ends: Sequence[tuple[float, str, str, float]], digits: int = 1) -> None:
+def label_ends(axis: Any, ends: Sequence[tuple[float, str, str, float]]) -> None:
     """Names at the lines' ends, moved apart where lines meet.
 
     Args:
         axis: Where the lines are; its limits are final.
         ends: Height, name, colour and place of each end.
-        digits: Of the height, after the point.
     """
-    highest = max(max(value for value, *_ in ends), axis.get_ylim()[1])
-    gap, lowest_free = (highest - axis.get_ylim()[0]) * 0.055, float("-inf")
-    for value, name, colour, at in sorted(ends):
-        height = max(value, lowest_free)
-        lowest_free = height + gap
+    from sklearn.isotonic import isotonic_regression  # a second: only figures need it
+
+    low, high = axis.get_ylim()
+    gap = (max(high, *(value for value, *_ in ends)) - low) * 0.055
+    ends = sorted(ends)
+    # The least squares shift that keeps the order and the gaps.
+    apart = isotonic_regression([value - gap * place for place, (value, *_) in enumerate(ends)], y_min=low)
+    for place, (value, name, colour, at) in enumerate(ends):
         axis.annotate(
-            f"{name}  {value:.{digits}f}",
-            (at, height),
+            f"{name}  {value:.1f}",
+            (at, apart[place] + gap * place),
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
