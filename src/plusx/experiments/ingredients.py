@@ -111,8 +111,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"Shortcuts over one layer: {100 * one:.2f} % training error, plain {100 * plain:.2f} %, over two layers "
         f"{100 * two:.2f} %. One layer gains {100 * (plain - one):.1f} points, where seeds deviate by "
         f"{100 * _spread(blocks['plain']):.1f} and {100 * _spread(blocks['shortcuts over one layer']):.1f}, two layers "
-        f"{100 * (plain - two):.1f}. The paper has seen no advantage of one layer, y = W x + x, which is 'similar to a linear "
-        "layer' of weights W + 1; here a ReLU follows.",
+        f"{100 * (plain - two):.1f}. The paper has seen no advantage of one layer, y = W x + x, which is 'similar to a "
+        "linear layer' of weights W + 1; here a ReLU follows.",
     )
     numbers = {"base": base, **found, "blocks": blocks}
     alike = one > plain - _spread(blocks["plain"])
