@@ -356,8 +356,8 @@ def experiment_section(name: str) -> str:
     if not file.is_file():
         return f"*Not measured yet: `plusx reproduce {name}`.*"
     told = json.loads(file.read_text(encoding="utf-8"))
-    each = ", ".join(f"{part} ({'yes' if was else 'no'})" for part, was in told["seen"].items())
-    words = {"–": "", "yes": "**Seen.** ", "in part": f"**Seen in part**: {each}. ", "no": "**Not seen.** "}
+    each = ", ".join(f"{part} ({'seen' if was else 'not seen'})" for part, was in told["seen"].items())
+    words = {"–": "", "yes": "**Seen.** ", "in part": f"**Seen in part**: {each}. ", "no": f"**Not seen**: {each}. "}
     seen = words[verdict(told["seen"])]
     parts = [f"`plusx reproduce {name}`: {told['claim']}", seen + " ".join(told["findings"])]
     parts += [f"{each['title']}:\n\n" + _table(each["head"], each["rows"]) for each in told["tables"]]
