@@ -48,8 +48,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     findings = (
         f"All three are {'below' if below > 0 else 'not below'} the plain net, and {apart:.2f} "
         "points apart from each other. The paper: B is slightly better than A, C marginally better than B; the small "
-        "differences mean that projections are not essential. Of the order among the three, short runs of three seeds "
-        "say nothing.",
+        "differences mean that projections are not essential. Of the order among the three, three seeds say little.",
         "B is often retold as zero padding where dimensions increase. That is A; B projects there.",
     )
     head = ("shortcut", "parameters", "multiply-adds", "ours, test error (%)", "paper, ImageNet (%)")
