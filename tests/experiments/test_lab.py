@@ -122,7 +122,7 @@ def test_trainings_have_names_of_their_own(name: str, budget: str) -> None:
 
 
 def test_the_quick_budget_cuts_the_steps_and_has_the_rate_rise() -> None:
-    for quick, paper in zip(*(EXPERIMENTS["degradation"].trials(b) for b in ("quick", "paper")), strict=True):
+    for quick, paper in zip(*(EXPERIMENTS["shortcuts"].trials(b) for b in ("quick", "paper")), strict=True):
         same = dataclasses.replace(quick.recipe, name=paper.recipe.name, steps=64_000, warmup=None)
         assert dataclasses.replace(same, evaluation=paper.recipe.evaluation) == paper.recipe
         assert quick.recipe.warmup is not None and quick.recipe.steps is not None
