@@ -12,7 +12,8 @@ import plusx
 from plusx.engine.evaluation import evaluate
 from plusx.engine.training import DivergedError, StoppedError
 from plusx.engine.views import Views
-from plusx.experiments import imagenet_table
+from plusx.experiments import degradation, imagenet_table, shortcuts
+from plusx.experiments.cifar import pooled
 from plusx.experiments.lab import Experiment, Figure, Lab, Result, Table, Trial, mean_std, verdict, write_result
 from plusx.experiments.reproduce import EXPERIMENTS, find, reproduce, standing
 from plusx.recipes import Recipe, digits
@@ -122,7 +123,9 @@ def test_trainings_have_names_of_their_own(name: str, budget: str) -> None:
 
 
 def test_the_quick_budget_cuts_the_steps_and_has_the_rate_rise() -> None:
-    for quick, paper in zip(*(EXPERIMENTS["shortcuts"].trials(b) for b in ("quick", "paper")), strict=True):
+    nets = [*degradation.nets("quick").values(), *shortcuts.nets("quick").values()]
+    papers = [*degradation.nets("paper").values(), *shortcuts.nets("paper").values()]
+    for quick, paper in zip(pooled(*nets), pooled(*papers), strict=True):
         same = dataclasses.replace(quick.recipe, name=paper.recipe.name, steps=64_000, warmup=None)
         assert dataclasses.replace(same, evaluation=paper.recipe.evaluation) == paper.recipe
         assert quick.recipe.warmup is not None and quick.recipe.steps is not None

@@ -29,7 +29,7 @@ def longer(budget: Budget) -> list[list[Trial]]:
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:
-    """Errors by depth, and whether the order is the paper's at every seed and beyond the seeds' deviation."""
+    """Errors by depth, and whether the order is the paper's at every seed."""
     groups = nets(budget)
     errors = {
         part: {net: lab.results(trials, f"{part}_error") for net, trials in groups.items()}

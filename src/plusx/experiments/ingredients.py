@@ -128,8 +128,8 @@ def _figure(base: Sequence[float | None], found: Mapping[str, Mapping[str, Seque
     labels, place = [], 0
     for number, each in enumerate(found.values()):
         for name, errors in each.items():
-            known = [100 * e for e in errors if e is not None]
-            axis.scatter(known, [place] * len(known), color=COLOURS[number], s=16, alpha=0.8)
+            ends = [100 * error for error in _known(errors)]
+            axis.scatter(ends, [place] * len(ends), color=COLOURS[number], s=16, alpha=0.8)
             labels.append(name)
             place += 1
     axis.axvline(100 * _mean(base), color=INK, linewidth=1, alpha=0.5)
@@ -140,18 +140,23 @@ def _figure(base: Sequence[float | None], found: Mapping[str, Mapping[str, Seque
     return Figure("ingredients", svg(figure), caption)
 
 
+def _known(values: Sequence[float | None]) -> list[float]:
+    """Of the trainings that did not diverge."""
+    return [value for value in values if value is not None]
+
+
 def _mean(values: Sequence[float | None]) -> float:
     """Of those that did not diverge; if all did, the error of guessing."""
-    return statistics.mean([value for value in values if value is not None] or [0.9])
+    return statistics.mean(_known(values) or [0.9])
 
 
 def _spread(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     return statistics.stdev(known) if known[1:] else 0.0
 
 
 def _cell(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     lost = len(values) - len(known)
     return mean_std(known) + (f", {lost} diverged" if lost else "") if known else "diverged"
 
