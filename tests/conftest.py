@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pickle
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,6 @@ import plusx
 from plusx.recipes import digits
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_memory_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What was measured on this machine before is not read, and what tests measure is not kept."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PLUSX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="session")

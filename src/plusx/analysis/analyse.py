@@ -113,10 +113,9 @@ def analyse(run: str | Path, question: str, *, data_dir: str | Path | None = Non
         ValueError: The question is unknown, the run cannot be read, or the net has not what is asked about.
 
     Example:
-        >>> import tempfile
         >>> from plusx.engine.training import train
         >>> from plusx.recipes.digits import digits
-        >>> run = train("digits", recipe=digits().smoke(), out=tempfile.mkdtemp()).run
+        >>> run = train("digits", recipe=digits().smoke(), out="runs/digits").run
         >>> [m.name for m in analyse(run, "responses").series["resnet20"]][:2]
         ['stem.conv.conv', 'stages.0.0.branch.conv1.conv']
     """

@@ -95,10 +95,9 @@ def evaluate(
         ValueError: A run or the data cannot be used, classes differ, or a net does not take the views.
 
     Example:
-        >>> import tempfile
         >>> from plusx.engine.training import train
         >>> from plusx.recipes.digits import digits
-        >>> run = train("digits", recipe=digits().smoke(), out=tempfile.mkdtemp()).run
+        >>> run = train("digits", recipe=digits().smoke(), out="runs/digits").run
         >>> evaluate([run, run]).score.error == evaluate(run).score.error
         True
     """

@@ -164,9 +164,8 @@ def train(
         StoppedError: The run ended early, for a reason that the message names.
 
     Example:
-        >>> import tempfile
         >>> from plusx.recipes import digits
-        >>> trained = train("digits", recipe=digits().smoke(), out=tempfile.mkdtemp())
+        >>> trained = train("digits", recipe=digits().smoke(), out="runs/digits")
         >>> trained.card.results["steps"]
         6
     """

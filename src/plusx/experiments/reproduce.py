@@ -105,8 +105,7 @@ def reproduce(
         StoppedError: It was stopped; the same call goes on.
 
     Example:
-        >>> import tempfile
-        >>> found = reproduce("worked-example", out=tempfile.mkdtemp())
+        >>> found = reproduce("worked-example", out="reproduced")
         >>> round(found.result.numbers["ratio"])
         40
     """

@@ -90,11 +90,9 @@ def convert(
         ValueError: The weights are not that net's, cannot be read safely, or nothing tells their preprocessing.
 
     Example:
-        >>> import tempfile
         >>> import torchvision
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), folder / "theirs.pth")
-        >>> converted = convert(folder / "theirs.pth", "resnet18", out=folder / "run")
+        >>> torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), "theirs.pth")
+        >>> converted = convert("theirs.pth", "resnet18", out="runs/theirs")
         >>> converted.translation.source, len(converted.translation.renamed), converted.card.preprocess.size
         ('torchvision', 122, (224, 224))
     """
