@@ -20,13 +20,13 @@ from plusx.recipes.recipe import DataSpec, Evaluation, NetSpec, Warmup
 
 Length = Literal["short", "long"]
 STEPS = {"short": 2_000, "long": 6_000}
-"""Of the quick budget: where nets are compared with each other, and where they are compared with Table 6."""
+"""Of the quick budget: where many small changes are compared, and where depth is."""
 RISE = 400
 """Steps over which the rate rises in the quick budget."""
 
 
 def cifar_trials(
-    net: str, seeds: Iterable[int], budget: Budget, length: Length = "short", label: str = "", **options: Any
+    net: str, seeds: Iterable[int], budget: Budget, length: Length, label: str = "", **options: Any
 ) -> list[Trial]:
     """The trainings of a net, one for each seed.
 

@@ -17,7 +17,7 @@ IMAGES = 512
 
 def trials(budget: Budget) -> tuple[Trial, ...]:
     """The first seed of each net, those of `degradation`."""
-    return pooled(*(cifar_trials(net, (0,), budget) for net in NETS))
+    return pooled(*(cifar_trials(net, (0,), budget, "long") for net in NETS))
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:

@@ -68,11 +68,11 @@ def trials_of(name: str, recipe: Recipe) -> list[Trial]:
 def one_layer_blocks(budget: Budget) -> dict[str, Sequence[Trial]]:
     """Twenty layers, plain, in blocks of one layer and of two."""
     return {
-        "plain": cifar_trials("plain20", SEEDS, budget),
+        "plain": cifar_trials("plain20", SEEDS, budget, "short"),
         "shortcuts over one layer": cifar_trials(
             "resnet20", SEEDS, budget, "short", "resnet20-one", layers_per_block=1
         ),
-        "shortcuts over two layers": cifar_trials("resnet20", SEEDS, budget),
+        "shortcuts over two layers": cifar_trials("resnet20", SEEDS, budget, "short"),
     }
 
 

@@ -17,7 +17,7 @@ CHANCE = 0.9
 
 def trials(budget: Budget) -> tuple[Trial, ...]:
     """A residual net and its plain twin; the plain one of 20 layers, because that of 56 has little to lose."""
-    return pooled(*(cifar_trials(net, (0,), budget) for net in ("resnet56", "plain20", "resnet20")))
+    return pooled(*(cifar_trials(net, (0,), budget, "long") for net in ("resnet56", "plain20", "resnet20")))
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:

@@ -23,7 +23,7 @@ IMAGENET = {"A": "25.03", "B": "24.52", "C": "24.19"}
 
 def nets(budget: Budget) -> dict[str, Sequence[Trial]]:
     """The trainings by option, and the plain twin's. A is the catalog's, and shared with other experiments."""
-    found: dict[str, Sequence[Trial]] = {"plain": cifar_trials("plain20", SEEDS, budget)}
+    found: dict[str, Sequence[Trial]] = {"plain": cifar_trials("plain20", SEEDS, budget, "short")}
     for option in OPTIONS:
         other = {} if option == "A" else {"shortcut": option}
         label = NET if option == "A" else f"{NET}-{option}"
