@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 INK = "#010203"  # stands for the page's text colour until the figure is in the page
-COLOURS = ("#dc5a1b", "#3b7df0", "#059669", "#9333ea", "#b45309", "#0891b2")
+COLOURS = ("#dc5a1b", "#3b7df0", "#059669", "#9333ea", "#db2777", "#0891b2")
 
 
 def canvas(columns: int, height: float) -> tuple[Any, Any]:
