@@ -50,10 +50,13 @@ def conclude(lab: Lab, budget: Budget) -> Result:
             "and in a short run it may cost plain-56 a part of its error."
         )
     findings.append(
-        f"Plain-56 ends at {100 * errors['plain56']:.1f} % training error, plain-20 at "
-        f"{100 * errors['plain20']:.1f} %. Degradation is no vanishing gradient; the paper conjectures that deep plain "
-        f"nets converge exponentially slowly."
+        f"Plain-56 ends at {100 * errors['plain56']:.1f} % training error, plain-20 at {100 * errors['plain20']:.1f} %."
     )
+    if degrades and not vanishes:
+        findings.append(
+            "Degradation is no vanishing gradient; the paper conjectures that deep plain nets converge exponentially "
+            "slowly."
+        )
     head = ("net", "least", "median", "most", "first over last layer")
     caption = "Norm of the gradient at the weights of each layer, mean of four batches of test images in training mode."
     numbers = {name: [m.value for m in each] for name, each in found.items()}
