@@ -10,14 +10,15 @@ from plusx.recipes.recipe import SGD, Cosine, DataSpec, Evaluation, NetSpec, Rec
 def ingredients() -> Recipe:
     """LeNet-5 with ReLU, max pooling and He's initialisation on CIFAR-10, three epochs: what others are changed from.
 
-    Run: `plusx reproduce ingredients`, which changes one part at a time.
+    Run: `plusx reproduce ingredients`, which changes one part at a time. Of the rates 0.01, 0.02 and 0.05 the second
+    has the least validation error: 50.9, 48.7 and 51.0 %, one seed each but the last.
     """
     return Recipe(
         name="ingredients",
         net=NetSpec("lenet5_dense", {"activation": "relu", "pooling": "max", "init": "he"}),
         data=DataSpec(train="train[:45000]", val="train[45000:]"),
         augment=AUGMENT,
-        optim=SGD(lr=0.05, momentum=0.9, weight_decay=0.0),
+        optim=SGD(lr=0.02, momentum=0.9, weight_decay=0.0),
         schedule=Cosine(),
         epochs=3,
         batch_size=128,
