@@ -1,7 +1,7 @@
 """How strongly layers respond, in plain and residual nets; He et al. (2015), Fig. 7."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from plusx.analysis import responses
 from plusx.data.batches import EvalBatches
@@ -27,8 +27,9 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         net, card = load_run(lab.run(trial))
         groups = list(EvalBatches(spread(own_images(card, lab.data_dir)[1], IMAGES), card.preprocess, GROUP))
         found[trial.recipe.net.name] = list(responses.probe(net, groups))
-        typical[trial.recipe.net.name] = statistics.median(_mean(responses.probe(net, [group])) for group in groups)
-    means = {net: _mean(each) for net, each in found.items()}
+        of_groups = zip(*(responses.probe(net, [group]) for group in groups), strict=True)
+        typical[trial.recipe.net.name] = [_median(layer) for layer in of_groups]
+    means, typical_means = ({net: _mean(each) for net, each in which.items()} for which in (found, typical))
     less = means["resnet20"] < means["plain20"] and means["resnet56"] < means["plain56"]
     deeper = means["resnet110"] < means["resnet56"] < means["resnet20"]
     findings = [
@@ -38,22 +39,29 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"With 110 layers it is {means['resnet110']:.2f}: the deeper "
         f"{'the less' if deeper else 'is not always the less'}.",
     ]
-    if not deeper and typical["resnet110"] < typical["resnet56"] < typical["resnet20"]:
+    if not deeper and typical_means["resnet110"] < typical_means["resnet56"] < typical_means["resnet20"]:
+        told = [f"{typical_means[net]:.2f}" for net in ("resnet20", "resnet56", "resnet110")]
         findings.append(
-            f"In the median of groups of {GROUP} images it is: {typical['resnet20']:.2f}, {typical['resnet56']:.2f} "
-            f"and {typical['resnet110']:.2f} with 20, 56 and 110 layers. A few images, whose responses grow from block "
-            "to block, make the difference."
+            f"In the median of groups of {GROUP} images it is: {', '.join(told)} with 20, 56 and 110 layers. A few "
+            "images, whose responses grow from block to block, make the difference."
         )
-    rows = [(net, str(len(found[net])), f"{mean:.3f}", f"{typical[net]:.3f}") for net, mean in means.items()]
+    rows = [(net, str(len(found[net])), f"{mean:.3f}", f"{typical_means[net]:.3f}") for net, mean in means.items()]
     head = ("net", "layers", "all images", f"median of groups of {GROUP}")
     table = Table("Mean over layers of the response's deviation", head, tuple(rows))
     caption = (
         "Deviation of each 3x3 layer's response after batch norm, before ReLU or addition; He et al. (2015), Fig. 7. "
-        f"{IMAGES:,} test images."
+        f"Medians of groups of {GROUP} test images, {IMAGES:,} in all."
     )
-    numbers = {net: [m.value for m in each] for net, each in found.items()}
+    numbers = {
+        which: {net: [m.value for m in each] for net, each in nets.items()}
+        for which, nets in (("all images", found), ("median of groups", typical))
+    }
     seen = {"residual nets respond less than plain ones": less, "the deeper the less": deeper}
-    return Result(tuple(findings), seen, (table,), (Figure("responses", responses.draw(found), caption),), numbers)
+    return Result(tuple(findings), seen, (table,), (Figure("responses", responses.draw(typical), caption),), numbers)
+
+
+def _median(layer: Sequence[Measurement]) -> Measurement:
+    return layer[0]._replace(value=statistics.median(m.value for m in layer))
 
 
 def _mean(measurements: Iterable[Measurement]) -> float:
