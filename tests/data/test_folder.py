@@ -111,7 +111,7 @@ def test_classes_are_matched_by_name_not_by_position(class_folder: Make) -> None
     splits, _, _ = load_folder(root)
     assert sorted(splits["val"].labels_N.tolist()) == [1, 1, 1, 2, 2, 2]
     assert load_labelled(root / "val", ("ant", "bee", "cat")).labels_N.tolist() == [1, 1, 1, 2, 2, 2]
-    with pytest.raises(ValueError, match="class 'cat' .* is none of the net's: ant, bee"):
+    with pytest.raises(ValueError, match="class 'cat' is none of the net's: ant, bee"):
         load_labelled(root / "val", ("ant", "bee"))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from plusx.data.decode import SUFFIXES, UndecodableError, decode
-from plusx.data.images import ImageSet
+from plusx.data.images import ImageSet, relabel
 
 VAL_NAMES = ("val", "valid", "validation")
 VAL_SHARE = 0.2
@@ -134,11 +134,9 @@ def load_labelled(root: Path, class_names: Sequence[str], *, on_progress: Progre
     split = next((s for s in ("test", "val", "") if s in folder.splits()), "train")
     pictures = [p for p in folder.pictures if p.split == split]
     for picture in pictures:
-        if picture.class_name not in class_names:
-            raise ValueError(f"class {picture.class_name!r} of {root} is none of the net's: {', '.join(class_names)}")
         if picture.fault:
             raise ValueError(f"{picture.path}: {picture.fault}")
-    return _image_set(pictures, tuple(class_names))
+    return relabel(_image_set(pictures, tuple(sorted({p.class_name for p in pictures}))), class_names)
 
 
 def check_classes(folder: Folder, names: Sequence[str]) -> None:

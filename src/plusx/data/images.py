@@ -4,8 +4,9 @@ Shapes: N images, C channels, H height, W width.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -98,6 +99,66 @@ def _bound(text: str | None, length: int) -> int | None:
     if text is None:
         return None
     return round(length * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+
+def normal_name(name: str) -> str:
+    """A class name in the one form of Unicode (NFC) in which names are compared, stored and shown.
+
+    macOS may write a letter and its accent, or the parts of a Korean syllable, as several characters where Linux writes
+    one.
+
+    Example:
+        >>> len("e\u0301"), len(normal_name("e\u0301"))
+        (2, 1)
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def relabel(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
+    """The same images with the labels of another list of classes; an image keeps the name of its class.
+
+    Args:
+        images: Their classes may be fewer, or in another order.
+        class_names: A net's, in the order of its outputs.
+
+    Raises:
+        ValueError: An image's class is not in the list, or is there twice.
+
+    Example:
+        >>> two = ImageSet(torch.tensor([0, 1]), ("ant", "bee"), torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+        >>> relabel(two, ("wasp", "bee", "ant")).labels_N
+        tensor([2, 1])
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(class_names):
+        places.setdefault(normal_name(name), []).append(place)
+    used = {name: places.get(normal_name(name), []) for name in _names_in_use(images)}
+    if unknown := [name for name, found in used.items() if not found]:
+        them = f"class {unknown[0]!r} is" if len(unknown) == 1 else f"classes {listed(map(repr, unknown))} are"
+        raise ValueError(
+            f"{them} none of the net's: {listed(class_names)}; rename the folders to the net's class names, or name "
+            "the net's classes as the folders, in the order of its outputs: plusx convert FILE --classes FILE"
+        )
+    if double := [name for name, found in used.items() if len(found) > 1]:
+        raise ValueError(f"the net has {len(used[double[0]])} classes named {double[0]!r}, so no label follows from it")
+    new_K = torch.tensor([used.get(name, [-1])[0] for name in images.class_names], dtype=torch.int64)
+    return replace(images, labels_N=new_K[images.labels_N], class_names=tuple(class_names))
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Names in a sentence, of many the first few and how many more there are.
+
+    Example:
+        >>> listed("abcdefghij", most=3)
+        'a, b, c ... and 7 more'
+    """
+    every = list(names)
+    return ", ".join(every) if len(every) <= most else f"{', '.join(every[:most])} ... and {len(every) - most:,} more"
+
+
+def _names_in_use(images: ImageSet) -> list[str]:
+    """The classes that have an image, in the order of their indices."""
+    return [images.class_names[label] for label in images.labels_N.unique().tolist()]
 
 
 def spread(images: ImageSet, count: int) -> ImageSet:
