@@ -1,31 +1,105 @@
-"""One image file to an RGB picture, whatever its colours and orientation, or one sentence why not.
+"""One image file to an RGB image, whatever its colours and orientation, or one sentence why not.
 
-Pillow alone decodes, for training, evaluation and prediction alike, so that a picture means the same pixels everywhere.
+Pillow alone decodes, for training, evaluation and prediction alike, so that an image means the same pixels everywhere.
 Its faults are turned into `UndecodableError`, and formats that start other programs (EPS) are left out.
+
+White is 255 in most files, and what the format says in others: 65,535, or 4,095 in a TIFF of 12 bits. 32-bit integers
+and real numbers say nothing of the kind, and one dark file does not tell 0..1 from 0..255; so a data set has one
+`FullScale`, found from the range of all its files, and a file that does not fit it is refused.
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import (  # the two plugins below register their formats; Pillow loads the others by itself
+from PIL import (  # these plugins register their formats; Pillow loads the others by itself
+    AvifImagePlugin,  # noqa: F401
     Image,
-    ImageOps,
-    TiffImagePlugin,  # noqa: F401
+    Jpeg2KImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
+    features,
 )
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # JPEG opens the MPO of stereo cameras as well
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
-    + (".ppm", ".pgm", ".pbm", ".pnm")
-)
-MAX_PIXELS = 100_000_000  # 300 MB as RGB: above any camera's usual picture, far below a decompression bomb
+FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # JPEG opens the MPO of stereo cameras as well
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
+NOT_READ = dict.fromkeys((".heic", ".heif", ".hif"), "HEIC") | {".jxl": "JPEG XL"}
+"""Suffixes of photographs that Pillow does not read, and what these are."""
+for _feature, _format, _name, _suffixes in (
+    ("avif", "AVIF", "AVIF", (".avif",)),
+    ("jpg_2000", "JPEG2000", "JPEG 2000", (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx")),
+):
+    if features.check(_feature):
+        FORMATS.append(_format)
+        SUFFIXES.update(_suffixes)
+    else:  # Pillow was built without
+        NOT_READ |= dict.fromkeys(_suffixes, _name)
+
+MAX_PIXELS = 100_000_000  # 300 MB as RGB: above any camera's usual image, far below a decompression bomb
+WHITES = (1.0, 255.0, 65_535.0)
+"""What white may be in files that do not say so."""
+OVERSHOOT = 0.01  # of white, on either side: resampling leaves as much, and it is clipped
+LEAST_USED = 1 / 16  # of white: values that stay below are of another scale, such as 12 bits in 32
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of that EXIF orientation upright."""
+
+Kind = Literal["integers", "reals"]
+
+
+@dataclass(frozen=True)
+class FullScale:
+    """What is white in files whose format does not say so; None leaves it to the range of each file."""
+
+    integers: float | None = None
+    """Of 32-bit integers."""
+    reals: float | None = None
+    """Of real numbers."""
+
+
+BY_FILE = FullScale()
+"""Each file's own range decides."""
+
+
+class Range(NamedTuple):
+    """The values of a file whose format does not say what is white."""
+
+    kind: Kind
+    low: float
+    high: float
+
+    def white(self) -> float | None:
+        """The scale that values of this range are on; None where they fit none.
+
+        Example:
+            >>> [Range("reals", 0, high).white() for high in (0.4, 1.001, 1.2, 255, 4095)]
+            [1.0, 1.0, None, 255.0, None]
+        """
+        return next((white for white in WHITES if self.fits(white) and self.high > LEAST_USED * white), None)
+
+    def fits(self, white: float) -> bool:
+        """Whether no value is beyond black or white by more than a little."""
+        return -OVERSHOOT * white <= self.low and self.high <= (1 + OVERSHOOT) * white
+
+    def __str__(self) -> str:
+        what = "32-bit integers" if self.kind == "integers" else "real numbers"
+        return f"{what} from {self.low:.6g} to {self.high:.6g}"
 
 
 class UndecodableError(ValueError):
-    """A picture cannot be read."""
+    """An image cannot be read."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)  # both, so that a loader process can send it
@@ -35,27 +109,65 @@ class UndecodableError(ValueError):
         return f"{self.name}: {self.reason}"
 
 
-def decode(source: Path | bytes, *, at_least: int | None = None) -> Image.Image:
-    """An upright RGB picture: the first frame, turned by its EXIF orientation, transparency laid on white.
+def decode(
+    source: Path | bytes,
+    *,
+    at_least: int | None = None,
+    full_scale: FullScale = BY_FILE,
+) -> Image.Image:
+    """An upright RGB image: the first frame, turned by its EXIF orientation, transparency laid on white.
 
-    16-bit values are scaled to 8 bits, not clipped; CMYK and palettes are converted.
+    Values of more than 8 bits are scaled to 8 bits, not clipped; CMYK and palettes are converted.
 
     Args:
         source: A file, or the bytes of one.
         at_least: If set, a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter
             side keeps twice this many pixels; several times faster on photographs.
+        full_scale: The data set's.
 
     Raises:
-        UndecodableError: The file is missing, empty, damaged, too large, or not an image.
+        UndecodableError: The file is missing, empty, damaged, too large, of another scale, or not an image.
     """
+    return _read(source, at_least, full_scale)[0]
+
+
+def value_range(source: Path | bytes) -> Range | None:
+    """The range of a file whose format does not say what is white; None of any other. Decodes the whole file.
+
+    Raises:
+        UndecodableError: As for `decode`, but whatever the scale.
+    """
+    return _read(source, 1, None)[1]  # an eighth of a JPEG's size still reads its every byte
+
+
+def not_read(name: str) -> str:
+    """Why an image of a format that Pillow lacks is not read, and what to do.
+
+    Example:
+        >>> not_read("HEIC")
+        'HEIC is not read; convert it to JPEG, as with ImageMagick: magick mogrify -format jpg *.heic'
+    """
+    suffix = next(suffix for suffix, its in NOT_READ.items() if its == name)
+    return f"{name} is not read; convert it to JPEG, as with ImageMagick: magick mogrify -format jpg *{suffix}"
+
+
+def _read(source: Path | bytes, at_least: int | None, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
+    """As `decode`; without a full scale, no range is refused."""
+    raw = b""
     try:
-        return _decode(source.read_bytes() if isinstance(source, Path) else source, at_least)
+        raw = source.read_bytes() if isinstance(source, Path) else source
+        try:
+            return _decode(raw, at_least, full_scale)
+        except ValueError as fault:
+            if "MAX_TEXT" not in str(fault):  # Pillow's bounds on what a PNG says beside its pixels
+                raise
+        return _decode(_without_texts(raw), at_least, full_scale)
     except _RefusedError as fault:
         reason = str(fault)
     except Image.DecompressionBombError:
         reason = f"more than the {MAX_PIXELS:,} pixels allowed"
     except UnidentifiedImageError:
-        reason = "not an image that can be read"
+        reason = not_read("HEIC") if raw[4:11] in (b"ftyphei", b"ftyphev") else "not an image that can be read"
     except FileNotFoundError:
         reason = "no such file"
     except OSError as fault:  # the system's, or Pillow's, which carry no error number
@@ -66,10 +178,10 @@ def decode(source: Path | bytes, *, at_least: int | None = None) -> Image.Image:
 
 
 class _RefusedError(Exception):
-    """We do not want the picture, though Pillow might."""
+    """We do not want the image, though Pillow might."""
 
 
-def _decode(raw: bytes, at_least: int | None) -> Image.Image:
+def _decode(raw: bytes, at_least: int | None, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
     if not raw:
         raise _RefusedError("the file is empty")
     with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
@@ -78,8 +190,21 @@ def _decode(raw: bytes, at_least: int | None) -> Image.Image:
             raise _RefusedError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed")
         if at_least is not None and image.format in ("JPEG", "MPO"):
             image.draft(None, _draft_size(width, height, 2 * at_least))
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        upright = _upright(image)
+        if not (upright.mode.startswith("I") or upright.mode == "F"):
+            return _to_rgb(upright), None
+        values_HW, found, white = np.asarray(upright), None, _white(image)
+        if white is None:
+            kind: Kind = "integers" if upright.mode == "I" else "reals"
+            finite = values_HW[np.isfinite(values_HW)]
+            found = Range(kind, float(finite.min()), float(finite.max())) if finite.size else Range(kind, 0.0, 0.0)
+            white = 1.0 if full_scale is None else _white_for(found, getattr(full_scale, kind))
+        grey_HW = _to_8_bits(values_HW, white)
+        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+            grey_HW = 255 - grey_HW
+        if "transparency" in upright.info:  # one value of a grey PNG
+            grey_HW[values_HW == upright.info["transparency"]] = 255
+        return Image.fromarray(grey_HW).convert("RGB"), found
 
 
 def _draft_size(width: int, height: int, shorter: int) -> tuple[int, int]:
@@ -87,16 +212,70 @@ def _draft_size(width: int, height: int, shorter: int) -> tuple[int, int]:
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF says. Nothing else of the EXIF is read, and none is written: much of it is wrong."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns it as it loads, if the other tags let it
+        turn = _orientation(image)
+        exif = image.getexif()
+        exif.clear()
+        exif[ORIENTATION] = turn
+        image.load()
+        return image
+    image.load()
+    turn = _orientation(image)
+    return image.transpose(TURNS[turn]) if turn in TURNS else image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(ORIENTATION)
+        return int(found) if found in TURNS else 1
+    except Exception:  # nearly anything, of an EXIF that is damaged
+        return 1
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 
 
-def _to_8_bits(values_HW: np.ndarray) -> np.ndarray:
-    """Integers are taken as 16 bits, real numbers as a share of 1 where none is larger, else of 65,535."""
-    full = 1.0 if values_HW.dtype.kind == "f" and values_HW.max(initial=0) <= 1 else 65_535.0
-    return np.clip(np.round(np.nan_to_num(values_HW.astype(np.float64)) / full * 255), 0, 255).astype(np.uint8)
+def _white(image: Image.Image) -> float | None:
+    """What the file's own format says; None where it says nothing."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None if image.mode == "F" else 65_535.0  # PNG, PGM and JPEG 2000, which Pillow widens to 16 bits
+    if not image.mode.startswith("I;16"):
+        return None
+    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    return float(2**bits - 1)
+
+
+def _white_for(found: Range, of_the_set: float | None) -> float:
+    white = found.white() if of_the_set is None else of_the_set
+    if white is None:
+        raise _RefusedError(fits_none(found))
+    if not found.fits(white):
+        raise _RefusedError(f"{found}, where the images that were trained on have 0 to {white:,.0f}")
+    return white
+
+
+def fits_none(found: Range) -> str:
+    """Why values of a range are refused, and what to do."""
+    scales = ", ".join(f"0 to {white:,.0f}" for white in WHITES)
+    return f"{found} are on no scale that is known ({scales}); convert the images to 8 or 16 bits"
+
+
+def _to_8_bits(values_HW: np.ndarray, white: float) -> np.ndarray:
+    return np.clip(np.round(np.nan_to_num(values_HW.astype(np.float64)) / white * 255), 0, 255).astype(np.uint8)
+
+
+def _without_texts(png: bytes) -> bytes:
+    """A PNG without its colour profile and its texts, which are of no use here, however large they are."""
+    kept, place = [png[:8]], 8
+    while place < len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4])
+        if png[place + 4 : place + 8] not in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(png[place:end])
+        place = end
+    return b"".join(kept)

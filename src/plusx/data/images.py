@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import decode
+from plusx.data.decode import BY_FILE, FullScale, decode
 from plusx.data.randomness import generator
 
 
@@ -29,10 +29,15 @@ class ImageSet:
     """All pixels as uint8, or None when the images are files."""
     files: tuple[Path, ...] | None = None
     """One path per image, or None when the pixels are in memory."""
+    digests: tuple[str, ...] | None = None
+    """Of files, the hash of each one's content."""
+    full_scale: FullScale = BY_FILE
+    """Of files, what is white in those whose format does not say so."""
 
     def __post_init__(self) -> None:
         held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
         assert held is not None and len(held) == len(self.labels_N)
+        assert self.digests is None or len(self.digests) == len(self.labels_N)
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -49,7 +54,7 @@ class ImageSet:
             UndecodableError: The file cannot be read.
         """
         if self.files is not None:
-            return decode(self.files[index])
+            return decode(self.files[index], full_scale=self.full_scale)
         assert self.pixels_NCHW is not None
         pixels_HWC = self.pixels_NCHW[index].permute(1, 2, 0).numpy()
         return Image.fromarray(pixels_HWC if self.channels == 3 else pixels_HWC[..., 0])
@@ -57,11 +62,12 @@ class ImageSet:
     def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images at these positions, in this order."""
         picked = torch.as_tensor(indices, dtype=torch.int64)
-        return ImageSet(
-            self.labels_N[picked],
-            self.class_names,
-            None if self.pixels_NCHW is None else self.pixels_NCHW[picked],
-            None if self.files is None else tuple(self.files[i] for i in picked.tolist()),
+        return replace(
+            self,
+            labels_N=self.labels_N[picked],
+            pixels_NCHW=None if self.pixels_NCHW is None else self.pixels_NCHW[picked],
+            files=None if self.files is None else tuple(self.files[i] for i in picked.tolist()),
+            digests=None if self.digests is None else tuple(self.digests[i] for i in picked.tolist()),
         )
 
 
@@ -91,7 +97,8 @@ def select(splits: Mapping[str, ImageSet], expression: str | None) -> ImageSet |
         raise ValueError(f"the data has no split {name!r}; it has {', '.join(splits)}")
     images = splits[name]
     if start or stop:
-        images = images.take(range(len(images))[_bound(start, len(images)) : _bound(stop, len(images))])
+        cut = range(len(images))[_bound(start, len(images)) : _bound(stop, len(images))]
+        images = images.take(cut if images.digests is None else _stratified(images, images.digests, start, stop))
     return images if len(images) else None
 
 
@@ -99,6 +106,52 @@ def _bound(text: str | None, length: int) -> int | None:
     if text is None:
         return None
     return round(length * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+
+def _stratified(images: ImageSet, digests: Sequence[str], start: str | None, stop: str | None) -> list[int]:
+    """The positions of a slice of files, which are sorted by class: as much of every class.
+
+    The images of a class are ordered by the hash of their content, and the one of rank r among n is put at
+    (r + 1/2) / n of the whole. Per cents cut there: each class by itself, to half an image, whatever other classes
+    there are. A number of images counts along that order. Copies of one image stand where the first of them does; a
+    number that would part them stops before them.
+    """
+    ranked: list[list[int]] = [[] for _ in images.class_names]
+    for place in sorted(range(len(images)), key=lambda place: digests[place]):
+        ranked[images.labels_N[place]].append(place)
+    where: dict[str, float] = {}
+    for members in ranked:
+        for rank, place in enumerate(members):
+            share = (rank + 0.5) / len(members)
+            where[digests[place]] = min(share, where.get(digests[place], share))
+    order = sorted(range(len(images)), key=lambda place: (where[digests[place]], digests[place]))
+
+    def cut(text: str | None, default: int) -> int:
+        if text is None:
+            return default
+        if text.endswith("%"):
+            return sum(where[digest] < int(text[:-1]) / 100 for digest in digests)
+        count = min(int(text), len(order))
+        while 0 < count < len(order) and digests[order[count - 1]] == digests[order[count]]:
+            count -= 1
+        return count
+
+    return sorted(order[cut(start, 0) : cut(stop, len(order))])
+
+
+def require_every_class(images: ImageSet, expression: str) -> None:
+    """Raises ValueError when a class has no image in a training set of files, which would be learnt as never right.
+
+    Args:
+        images: What is to be trained on.
+        expression: How it was chosen, as `train[:50%]`.
+    """
+    if images.files is not None and len(used := _names_in_use(images)) < len(images.class_names):
+        lacking = [name for name in images.class_names if name not in used]
+        raise ValueError(
+            f"the {len(images):,} training images of data.train={expression} lack {listed(map(repr, lacking))}; "
+            "take a larger slice or a larger data.limit"
+        )
 
 
 def normal_name(name: str) -> str:

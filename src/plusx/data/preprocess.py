@@ -7,7 +7,7 @@ H height, W width.
 import base64
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import decode
+from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, decode
 from plusx.data.images import ImageSet, spread
 
 Box = tuple[float, float, float, float]
@@ -42,6 +42,8 @@ class Preprocess:
     fit: Literal["crop", "pad", "squash"] = "crop"
     crop_fraction: float = 1.0
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    full_scale: FullScale = BY_FILE
+    """What is white in files that do not say so, as in the images that were trained on."""
 
     @property
     def channels(self) -> int:
@@ -59,20 +61,22 @@ class Preprocess:
         """
         height, width = self.size
         # A random part may be half the picture's side, so it asks for twice the detail.
-        image = decode(source, at_least=max(height, width) * (2 if look else 1))
+        image = decode(source, at_least=max(height, width) * (2 if look else 1), full_scale=self.full_scale)
         if self.channels == 1:
             image = image.convert("L")
         box: Box = (0.0, 0.0, 1.0, 1.0)
         if look is not None:
             box = look(image.width, image.height)
-        elif self.fit == "pad":
-            image = _pad(image, width / height)
         elif self.fit == "crop":
             box = _centre(image.width, image.height, width / height, self.crop_fraction)
-        left, upper, right, lower = box
-        edges = (left * image.width, upper * image.height, right * image.width, lower * image.height)
-        filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-        small = image.resize((width, height), filters[self.interpolation], box=edges)
+        resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
+        if self.fit == "pad" and look is None:
+            scale = min(width / image.width, height / image.height)
+            inside = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+            small = Image.new(image.mode, (width, height))
+            small.paste(_resize(image, inside, box, resample), ((width - inside[0]) // 2, (height - inside[1]) // 2))
+        else:
+            small = _resize(image, (width, height), box, resample)
         array = np.array(small, dtype=np.uint8).reshape(height, width, self.channels)
         return torch.from_numpy(array).permute(2, 0, 1)
 
@@ -88,6 +92,7 @@ class Preprocess:
             "fit": self.fit,
             "crop_fraction": self.crop_fraction,
             "interpolation": self.interpolation,
+            "full_scale": asdict(self.full_scale),
             "mean": _pack(self.mean_CHW),
             "std": _pack(self.std_C11),
             "obtained": self.obtained,
@@ -104,6 +109,7 @@ class Preprocess:
             fit=fields["fit"],
             crop_fraction=fields["crop_fraction"],
             interpolation=fields["interpolation"],
+            full_scale=FullScale(**fields.get("full_scale", {})),  # cards of before have none
         )
 
 
@@ -138,7 +144,7 @@ def fit_preprocess(
     else:
         raise ValueError("preprocess.size is none; image files need a size in pixels")
     no_mean, no_std = torch.zeros(images.channels, 1, 1), torch.ones(images.channels, 1, 1)
-    raw = Preprocess((height, width), no_mean, no_std, "", fit, crop_fraction, interpolation)
+    raw = Preprocess((height, width), no_mean, no_std, "", fit, crop_fraction, interpolation, images.full_scale)
     if images.pixels_NCHW is not None:
         pixels_NCHW, over = images.pixels_NCHW, f"all {len(images):,} training images"
     else:
@@ -208,11 +214,14 @@ def _centre(width: int, height: int, aspect: float, fraction: float) -> Box:
     return ((1 - w) / 2, (1 - h) / 2, (1 + w) / 2, (1 + h) / 2)
 
 
-def _pad(image: Image.Image, aspect: float) -> Image.Image:
-    width, height = max(image.width, round(image.height * aspect)), max(image.height, round(image.width / aspect))
-    canvas = Image.new(image.mode, (width, height))
-    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
-    return canvas
+def _resize(image: Image.Image, size: tuple[int, int], box: Box, resample: Image.Resampling) -> Image.Image:
+    """A part of an image at another size."""
+    left, upper, right, lower = box
+    edges = (left * image.width, upper * image.height, right * image.width, lower * image.height)
+    if size[0] * (edges[3] - edges[1]) > MAX_PIXELS:  # Pillow scales across first; so tall a part would fill the memory
+        image = image.resize((image.width, size[1]), resample, box=(0, edges[1], image.width, edges[3]))
+        edges = (edges[0], 0, edges[2], image.height)
+    return image.resize(size, resample, box=edges)
 
 
 def _pack(values: Tensor) -> dict[str, Any]:
