@@ -240,7 +240,7 @@ def test_folders_that_cannot_be_trained_on(tmp_path: Path, class_folder: Callabl
 
 def test_undecodable_pictures(tmp_path: Path, class_folder: Callable[..., Path]) -> None:
     root = class_folder(["train", "val"], {"ant": 4, "bee": 4})
-    assert "all 16 pictures can be read" in plusx("data", "check", root).stdout
+    assert "all 16 images can be read" in plusx("data", "check", root).stdout
     whole = save_picture(tmp_path / "whole.jpg", size=(100, 100)).read_bytes()
     (root / "train" / "ant" / "cut.jpg").write_bytes(whole[:1000])
     (root / "train" / "bee" / "zero.jpg").touch()

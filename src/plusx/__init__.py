@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
-    from plusx.data.folder import check
+    from plusx.data.check import check
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.benchmark import benchmark_training
     from plusx.engine.evaluation import evaluate
@@ -33,7 +33,7 @@ _HOMES = {
     "cost": ("plusx.analysis.cost", "cost"),  # parameters, multiply-adds, memory and receptive field by layer
     "summarise": ("plusx.analysis.cost", "summarise"),  # the same for a catalog name or a run directory
     "compare": ("plusx.analysis.cost", "compare"),  # the same for several
-    "check": ("plusx.data.folder", "check"),  # a class folder: what is in it and what cannot be decoded
+    "check": ("plusx.data.check", "check"),  # a class folder: what is in it, what is left out, what looks wrong
     "option_value": ("plusx.recipes.recipe", "option_value"),  # the text of a builder's option as its value
     "train": ("plusx.engine.training", "train"),
     "resume": ("plusx.engine.training", "resume"),

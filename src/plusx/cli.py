@@ -5,6 +5,7 @@ one JSON object. Exit code 0 is success, 2 a user's mistake in one sentence, 130
 does not import torch: `plusx --help` answers at once.
 """
 
+import io
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ import plusx
 from plusx.screen import watching
 
 if TYPE_CHECKING:
+    from plusx.data.check import Check
     from plusx.engine.evaluation import Evaluated
 
 app = typer.Typer(
@@ -51,6 +53,8 @@ DATA_DIR = Path("~/.cache/plusx")
 
 def main() -> None:
     """Run the command line. A fault that a user can cause becomes one sentence and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding lacks, such as a name not in UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not os.environ.get("PLUSX_TRACEBACK"):
         warnings.simplefilter("ignore")  # of libraries, on what is then said in one sentence
     try:
@@ -562,7 +566,7 @@ def data_check(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Read every picture of a folder once; name each that cannot be decoded, and why. Exit code 2 if there is one.
+    """Read every image of a folder once; say what is left out, and why. Exit code 2 if an image cannot be read.
 
     Example: plusx data check ./photos
     """
@@ -572,10 +576,16 @@ def data_check(
         _print_json(
             {
                 "folder": str(folder),
+                "total": found.files,
                 "images": found.images,
                 "splits": found.counts,
-                "files": [{"file": file, "error": reason} for file, reason in found.faults],
-                "ignored": list(found.ignored),
+                "assigned": found.assigned,
+                "files": [{"file": each.path, "error": each.reason} for each in found.faults],
+                "left_out": [{"file": each.path, "reason": each.reason} for each in found.left_out],
+                "reasons": {reason: len(its) for reason, its in found.by_reason.items()},
+                "copies": {"classes": found.same_image_in_classes, "splits": found.same_image_in_splits},
+                "unused": found.unused,
+                "notes": found.notes,
                 "problem": found.problem,
             }
         )
@@ -583,16 +593,36 @@ def data_check(
         classes = sorted({name for tally in found.counts.values() for name in tally})
         rows = [[name, *(f"{tally.get(name, 0):,}" for tally in found.counts.values())] for name in classes]
         _print_table(["class", *found.counts], rows)
-        for file, reason in found.faults:
-            print(f"{file}: {reason}")
-        if found.ignored:
-            print(f"{len(found.ignored)} files are not images by their name, such as {found.ignored[0]}")
+        print("\n".join(_check_lines(found)))
     if found.problem:
         raise ValueError(found.problem)
     if found.faults:
-        raise ValueError(f"{len(found.faults)} of {found.images:,} files in {folder} cannot be decoded")
-    if not as_json:
-        print(f"all {found.images:,} pictures can be read")
+        raise ValueError(f"{len(found.faults):,} of {found.files:,} files in {folder} are faulty")
+
+
+def _check_lines(found: "Check") -> Iterator[str]:
+    """What `data check` says below its table; long lists are cut, and --json has all."""
+    shown = 10
+    for reason, its in found.by_reason.items():
+        yield f"{len(its):,} left out, {reason}:"
+        yield from (f"  {each.path}{each.reason.removeprefix(reason)}" for each in its[:shown])
+        yield from [f"  ... and {len(its) - shown:,} more"] * (len(its) > shown)
+    for what, groups in (
+        ("classes: at most one of the labels is right", found.same_image_in_classes),
+        ("splits: what was trained on is measured on", found.same_image_in_splits),
+    ):
+        if groups:
+            yield f"{len(groups):,} images are in several {what}"
+            yield from (f"  {', '.join(paths[:shown])}" for paths in groups[:shown])
+            yield from [f"  ... and {len(groups) - shown:,} more"] * (len(groups) > shown)
+    if found.unused:
+        yield f"not used: {', '.join(f'{name}/' for name in found.unused)}"
+    yield from found.notes
+    of = {"train": "to train on", "val": "for validation", "test": "for test"}
+    yield f"{found.files:,} files: {found.images:,} images, {len(found.left_out):,} left out"
+    yield ", ".join(f"{count:,} {of[split]}" for split, count in found.assigned.items() if count)
+    if not found.faults and not found.problem:
+        yield f"all {found.images:,} images can be read"
 
 
 @benchmark_app.command("train")

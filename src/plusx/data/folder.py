@@ -1,96 +1,140 @@
-"""A folder of class folders: which files, which classes, which split; and what is wrong with it.
+"""A folder of class folders: which files, which classes, which split; and what is left out, and why.
 
-    FOLDER/train/CLASS/...  with  val|valid|validation/  and  test/,  either or none
+    FOLDER/train/CLASS/...  with  val/  and  test/,  either or none
     FOLDER/CLASS/...        flat
 
+Names of splits are taken in capitals as well, and training/, valid/, validation/, dev/ and testing/ as what they mean.
+Every file that is not hidden is an image of a class or left out with a reason.
+
 Where there is no validation folder, an image is a validation image if the hash of its content says so: adding images
-moves none, and copies of one picture stay on one side.
+moves none, and copies of one image stay on one side, whichever class folders they lie in.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import torch
 
-from plusx.data.decode import SUFFIXES, UndecodableError, decode
-from plusx.data.images import ImageSet, relabel
+from plusx.data.decode import (
+    NOT_READ,
+    SUFFIXES,
+    FullScale,
+    Kind,
+    Range,
+    UndecodableError,
+    fits_none,
+    not_read,
+    value_range,
+)
+from plusx.data.images import ImageSet, listed, normal_name, relabel
+from plusx.data.tree import Entry, Parts, printable, walk
 
-VAL_NAMES = ("val", "valid", "validation")
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 VAL_SHARE = 0.2
 
 Progress = Callable[[int, int], None]
 """Called with files done and files in all."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One file of a class folder, as found and read."""
+class LabelledFile(NamedTuple):
+    """An image of a class folder that can be read."""
 
-    path: Path
+    parts: Parts
+    """Its path below the folder, as the system has it."""
     split: str
     """train, val, test, or "" in a flat folder."""
     class_name: str
     digest: str
     """Hash of the file's content."""
-    fault: str | None
-    """Why it cannot be decoded, or None."""
+
+
+class LeftOut(NamedTuple):
+    """A file, a link or a folder that gives no image."""
+
+    path: str
+    """Below the folder, printable."""
+    reason: str
+    fault: bool
+    """Whether an image or a whole folder is lost, which training refuses; other files are only named."""
+    split: str | None
+    """The split that it would belong to; None where it has no place in one."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Everything that was found in a class folder."""
+    """Everything that was found in a folder of class folders."""
 
     root: Path
-    pictures: tuple[Picture, ...]
-    ignored: tuple[Path, ...]
-    """Files in class folders that are not images by their name."""
+    images: tuple[LabelledFile, ...]
+    """Sorted by split, class and path."""
+    left_out: tuple[LeftOut, ...]
+    """Every other file, sorted by path."""
+    classes: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """Of each split, the classes by name, each with its folders, which may be empty."""
+    unused: tuple[str, ...]
+    """Folders beside those of the splits."""
+    full_scale: FullScale
 
     @property
-    def faulty(self) -> tuple[Picture, ...]:
-        return tuple(p for p in self.pictures if p.fault is not None)
-
-    def splits(self) -> set[str]:
-        return {p.split for p in self.pictures}
+    def faults(self) -> tuple[LeftOut, ...]:
+        return tuple(each for each in self.left_out if each.fault)
 
     def class_names(self) -> tuple[str, ...]:
         """Classes in the order of their indices: those of the training images, sorted by name."""
-        return tuple(sorted({p.class_name for p in self.pictures if p.split in ("train", "")}))
+        return tuple(sorted({*self.classes.get("train", ()), *self.classes.get("", ())}))
 
 
 def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
-    """Find every picture of a class folder, and read each once: hash and decode.
+    """Find everything in a folder of class folders, and read every image once: hash and decode.
 
     Raises:
-        ValueError: There is no such folder, or no class folder in it.
+        ValueError: There is no such folder, no class folder in it, or it does not show which folders are the classes.
     """
     if not root.exists():
-        raise ValueError(f"no such file or folder: {root}")
+        raise ValueError(f"no such file or folder: {printable(root)}")
     if not root.is_dir():
-        raise ValueError(f"{root} is a file; a folder of class folders is needed")
-    found, ignored = [], []
-    folders = _split_folders(root)
-    for split, folder in folders.items():
-        for class_folder in sorted(_folders(folder)):
-            for path in sorted(class_folder.rglob("*")):
-                if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
-                    continue
-                if path.suffix.lower() in SUFFIXES:
-                    found.append((path, split, class_folder.name))
-                else:
-                    ignored.append(path)
-    if not found:
-        raise ValueError(f"no class folder with images in {' or '.join(map(str, folders.values()))}")
-    with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
-        pictures = []
-        for picture in pool.map(_examine, *zip(*found, strict=True)):
-            pictures.append(picture)
-            if on_progress:
-                on_progress(len(pictures), len(found))
-    return Folder(root, tuple(pictures), tuple(ignored))
+        raise ValueError(f"{printable(root)} is a file; a folder of class folders is needed")
+    if printable(root) != str(root):
+        raise ValueError(f"the path of {printable(root)} is not UTF-8, so that no run can name it; rename it")
+    try:
+        found = sorted(walk(root), key=lambda entry: entry.parts)
+    except OSError as fault:
+        raise ValueError(f"cannot read {root}: {fault.strerror}") from None
+    splits = _split_folders(root, found)
+    if not splits:
+        _refuse_hidden_splits(root, found)
+    classes = _classes(found, splits)
+    _refuse_loose_splits(root, found, splits, classes)
+    left_out, candidates = [], []
+    for entry in found:
+        place = _place(entry.parts, splits)
+        if (refusal := _refusal(entry, place, splits)) is not None:
+            left_out.append(refusal)
+        elif not entry.is_folder:
+            candidates.append((entry.parts, *place))
+    if not candidates and not (classes and any(each.fault for each in left_out)):
+        raise ValueError(_no_images(root, splits or ("",)))
+    images, faults, scale = _examined(root, candidates, on_progress)
+    return Folder(
+        root,
+        images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
+        left_out=tuple(sorted([*left_out, *faults])),
+        classes=classes,
+        unused=tuple(
+            e.parts[0] for e in found if splits and len(e.parts) == 1 and e.is_folder and e.parts[0] not in splits
+        ),
+        full_scale=scale,
+    )
 
 
 def load_folder(
@@ -100,164 +144,285 @@ def load_folder(
 
     Args:
         root: The folder.
-        undecodable: "refuse" raises on files that cannot be decoded; "skip" leaves exactly those out.
+        undecodable: "refuse" raises on images that cannot be read; "skip" leaves exactly those out.
         on_progress: Told how far reading has come.
 
     Raises:
         ValueError: The folder cannot be trained on.
     """
     folder = scan(root, on_progress=on_progress)
-    names = folder.class_names()
-    check_classes(folder, names)
-    if folder.faulty and undecodable == "refuse":
-        first, more = folder.faulty[0], len(folder.faulty) - 1
+    check_classes(folder)
+    if folder.faults and undecodable == "refuse":
+        first, more = folder.faults[0], len(folder.faults) - 1
         others = f" (and {more} more; `plusx data check {root}` names all)" if more else ""
         raise ValueError(
-            f"{first.path}: {first.fault}{others}; repair or remove it, or train without: --set data.undecodable=skip"
+            f"{root}/{first.path}: {first.reason}{others}; repair or remove it, or train without: "
+            "--set data.undecodable=skip"
         )
-    good = [p for p in folder.pictures if p.fault is None]
-    parts = _assign(good, names)
-    for name in names:
-        if not any(p.class_name == name for p in parts["train"]):
-            raise ValueError(f"class {name!r} has no readable training image")
-    left_out = tuple(f"{p.path}: {p.fault}" for p in folder.faulty)
-    return {split: _image_set(pictures, names) for split, pictures in parts.items()}, _fingerprint(root, good), left_out
+    check_images(folder)
+    names = folder.class_names()
+    splits = {split: _image_set(folder, images, names) for split, images in assign(folder.images).items()}
+    left_out = tuple(f"{each.path}: {each.reason}" for each in folder.left_out)
+    return splits, _fingerprint(folder.images), left_out
 
 
 def load_labelled(root: Path, class_names: Sequence[str], *, on_progress: Progress | None = None) -> ImageSet:
-    """The pictures of a class folder with the class indices of a trained net: test/, else val/, else all.
+    """The images of a folder with the class indices of a trained net: test/, else val/, else all.
+
+    Args:
+        root: The folder.
+        class_names: The net's, in the order of its outputs.
+        on_progress: Told how far reading has come.
 
     Raises:
         ValueError: A class is not among the net's, or a file cannot be decoded.
     """
     folder = scan(root, on_progress=on_progress)
-    split = next((s for s in ("test", "val", "") if s in folder.splits()), "train")
-    pictures = [p for p in folder.pictures if p.split == split]
-    for picture in pictures:
-        if picture.fault:
-            raise ValueError(f"{picture.path}: {picture.fault}")
-    return relabel(_image_set(pictures, tuple(sorted({p.class_name for p in pictures}))), class_names)
+    held = {image.split for image in folder.images} | {fault.split for fault in folder.faults}
+    split = next((s for s in ("test", "val", "", "train") if s in held), None)
+    if lost := next((each for each in folder.faults if each.split in (split, None)), None):
+        raise ValueError(f"{root}/{lost.path}: {lost.reason}")
+    images = [image for image in folder.images if image.split == split]
+    return relabel(_image_set(folder, images, tuple(sorted({image.class_name for image in images}))), class_names)
 
 
-def check_classes(folder: Folder, names: Sequence[str]) -> None:
-    """Raises ValueError when no picture is there to train on, train/ lacks a class, or there are fewer than two."""
+def check_classes(folder: Folder) -> None:
+    """Raises ValueError when no class is there to train on, train/ lacks a class, or there are fewer than two."""
+    root, names = folder.root, folder.class_names()
     if not names:
-        others = " and ".join(f"{split}/" for split in sorted(folder.splits()))
-        raise ValueError(f"{folder.root} has pictures in {others} but none in train/")
-    for picture in folder.pictures:
-        if picture.class_name not in names:
-            where = picture.path.relative_to(folder.root)
-            raise ValueError(f"class {picture.class_name!r} ({where}) is not in train/, which has {', '.join(names)}")
+        others = " and ".join(f"{split}/" for split in folder.classes)
+        raise ValueError(f"{root} has images in {others} but none in train/")
+    for image in folder.images:
+        if image.class_name not in names:
+            where = "/".join(image.parts)
+            raise ValueError(f"class {image.class_name!r} ({where}) is not in train/, which has {listed(names)}")
     if len(names) < 2:
-        raise ValueError(f"{folder.root} has one class only, {names[0]!r}; a classifier needs two classes")
+        inside = sorted({i.parts[1] for i in folder.images if i.split == "" and len(i.parts) > 2})
+        hint = f"; if its folders {listed(inside)} are the classes, name {root / names[0]}" if len(inside) > 1 else ""
+        raise ValueError(f"{root} has one class only, {names[0]!r}; a classifier needs two classes{hint}")
 
 
-@dataclass(frozen=True)
-class Check:
-    """What `check` found."""
-
-    images: int
-    counts: dict[str, dict[str, int]]
-    """Pictures by split ("all" in a flat folder) and class."""
-    faults: tuple[tuple[str, str], ...]
-    """Files that cannot be decoded, each with the reason."""
-    ignored: tuple[str, ...]
-    """Files that are not images by their name."""
-    problem: str | None
-    """Why the folder cannot be trained on even without the faulty files, or None."""
+def check_images(folder: Folder) -> None:
+    """Raises ValueError when a class has no image to train on."""
+    held = {image.class_name for image in folder.images if image.split in ("train", "")}
+    if empty := [name for name in folder.class_names() if name not in held]:
+        split = "train" if "train" in folder.classes else ""
+        where = folder.root / folder.classes[split][empty[0]][0]
+        more = f", nor have {listed(map(repr, empty[1:]))}" if len(empty) > 1 else ""
+        raise ValueError(f"class {empty[0]!r} has no readable training image ({printable(where)}){more}")
 
 
-def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
-    """Read every picture of a class folder once.
-
-    Args:
-        root: The folder.
-        on_progress: Told how far reading has come.
-
-    Raises:
-        ValueError: There is no such folder, or no class folder in it.
-    """
-    folder = scan(Path(root), on_progress=on_progress)
-    tally = Counter((p.split or "all", p.class_name) for p in folder.pictures)
-    counts: dict[str, dict[str, int]] = {}
-    for (split, name), number in sorted(tally.items()):
-        counts.setdefault(split, {})[name] = number
-    problem = None
-    try:
-        check_classes(folder, folder.class_names())
-    except ValueError as fault:
-        problem = str(fault)
-    return Check(
-        images=len(folder.pictures),
-        counts=counts,
-        faults=tuple((str(p.path), p.fault) for p in folder.pictures if p.fault is not None),
-        ignored=tuple(map(str, folder.ignored)),
-        problem=problem,
-    )
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    inside = {folder.name: folder for folder in _folders(root)}
-    reserved = {"train": ("train",), "val": VAL_NAMES, "test": ("test",)}
-    present = {split: [inside[n] for n in names if n in inside] for split, names in reserved.items()}
-    if len(present["val"]) > 1:
-        raise ValueError(f"{root} has both {present['val'][0].name}/ and {present['val'][1].name}/; keep one")
-    return {split: folders[0] for split, folders in present.items() if folders} or {"": root}
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return [f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")]
-    except OSError as fault:
-        raise ValueError(f"cannot read {folder}: {fault.strerror}") from None
-
-
-def _examine(path: Path, split: str, class_name: str) -> Picture:
-    try:
-        raw = path.read_bytes()
-    except OSError as fault:
-        return Picture(path, split, class_name, "", f"cannot be read ({fault.strerror})")
-    try:
-        decode(raw, at_least=1)  # an eighth of a JPEG's size still reads its every byte
-        fault_reason = None
-    except UndecodableError as fault:
-        fault_reason = fault.reason
-    return Picture(path, split, class_name, hashlib.blake2b(raw, digest_size=16).hexdigest(), fault_reason)
-
-
-def _assign(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, list[Picture]]:
-    parts: dict[str, list[Picture]] = {"train": [], "val": [], "test": [p for p in pictures if p.split == "test"]}
-    given = [p for p in pictures if p.split == "val"]
-    for name in names:
-        mine = [p for p in pictures if p.class_name == name and p.split in ("train", "")]
-        chosen = set() if given else _validation_digests(mine)
-        parts["val"] += [p for p in mine if p.digest in chosen]
-        parts["train"] += [p for p in mine if p.digest not in chosen]
-    parts["val"] += given
+def assign(images: Iterable[LabelledFile]) -> dict[str, list[LabelledFile]]:
+    """The images of train, val and test; where no validation folder is, val is taken from train by content."""
+    parts: dict[str, list[LabelledFile]] = {"train": [], "val": [], "test": []}
+    for image in images:
+        parts[image.split or "train"].append(image)
+    if not parts["val"]:
+        chosen = _validation_digests(parts["train"])
+        parts["val"] = [image for image in parts["train"] if image.digest in chosen]
+        parts["train"] = [image for image in parts["train"] if image.digest not in chosen]
     return parts
 
 
-def _validation_digests(pictures: Sequence[Picture]) -> set[str]:
-    """Of one class, the contents whose hash falls into the validation share.
+def _validation_digests(images: Iterable[LabelledFile]) -> set[str]:
+    """The contents whose hash falls into the validation share.
 
-    A class so small that chance leaves it without a validation or a training image gives one all the same.
+    A class so small that chance leaves it without a validation or a training image gives one all the same, that of the
+    lowest or the highest hash. Copies in other classes go with it, so it is none that another class trains on alone.
     """
-    digests = sorted({p.digest for p in pictures})
-    chosen = {d for d in digests if int(d[:16], 16) < VAL_SHARE * 2**64}
-    if len(digests) >= 2 and not chosen:
-        chosen = {digests[0]}
-    if len(digests) >= 2 and len(chosen) == len(digests):
-        chosen.discard(digests[-1])
-    return chosen if len(digests) >= 2 else set()
+    by_class: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        by_class[image.class_name].add(image.digest)
+    # In an order that no name decides: where classes share images, what one of them gives changes the others.
+    classes = sorted(sorted(digests) for digests in by_class.values())
+    holders: dict[str, list[list[str]]] = defaultdict(list)
+    for digests in classes:
+        for digest in digests:
+            holders[digest].append(digests)
+    chosen = {digest for digest in holders if int(digest[:16], 16) < VAL_SHARE * 2**64}
+    chosen -= {digests[-1] for digests in classes if chosen.issuperset(digests)}
+    for digests in classes:
+        if chosen.isdisjoint(digests):
+            spare = (d for d in digests if all(set(holder) - chosen - {d} for holder in holders[d]))
+            chosen.update(islice(spare, 1))
+    return chosen
 
 
-def _image_set(pictures: Sequence[Picture], names: tuple[str, ...]) -> ImageSet:
-    labels = torch.tensor([names.index(p.class_name) for p in pictures], dtype=torch.int64)
-    return ImageSet(labels, names, files=tuple(p.path for p in pictures))
+_RANKS = {split: rank for rank, split in enumerate(("", "train", "val", "test"))}
 
 
-def _fingerprint(root: Path, pictures: Sequence[Picture]) -> str:
+def _split_folders(root: Path, found: Sequence[Entry]) -> dict[str, str]:
+    """The folders of the root that hold splits, each with its split; none if it is flat.
+
+    Raises:
+        ValueError: Two hold one split, or one cannot be read.
+    """
+    by_name = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+    splits: dict[str, str] = {}
+    for entry in found:
+        split = by_name.get(normal_name(entry.parts[0]).strip().casefold())
+        if len(entry.parts) > 1 or split is None or not (entry.is_folder or entry.fault):
+            continue
+        if entry.fault:
+            raise ValueError(f"{root / entry.parts[0]}: {entry.reason}")
+        if split in splits.values():
+            other = next(name for name, its in splits.items() if its == split)
+            raise ValueError(f"{root} has both {other}/ and {entry.parts[0]}/, which are one split, {split}; keep one")
+        splits[entry.parts[0]] = split
+    return splits
+
+
+def _refuse_hidden_splits(root: Path, found: Sequence[Entry]) -> None:
+    """Raises ValueError when all top folders hold the same folders of images: these may be the classes, not those.
+
+    Two years, folds or machines, each with a folder for every class, would be learnt as classes otherwise.
+    """
+    inside: dict[str, set[str]] = defaultdict(set)
+    for entry in found:
+        if _is_image(entry) and len(entry.parts) > 1:
+            inside[entry.parts[0]].add(normal_name(entry.parts[1]) if len(entry.parts) > 2 else "")
+    most = max(inside.values(), key=len, default=set())
+    if len(inside) > 1 and len(most) > 1 and "" not in most and all(its <= most for its in inside.values()):
+        top = listed(map(printable, inside))
+        raise ValueError(
+            f"the folders of {root} ({top}) hold the same folders ({listed(map(printable, sorted(most)))}), so that it "
+            f"does not show which of them are classes; wanted is train/CLASS/..., val/CLASS/... and test/CLASS/..., or "
+            f"CLASS/... alone; if {top} are the classes, put them into a folder train/"
+        )
+
+
+def _refuse_loose_splits(
+    root: Path, found: Sequence[Entry], splits: Mapping[str, str], classes: Mapping[str, object]
+) -> None:
+    """Raises ValueError when the folder of a split has images but no class folders, as where it is a class itself."""
+    for name, split in splits.items():
+        loose = sum(e.parts[0] == name and len(e.parts) == 2 and _is_image(e) for e in found)
+        if loose and split not in classes:
+            raise ValueError(f"{_no_images(root, [name])}; {loose:,} images lie directly in {name}/")
+
+
+def _is_image(entry: Entry) -> bool:
+    """By its name."""
+    suffix = Path(entry.parts[-1]).suffix.lower()
+    return not entry.is_folder and (suffix in SUFFIXES or suffix in NOT_READ)
+
+
+def _is_unused(entry: Entry, splits: Mapping[str, str]) -> bool:
+    """Whether it is a folder beside those of the splits, or in one."""
+    return bool(splits) and entry.parts[0] not in splits and (entry.is_folder or len(entry.parts) > 1)
+
+
+def _place(parts: Parts, splits: Mapping[str, str]) -> tuple[str, str]:
+    """The split and the class of a path, or of what is in it; "" where it has none."""
+    split = splits.get(parts[0], "")
+    inner = parts[1:] if splits else parts
+    inside = len(inner) > 1 and (not splits or parts[0] in splits)
+    return split, normal_name(printable(inner[0])) if inside else ""
+
+
+def _classes(found: Sequence[Entry], splits: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Of each split, its classes, each with its folders: several where their names differ in Unicode's forms alone.
+
+    A link that leads nowhere is such a folder unless its name is that of a file.
+    """
+    classes: dict[str, dict[str, tuple[str, ...]]] = {split: {} for split in splits.values() or ("",)}
+    for entry in found:
+        is_folder = entry.is_folder or (entry.fault and not Path(entry.parts[-1]).suffix)
+        if is_folder and len(entry.parts) == (2 if splits else 1) and (not splits or entry.parts[0] in splits):
+            split, name = splits.get(entry.parts[0], ""), normal_name(printable(entry.parts[-1]))
+            classes[split][name] = (*classes[split].get(name, ()), "/".join(entry.parts))
+    ranked = sorted(classes, key=_RANKS.__getitem__)
+    return {split: classes[split] for split in ranked if classes[split]}
+
+
+def _refusal(entry: Entry, place: tuple[str, str], splits: Mapping[str, str]) -> LeftOut | None:
+    """Why an entry is left out before it is read; None for a folder that was entered and for an image to read."""
+    split, class_name = place
+    top, path, unused = entry.parts[0], printable("/".join(entry.parts)), _is_unused(entry, splits)
+    where = None if splits and top not in splits else split
+    suffix = Path(entry.parts[-1]).suffix.lower()
+    if entry.reason is not None:
+        return LeftOut(path, entry.reason, entry.fault and not unused, where)
+    if entry.is_folder:
+        return None
+    if not _is_image(entry):
+        return LeftOut(path, "not an image by its name", False, where)
+    if unused:
+        return LeftOut(path, f"in {printable(top)}/, which is not used beside {listed(splits)}", False, where)
+    if not class_name:
+        return LeftOut(path, "in no class folder", False, where)
+    if suffix in NOT_READ:
+        return LeftOut(path, not_read(NOT_READ[suffix]), True, where)
+    if path != "/".join(entry.parts):
+        return LeftOut(path, "its path is not UTF-8, so that nothing can name it; rename it", True, where)
+    return None
+
+
+def _no_images(root: Path, splits: Iterable[str]) -> str:
+    return (
+        f"no class folder with images in {' or '.join(str(root / name) for name in splits)}; wanted is "
+        f"{root}/CLASS/IMAGE, or {root}/train/CLASS/IMAGE with val/ and test/, either or none"
+    )
+
+
+def _examined(
+    root: Path, candidates: Sequence[tuple[Parts, str, str]], on_progress: Progress | None
+) -> tuple[list[LabelledFile], list[LeftOut], FullScale]:
+    """Read every image once; and find the one scale of those whose format does not say what is white."""
+    images: list[LabelledFile] = []
+    faults: list[LeftOut] = []
+    ranges: dict[Kind, dict[LabelledFile, Range]] = {kind: {} for kind in get_args(Kind)}
+    with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
+        paths = (root.joinpath(*parts) for parts, _, _ in candidates)
+        for done, (read, (parts, split, class_name)) in enumerate(
+            zip(pool.map(_examine, paths), candidates, strict=True)
+        ):
+            if isinstance(read, str):
+                faults.append(LeftOut("/".join(parts), read, True, split))
+            else:
+                images.append(LabelledFile(parts, split, class_name, read[0]))
+                if read[1] is not None:
+                    ranges[read[1].kind][images[-1]] = read[1]
+            if on_progress:
+                on_progress(done + 1, len(candidates))
+    scale = FullScale()
+    for kind, its in ranges.items():
+        if its:
+            of_all = Range(kind, min(r.low for r in its.values()), max(r.high for r in its.values()))
+            if (white := of_all.white()) is not None:
+                scale = replace(scale, **{kind: white})
+            else:
+                reason = f"{fits_none(of_all)}" + (f" (the range is of {len(its):,} files)" if len(its) > 1 else "")
+                faults += [LeftOut("/".join(image.parts), reason, True, image.split) for image in its]
+                images = [image for image in images if image not in its]
+    return images, faults, scale
+
+
+def _examine(path: Path) -> tuple[str, Range | None] | str:
+    """The hash of a file and the range of its values where it matters; or why it cannot be read."""
+    try:
+        raw = path.read_bytes()
+        return hashlib.blake2b(raw, digest_size=16).hexdigest(), value_range(raw)
+    except OSError as fault:
+        return f"cannot be read ({fault.strerror})"
+    except UndecodableError as fault:
+        return fault.reason
+
+
+def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str, ...]) -> ImageSet:
+    places = {name: place for place, name in enumerate(names)}
+    labels = torch.tensor([places[image.class_name] for image in images], dtype=torch.int64)
+    return ImageSet(
+        labels,
+        names,
+        files=tuple(folder.root.joinpath(*image.parts) for image in images),
+        digests=tuple(image.digest for image in images),
+        full_scale=folder.full_scale,
+    )
+
+
+def _fingerprint(images: Iterable[LabelledFile]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for picture in pictures:
-        digest.update(f"{picture.path.relative_to(root).as_posix()}\0{picture.digest}\n".encode())
+    for image in images:
+        digest.update(f"{normal_name('/'.join(image.parts))}\0{image.digest}\n".encode())
     return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""What is in a folder before it is trained on: images by class, what is left out and why, and what looks wrong."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from plusx.data.folder import Folder, LeftOut, Progress, assign, check_classes, check_images, scan
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `check` found. All paths are below the folder."""
+
+    counts: dict[str, dict[str, int]]
+    """Images that can be read, by split ("all" in a flat folder) and class."""
+    assigned: dict[str, int]
+    """How many of them training would take for train, val and test."""
+    left_out: tuple[LeftOut, ...]
+    """Every other file that is not hidden, broken link and folder that cannot be read, each with the reason."""
+    same_image_in_classes: tuple[tuple[str, ...], ...]
+    """Files of equal content in several classes: at most one of their labels is right."""
+    same_image_in_splits: tuple[tuple[str, ...], ...]
+    """Files of equal content in several split folders: what is measured on them was trained on."""
+    unused: tuple[str, ...]
+    """Folders beside those of the splits."""
+    notes: tuple[str, ...]
+    """What is allowed and may not be meant, each a sentence."""
+    problem: str | None
+    """Why the folder cannot be trained on even without the faulty files, or None."""
+
+    @property
+    def images(self) -> int:
+        """How many can be read."""
+        return sum(sum(classes.values()) for classes in self.counts.values())
+
+    @property
+    def files(self) -> int:
+        """How many were met: images and what is left out."""
+        return self.images + len(self.left_out)
+
+    @property
+    def faults(self) -> tuple[LeftOut, ...]:
+        """What is left out and should not be: images and folders that cannot be read."""
+        return tuple(each for each in self.left_out if each.fault)
+
+    @property
+    def by_reason(self) -> dict[str, list[LeftOut]]:
+        """What is left out for each reason, without what a reason says in brackets of one file; most first."""
+        found = defaultdict(list)
+        for each in self.left_out:
+            found[each.reason.split(" (")[0]].append(each)
+        return dict(sorted(found.items(), key=lambda pair: -len(pair[1])))
+
+
+def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
+    """Read every image of a class folder once.
+
+    Args:
+        root: The folder.
+        on_progress: Told how far reading has come.
+
+    Raises:
+        ValueError: There is no such folder, or no class folder in it.
+    """
+    folder = scan(Path(root), on_progress=on_progress)
+    counts = {split or "all": dict.fromkeys(sorted(classes), 0) for split, classes in folder.classes.items()}
+    for image in folder.images:
+        counts[image.split or "all"][image.class_name] += 1
+    problem = None
+    try:
+        check_classes(folder)
+        check_images(folder)
+    except ValueError as fault:
+        problem = str(fault)
+    copies = _copies(folder)
+    return Check(
+        counts=counts,
+        assigned={split: len(images) for split, images in assign(folder.images).items()},
+        left_out=folder.left_out,
+        same_image_in_classes=tuple(paths for paths, classes, _ in copies if classes > 1),
+        same_image_in_splits=tuple(paths for paths, _, splits in copies if splits > 1),
+        unused=folder.unused,
+        notes=tuple(_notes(folder)),
+        problem=problem,
+    )
+
+
+def _copies(folder: Folder) -> list[tuple[tuple[str, ...], int, int]]:
+    """Files of equal content, and of how many classes and splits they are."""
+    by_digest = defaultdict(list)
+    for image in folder.images:
+        by_digest[image.digest].append(image)
+    return [
+        (tuple("/".join(i.parts) for i in same), len({i.class_name for i in same}), len({i.split for i in same}))
+        for same in by_digest.values()
+        if len(same) > 1
+    ]
+
+
+def _notes(folder: Folder) -> Iterator[str]:
+    held = {(image.split, image.class_name) for image in folder.images}
+    by_look: dict[str, set[str]] = defaultdict(set)
+    for split, classes in folder.classes.items():
+        for name, folders in classes.items():
+            by_look[" ".join(name.casefold().split())].add(name)
+            if len(folders) > 1:
+                yield f"{' and '.join(folders)} are one class, {name!r}: their names differ in Unicode's forms alone"
+            if split in ("val", "test") and (split, name) not in held:
+                yield f"{folders[0]} holds no image that can be read"
+    for names in by_look.values():
+        if len(names) > 1:
+            yield f"classes {' and '.join(map(repr, sorted(names)))} differ in capitals or spaces alone"
+    if "val" in folder.classes and not any(image.split == "val" for image in folder.images):
+        yield "the validation folder holds no image that can be read; validation images are taken from train/"
