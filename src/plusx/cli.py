@@ -608,11 +608,11 @@ def _check_lines(found: "Check") -> Iterator[str]:
         yield from (f"  {each.path}{each.reason.removeprefix(reason)}" for each in its[:shown])
         yield from [f"  ... and {len(its) - shown:,} more"] * (len(its) > shown)
     for what, groups in (
-        ("classes: at most one of the labels is right", found.same_image_in_classes),
-        ("splits: what was trained on is measured on", found.same_image_in_splits),
+        ("several classes, so that at most one label of each is right", found.same_image_in_classes),
+        ("several splits, so that what is trained on is measured on", found.same_image_in_splits),
     ):
         if groups:
-            yield f"{len(groups):,} images are in several {what}"
+            yield f"{len(groups):,} of equal content in {what}:"
             yield from (f"  {', '.join(paths[:shown])}" for paths in groups[:shown])
             yield from [f"  ... and {len(groups) - shown:,} more"] * (len(groups) > shown)
     if found.unused:
@@ -620,8 +620,9 @@ def _check_lines(found: "Check") -> Iterator[str]:
     yield from found.notes
     of = {"train": "to train on", "val": "for validation", "test": "for test"}
     yield f"{found.files:,} files: {found.images:,} images, {len(found.left_out):,} left out"
-    yield ", ".join(f"{count:,} {of[split]}" for split, count in found.assigned.items() if count)
-    if not found.faults and not found.problem:
+    if not found.problem:
+        yield ", ".join(f"{count:,} {of[split]}" for split, count in found.assigned.items() if count)
+    if not found.problem and not found.faults:
         yield f"all {found.images:,} images can be read"
 
 

@@ -1,16 +1,28 @@
 """Class folders: layouts, splits, and what is refused."""
 
 import contextlib
+import hashlib
+import json
 import os
 import random
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
+import plusx
 from plusx.data.check import check
-from plusx.data.folder import load_folder, load_labelled, scan
+from plusx.data.decode import FullScale, UndecodableError
+from plusx.data.folder import LabelledFile, assign, load_folder, load_labelled, scan
+from plusx.data.images import select
+from plusx.data.preprocess import Preprocess, fit_preprocess
 from tests.conftest import save_picture
 
 Make = Callable[..., Path]
@@ -140,3 +152,334 @@ def test_the_order_of_files_is_that_of_their_names(class_folder: Make, monkeypat
     listed = os.scandir
     monkeypatch.setattr(os, "scandir", shuffled)
     assert [i.parts for i in scan(root).images] == sorted(i.parts for i in scan(root).images)
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "VAL", "Test"), ("training", "dev", "testing"), ("TRAIN", "valid", "test")]
+)
+def test_the_usual_names_of_splits_are_known_in_any_case(class_folder: Make, names: tuple[str, ...]) -> None:
+    root = class_folder(list(names), {"ant": 3, "bee": 2})
+    splits, _, _ = load_folder(root)
+    assert {split: len(images) for split, images in splits.items()} == {"train": 5, "val": 5, "test": 5}
+    assert splits["train"].class_names == ("ant", "bee")
+
+
+def test_two_folders_of_one_split_are_refused(class_folder: Make) -> None:
+    with pytest.raises(ValueError, match=r"has both Train/ and training/, which are one split, train; keep one"):
+        scan(class_folder(["Train", "training"], {"ant": 1, "bee": 1}))
+
+
+@pytest.mark.parametrize("tops", [["2019", "2020"], ["fold1", "fold2", "fold3"], ["photos train", "photos test"]])
+def test_folders_that_all_hold_the_same_folders_are_refused_with_the_layout_that_is_wanted(
+    class_folder: Make, tops: list[str]
+) -> None:
+    root = class_folder(tops, {"cat": 2, "dog": 2})
+    shutil.rmtree(root / tops[-1] / "cat")  # one may lack a class
+    save_picture(root / tops[-1] / "dog" / "deeper" / "x.png", seed=77)
+    with pytest.raises(ValueError, match=r"hold the same folders \(cat, dog\).*wanted is train/CLASS/..., val/CLASS"):
+        load_folder(root)
+    whole = root.rename(root.with_name("classes"))
+    (root / "train").parent.mkdir()
+    whole.rename(root / "train")  # the way out that the message names
+    assert load_folder(root)[0]["train"].class_names == tuple(sorted(tops))
+
+
+def test_folders_in_class_folders_are_part_of_the_class(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 2, "bee": 2})
+    for name in ("left", "right"):
+        save_picture(root / "ant" / name / "1.png", seed=len(name))
+    splits, _, _ = load_folder(root)
+    assert sum(map(len, splits.values())) == 6 and splits["train"].class_names == ("ant", "bee")
+
+
+def test_a_folder_beside_those_of_the_splits_is_named_with_every_file_in_it(class_folder: Make) -> None:
+    root = class_folder(["train", "test", "holdout"], {"ant": 5, "bee": 5})
+    (root / "empty one").mkdir()
+    found = check(root)
+    assert found.unused == ("empty one", "holdout") and found.problem is None
+    splits, _, left_out = load_folder(root)
+    assert len(left_out) == 10 and sum(map(len, splits.values())) == 20
+    assert left_out[0] == "holdout/ant/0.png: in holdout/, which is not used beside train/ and test/"
+
+
+@pytest.mark.parametrize("names", [["train", "test"], ["train", "bus", "car"], ["valid", "invalid"]])
+def test_classes_named_as_splits_are_refused_with_the_layout_that_is_wanted(
+    class_folder: Make, names: list[str]
+) -> None:
+    root = class_folder([], dict.fromkeys(names, 2))
+    with pytest.raises(ValueError, match=r"itself holds 2 images: if it is a class, put all class folders into"):
+        load_folder(root)
+    root.rename(root.with_name("all"))
+    root.mkdir()
+    root.with_name("all").rename(root / "train")
+    assert load_folder(root)[0]["train"].class_names == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+@pytest.mark.parametrize("content", [None, "notes.txt", "damaged.png", "IMG_1.HEIC"])
+def test_a_class_with_no_readable_image_is_an_error(class_folder: Make, split: str, content: str | None) -> None:
+    root = class_folder([split] if split else [], {"ant": 3, "bee": 3})
+    (root / split / "cat").mkdir()
+    if content is not None:
+        (root / split / "cat" / content).write_text("no image")
+    expected = r"class 'cat' has no readable training image \(.*cat\)"
+    with pytest.raises(ValueError, match=expected):
+        load_folder(root, undecodable="skip")
+    problem = check(root).problem
+    assert problem is not None and problem.startswith("class 'cat' has no readable training image")
+
+
+def test_an_empty_class_folder_that_is_only_measured_on_is_said(class_folder: Make) -> None:
+    root = class_folder(["train", "val"], {"ant": 3, "bee": 3})
+    shutil.rmtree(root / "val" / "ant")
+    (root / "val" / "ant").mkdir()
+    load_folder(root)
+    found = check(root)
+    assert found.problem is None and found.notes == ("val/ant holds no image that can be read",)
+    assert found.counts["val"] == {"ant": 0, "bee": 3}
+    shutil.rmtree(root / "val" / "bee")
+    assert check(root).notes[-1] == (
+        "the validation folder holds no image that can be read; validation images are taken from train/"
+    )
+
+
+def test_links_are_followed_and_circles_end(class_folder: Make, tmp_path: Path) -> None:
+    root = class_folder([], {"ant": 3, "bee": 3})
+    elsewhere = tmp_path / "elsewhere"
+    for i in range(4):
+        save_picture(elsewhere / "wasps" / f"{i}.png", seed=50 + i)
+    (root / "wasp").symlink_to(elsewhere / "wasps")
+    (root / "ant" / "linked.png").symlink_to(root / "bee" / "0.png")
+    (elsewhere / "wasps" / "back").symlink_to(elsewhere)
+    (root / "bee" / "up").symlink_to("..")
+    (root / "bee" / "self").symlink_to("self")
+    found = check(root)
+    assert found.counts == {"all": {"ant": 4, "bee": 3, "wasp": 4}}
+    assert {each.path: each.reason.split(" (")[0] for each in found.left_out} == {
+        "wasp/back": "a link that leads back",
+        "bee/up": "a link that leads back",
+        "bee/self": "cannot be read",
+    }
+
+
+def test_broken_links_and_folders_that_cannot_be_read_are_faults_by_name(
+    class_folder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_folder(["train", "val"], {"ant": 3, "bee": 3})
+    (root / "train" / "ant" / "gone.png").symlink_to(root / "nowhere.png")
+    (root / "train" / "ant" / "more").symlink_to(root / "nowhere")
+    (root / "train" / "bee" / "locked").mkdir()
+    listed = os.scandir
+
+    def refusing(folder: str) -> object:  # root may read all
+        if folder.endswith("locked"):
+            raise PermissionError(13, "Permission denied", folder)
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = check(root)
+    assert [(fault.path, fault.reason.split(" (")[0]) for fault in found.faults] == [
+        ("train/ant/gone.png", "a broken link"),
+        ("train/ant/more", "a broken link"),
+        ("train/bee/locked", "cannot be read"),
+    ]
+    with pytest.raises(ValueError, match=r"train/ant/gone.png: a broken link \(to .*nowhere.png\) \(and 2 more"):
+        load_folder(root)
+    assert len(load_folder(root, undecodable="skip")[2]) == 3
+
+
+@pytest.mark.parametrize("name", ["val", "Validation"])
+def test_a_split_that_is_a_broken_link_is_refused_not_replaced(class_folder: Make, name: str) -> None:
+    root = class_folder(["train"], {"ant": 9, "bee": 9})
+    (root / name).symlink_to("/not/mounted")
+    with pytest.raises(ValueError, match=rf"{name}: a broken link \(to /not/mounted\)"):
+        load_folder(root, undecodable="skip")
+
+
+def test_a_class_that_is_a_broken_link_does_not_vanish(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 3, "bee": 3})
+    (root / "wasp").symlink_to("/not/mounted/wasp")
+    with pytest.raises(ValueError, match="class 'wasp' has no readable training image"):
+        load_folder(root, undecodable="skip")
+
+
+def test_a_pipe_is_left_out_and_never_opened(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 2, "bee": 2})
+    os.mkfifo(root / "ant" / "pipe.png")
+    assert load_folder(root)[2] == ("ant/pipe.png: neither a file nor a folder",)
+
+
+def test_photographs_that_pillow_does_not_read_are_faults_with_the_way_to_convert_them(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 3, "bee": 3})
+    for number in range(3):
+        (root / "ant" / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (root / "bee" / "said to be.jpg").write_bytes(b"\0\0\0\x18ftypheic")
+    found = check(root)
+    ((reason, its),) = found.by_reason.items()
+    assert len(its) == len(found.faults) == 4 and "HEIC is not read; convert it to JPEG" in reason
+    with pytest.raises(ValueError, match="magick mogrify -format jpg"):
+        load_folder(root)
+
+
+def test_equal_content_goes_to_one_split_whichever_classes_it_lies_in(class_folder: Make) -> None:
+    for name, sizes in {"tiny": {"ant": 1, "bee": 60}, "small": {"ant": 2, "bee": 60, "cat": 3}}.items():
+        root = class_folder([], sizes, name=name)
+        for number, file in enumerate(sorted((root / "bee").iterdir())):
+            if number % 2:
+                shutil.copy(file, root / "ant" / f"copy of {file.name}")
+        train, val = (set(load_folder(root)[0][split].digests or ()) for split in ("train", "val"))
+        assert train and val and not train & val
+
+
+@given(classes=st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=6), min_size=1, max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_no_content_is_trained_on_and_held_out_and_every_class_is_trained_on(classes: list[list[int]]) -> None:
+    digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(13)]
+    images = [
+        LabelledFile((str(name), str(place)), "", str(name), digests[content])
+        for name, contents in enumerate(classes)
+        for place, content in enumerate(contents)
+    ]
+    parts = assign(images)
+    train, val = ({image.digest for image in parts[split]} for split in ("train", "val"))
+    assert not train & val and len(parts["train"]) + len(parts["val"]) == len(images)
+    assert {image.class_name for image in parts["train"]} == {image.class_name for image in images}
+    renamed = assign([image._replace(class_name=f"{9 - int(image.class_name)}") for image in images])
+    assert {image.digest for image in renamed["val"]} == val  # no name decides
+
+
+def test_ordinary_folders_are_split_as_they_were_before_copies_across_classes_counted(tmp_path: Path) -> None:
+    """Fingerprint and split of commit 92492fa, of files whose bytes no library decides."""
+    number = 0
+    for name, count in {"ant": 2, "bee": 12, "강": 3}.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(count):
+            content = b"P6 2 2 255\n" + hashlib.sha256(str(number).encode()).digest()[:12]
+            (tmp_path / "data" / name / f"{i}.ppm").write_bytes(content)
+            number += 1
+    (tmp_path / "data").rename(tmp_path / "moved")
+    splits, fingerprint, _ = load_folder(tmp_path / "moved")
+    assert fingerprint == "94ca11bebc795b5b5da58b234e3fdd86"
+    held_out = [file.relative_to(tmp_path / "moved").as_posix() for file in splits["val"].files or ()]
+    assert held_out == [
+        *("ant/1.ppm", "bee/0.ppm", "bee/1.ppm", "bee/2.ppm", "bee/4.ppm", "bee/8.ppm", "강/1.ppm", "강/2.ppm")
+    ]
+
+
+def test_copies_in_two_classes_or_two_splits_are_named(class_folder: Make) -> None:
+    root = class_folder(["train", "val", "test"], {"ant": 4, "bee": 4})
+    shutil.copy(root / "train" / "ant" / "0.png", root / "train" / "bee" / "copy.png")
+    shutil.copy(root / "train" / "ant" / "1.png", root / "test" / "ant" / "leak.png")
+    shutil.copy(root / "train" / "ant" / "2.png", root / "train" / "ant" / "again.png")
+    found = check(root)
+    assert found.same_image_in_classes == (("train/ant/0.png", "train/bee/copy.png"),)
+    assert found.same_image_in_splits == (("train/ant/1.png", "test/ant/leak.png"),)
+    assert found.problem is None and not found.faults
+
+
+def test_a_class_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> None:
+    root, nfc = tmp_path / "photos", "강아지"
+    nfd = unicodedata.normalize("NFD", nfc)
+    for place, name in enumerate([f"train/{nfc}", f"train/{nfd}", "train/고양이", f"test/{nfd}"]):
+        for i in range(4):
+            save_picture(root / name / f"{i}.png", seed=10 * place + i)
+    splits, _, _ = load_folder(root)
+    assert splits["train"].class_names == (nfc, "고양이")
+    assert len(splits["train"]) + len(splits["val"]) == 12 and splits["test"].labels_N.tolist() == [0] * 4
+    assert all(file.is_file() for file in splits["train"].files or ())  # by their own bytes
+    assert any("are one class" in note for note in check(root).notes)
+    for names in ((nfd, "고양이"), ("고양이", nfc)):
+        images = load_labelled(root, names)
+        assert {names[label] for label in images.labels_N.tolist()} == {n for n in names if n != "고양이"}
+
+
+def test_class_names_that_differ_in_capitals_or_spaces_alone_are_said(class_folder: Make) -> None:
+    root = class_folder([], {"Cat": 2, "cat": 2, "dog": 2, "dog ": 2})
+    assert check(root).notes == (
+        "classes 'Cat' and 'cat' differ in capitals or spaces alone",
+        "classes 'dog' and 'dog ' differ in capitals or spaces alone",
+    )
+
+
+def test_a_name_that_is_not_utf8_is_a_fault_like_a_file_that_cannot_be_decoded(class_folder: Make) -> None:
+    root = class_folder([], {"ant": 8, "bee": 8})
+    shutil.copy(root / "ant" / "0.png", root / "ant" / os.fsdecode(b"caf\xe9.png"))
+    assert [(fault.path, fault.reason[:21]) for fault in check(root).faults] == [
+        ("ant/caf\\xe9.png", "its path is not UTF-8")
+    ]
+    with pytest.raises(ValueError, match=r"ant/caf\\xe9.png: its path is not UTF-8"):
+        load_folder(root)
+    out = root.parent / "run"
+    overrides = {"data.undecodable": "skip", "steps": "1", "batch_size": "4", "net.name": "mlp", "preprocess.size": "8"}
+    plusx.train(root, out=out, overrides=overrides)
+    card = json.loads((out / "card.json").read_bytes())
+    assert len(card["source"]["left_out"]) == 1 and card["source"]["left_out"][0].startswith("ant/caf\\xe9.png: ")
+    assert sum(card["source"]["images"].values()) == 16
+    (root / os.fsdecode(b"fa\xe7ade")).mkdir()  # a class
+    shutil.copy(root / "ant" / "1.png", root / os.fsdecode(b"fa\xe7ade") / "1.png")
+    with pytest.raises(ValueError, match=r"class 'fa\\\\xe7ade' has no readable training image"):
+        load_folder(root, undecodable="skip")
+    with pytest.raises(ValueError, match=r"the path of .*fa\\xe7ade is not UTF-8"):
+        scan(root / os.fsdecode(b"fa\xe7ade"))
+
+
+def test_slices_of_a_folder_hold_every_class(class_folder: Make) -> None:
+    root = class_folder(["train"], {"ant": 10, "bee": 20, "cat": 7})
+    whole = {"train": load_folder(root)[0]["train"], "val": load_folder(root)[0]["val"]}
+    sides = [select(whole, expression) for expression in ("train[:50%]", "train[50%:]")]
+    counts = torch.bincount(whole["train"].labels_N)
+    for side in sides:
+        assert side is not None
+        assert ((torch.bincount(side.labels_N) - counts / 2).abs() <= 0.5).all()
+    assert {*sides[0].files, *sides[1].files} == set(whole["train"].files)  # type: ignore[union-attr, misc]
+
+
+def test_a_training_set_that_lacks_a_class_is_refused(class_folder: Make) -> None:
+    root = class_folder(["train", "val"], {"ant": 40, "bee": 40, "cat": 2})
+    for overrides, lacking in (({"data.train": "train[:20%]"}, "'cat'"), ({"data.limit": "2"}, "'bee'")):
+        with pytest.raises(ValueError, match=rf"training images of data.train=train.* lack {lacking}; take a larger"):
+            plusx.train(
+                root, out=root.parent / "run", overrides={"net.name": "mlp", "preprocess.size": "8", **overrides}
+            )
+
+
+def test_many_names_are_cut_and_the_way_out_is_named(class_folder: Make) -> None:
+    root = class_folder(["val"], {"n01440764": 1, "n01443537": 1})
+    with pytest.raises(ValueError) as refused:
+        load_labelled(root, [f"some class {i}" for i in range(1000)])
+    assert "and 994 more" in str(refused.value) and "plusx convert FILE --classes FILE" in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
+def test_one_folder_too_high_is_said(class_folder: Make) -> None:
+    root = class_folder(["train", "val"], {"ant": 2, "bee": 2}, name="unpacked/photos")
+    with pytest.raises(ValueError, match=r"one class only, 'photos'.*if its folders train, val are the classes, name"):
+        load_folder(root.parent)
+
+
+def test_one_scale_is_found_for_a_whole_folder_and_a_range_that_fits_none_is_refused(tmp_path: Path) -> None:
+    def write(name: str, high: float, dtype: type) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.linspace(0, high, 64).reshape(8, 8).astype(dtype)).save(path)
+
+    for i, high in enumerate((255, 254.6, 0.9, 30)):  # dark ones are dark, not of another scale
+        write(f"ant/{i}.tif", high, np.float32)
+        write(f"bee/{i}.tif", high, np.int32)
+    images = load_folder(tmp_path)[0]["train"]
+    assert images.full_scale == FullScale(integers=255.0, reals=255.0)
+    preprocess = fit_preprocess(
+        images, size=8, fit="squash", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
+    )
+    assert Preprocess.from_dict(preprocess.to_dict()).full_scale == images.full_scale
+    assert preprocess.pixels(tmp_path / "ant" / "2.tif").max() == 1
+    assert preprocess.pixels(tmp_path / "ant" / "0.tif").unique().numel() == 64
+    write("ant/9.tif", 4095, np.float32)
+    found = check(tmp_path)
+    assert [fault.path for fault in found.faults] == [f"ant/{i}.tif" for i in (0, 1, 2, 3, 9)]
+    with pytest.raises(
+        ValueError, match=r"real numbers from 0 to 4095 are on no scale that is known \(0 to 1, 0 to 255"
+    ):
+        load_folder(tmp_path)
+    with pytest.raises(UndecodableError, match=r"real numbers from 0 to 4095, where .* trained on have 0 to 255"):
+        preprocess.pixels(tmp_path / "ant" / "9.tif")

@@ -298,7 +298,10 @@ def _refuse_loose_splits(
     for name, split in splits.items():
         loose = sum(e.parts[0] == name and len(e.parts) == 2 and _is_image(e) for e in found)
         if loose and split not in classes:
-            raise ValueError(f"{_no_images(root, [name])}; {loose:,} images lie directly in {name}/")
+            raise ValueError(
+                f"{_no_images(root, [name])}; {name}/ itself holds {loose:,} images: if it is a class, put all class "
+                "folders into a folder train/"
+            )
 
 
 def _is_image(entry: Entry) -> bool:
@@ -348,7 +351,8 @@ def _refusal(entry: Entry, place: tuple[str, str], splits: Mapping[str, str]) ->
     if not _is_image(entry):
         return LeftOut(path, "not an image by its name", False, where)
     if unused:
-        return LeftOut(path, f"in {printable(top)}/, which is not used beside {listed(splits)}", False, where)
+        used = " and ".join(f"{name}/" for name in sorted(splits, key=lambda name: _RANKS[splits[name]]))
+        return LeftOut(path, f"in {printable(top)}/, which is not used beside {used}", False, where)
     if not class_name:
         return LeftOut(path, "in no class folder", False, where)
     if suffix in NOT_READ:

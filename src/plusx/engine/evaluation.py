@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from plusx.data.batches import Batch
 from plusx.data.folder import load_labelled
-from plusx.data.images import ImageSet, select, spread
+from plusx.data.images import ImageSet, require_every_class, select, spread
 from plusx.data.sources import NAMES, load_source
 from plusx.engine.views import Views, answers, mean_softmax
 from plusx.placement.place import Placement, choose_placement
@@ -237,6 +237,7 @@ def parts_of(recipe: Recipe, splits: Any) -> dict[str, ImageSet]:
             parts[part] = spread(images, spec.limit) if spec.limit else images
     if "train" not in parts:
         raise ValueError(f"data.train is {spec.train!r}, which holds no image")
+    require_every_class(parts["train"], spec.train)
     return parts
 
 
