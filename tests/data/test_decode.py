@@ -1,14 +1,18 @@
 """Odd picture files: read rightly, or refused with one sentence."""
 
+import io
+import re
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, TiffImagePlugin
 
-from plusx.data.decode import UndecodableError, decode
+from plusx.data.decode import SUFFIXES, FullScale, UndecodableError, decode
 from tests.conftest import save_picture
 
 
@@ -114,6 +118,141 @@ def test_a_decompression_bomb_is_refused_before_it_grows(tmp_path: Path) -> None
     (tmp_path / "large.png").write_bytes(png([(b"IHDR", header), (b"IDAT", zlib.compress(b"\0"))]))
     with pytest.raises(UndecodableError, match="11000 x 11000 pixels are more than the 100,000,000 allowed"):
         decode(tmp_path / "large.png")
+
+
+def exif(entries: list[tuple[int, int, int, bytes]], order: str = "<") -> bytes:
+    """An EXIF block by hand, whatever the types: (tag, type, count, four bytes)."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
+    body = b"".join(struct.pack(f"{order}HHI", *entry[:3]) + entry[3] for entry in entries)
+    return b"Exif\0\0" + head + body + b"\0" * 4 + struct.pack(f"{order}16H", *range(16))
+
+
+def with_exif(upright: np.ndarray, block: bytes, container: str) -> bytes:
+    """The picture as a camera held upside down stores it."""
+    file = io.BytesIO()
+    Image.fromarray(upright[::-1, ::-1].copy()).save(file, container, exif=block, lossless=True)
+    return file.getvalue()
+
+
+UPRIGHT = np.arange(60, dtype=np.uint8).reshape(5, 4, 3) * 4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of the EXIF
+@pytest.mark.parametrize("container", ["JPEG", "PNG", "WEBP"])
+def test_exif_never_decides_whether_a_file_is_read(container: str) -> None:
+    tags = [0x010E, 0x011A, 0x0128, 0x0132, 0x8769, 0x8825, 0x9286, 0x927C]  # texts, numbers, blocks of further tags
+    expected = colours(decode(with_exif(UPRIGHT, exif([(0x0112, 3, 1, b"\3\0\0\0")]), container)))
+    for order, upside_down in (("<", b"\3\0\0\0"), (">", b"\0\3\0\0")):
+        for tag in tags:
+            for kind in range(14):  # 13 types and one that is none
+                for count in (1, 3):
+                    block = exif([(0x0112, 3, 1, upside_down), (tag, kind, count, b"\6\xff\0\x30")], order)
+                    read = colours(decode(with_exif(UPRIGHT, block, container)))
+                    assert np.array_equal(read, expected), (order, tag, kind, count)
+    assert np.abs(expected - UPRIGHT).max() <= (40 if container == "JPEG" else 0)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@given(
+    block=st.binary(max_size=60),
+    kind=st.integers(0, 20),
+    count=st.integers(0, 2**32 - 1),
+    value=st.binary(min_size=4, max_size=4),
+)
+@settings(max_examples=100, deadline=None)
+def test_garbage_in_place_of_an_orientation_leaves_the_picture_as_it_lies(
+    block: bytes, kind: int, count: int, value: bytes
+) -> None:
+    lying = UPRIGHT[::-1, ::-1].astype(int)
+    turned = [lying[::-1, ::-1], lying[:, ::-1], lying[::-1]]
+    turned += [
+        lying.transpose(1, 0, 2)[a, b]
+        for a in (slice(None), slice(None, None, -1))
+        for b in (slice(None), slice(None, None, -1))
+    ]
+    for garbage in (b"Exif\0\0" + block, exif([(0x0112, kind, count, value)])):
+        read = colours(decode(with_exif(UPRIGHT, garbage, "PNG")))
+        assert any(np.array_equal(read, way) for way in [lying, *turned])
+    assert np.array_equal(colours(decode(with_exif(UPRIGHT, exif([(0x0112, 2, 4, b"abc\0")]), "PNG"))), lying)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_is_turned_whatever_its_other_tags(compression: str | None) -> None:
+    odd = [(0x8769, 7), (0x8825, 2**31)] + [(0x010E, b"\xff"), (0x0132, 5)] * (compression is None)  # libtiff refuses
+    for tag, value in odd:
+        info = TiffImagePlugin.ImageFileDirectory_v2()
+        info[0x0112] = 6
+        info.tagtype[tag] = 4 if isinstance(value, int) else 7
+        info[tag] = value
+        file = io.BytesIO()
+        Image.fromarray(np.rot90(UPRIGHT).copy()).save(file, "TIFF", tiffinfo=info, compression=compression)
+        assert np.array_equal(colours(decode(file.getvalue())), UPRIGHT), tag
+
+
+@pytest.mark.parametrize("suffix", ["avif", "jp2", "j2k"])
+def test_avif_and_jpeg_2000_are_read(tmp_path: Path, suffix: str) -> None:
+    if f".{suffix}" not in SUFFIXES:
+        pytest.skip("Pillow was built without")
+    Image.new("RGB", (32, 24), (200, 100, 50)).save(tmp_path / f"a.{suffix}")
+    assert np.abs(colours(decode(tmp_path / f"a.{suffix}")) - (200, 100, 50)).max() <= 6
+
+
+def test_a_heic_under_another_name_is_refused_with_the_way_to_convert_it() -> None:
+    with pytest.raises(UndecodableError, match="HEIC is not read; convert it to JPEG"):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 50)
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("behind", [False, True])
+def test_what_a_png_says_beside_its_pixels_may_be_of_any_size(kind: bytes, behind: bool) -> None:
+    noise = zlib.compress(np.random.default_rng(0).bytes(3_000_000))
+    chunk = (kind, b"name\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + noise)
+    header = (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 8, 0, 0, 0, 0))
+    pixels = (b"IDAT", zlib.compress(b"\0\x10\x80"))
+    raw = png([header, pixels, chunk] if behind else [header, chunk, pixels])
+    assert colours(decode(raw))[0, :, 0].tolist() == [16, 128]
+
+
+def test_twelve_bits_and_white_as_zero_are_read_as_the_tiff_says() -> None:
+    def tiff(bits: int, photometric: int, row: bytes, width: int) -> bytes:
+        tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 134), (277, 1), (278, 1)]
+        tags += [(279, len(row))]
+        body = struct.pack("<H", len(tags)) + b"".join(
+            struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags
+        )
+        raw = b"II*\0" + struct.pack("<I", 8) + body + b"\0" * 4
+        return raw.ljust(134, b"\0") + row
+
+    assert colours(decode(tiff(12, 1, b"\x00\x0f\xff", 2)))[0, :, 0].tolist() == [0, 255]
+    for photometric, expected in ((1, [0, 255, 128]), (0, [255, 0, 127])):
+        row = struct.pack("<3H", 0, 65_535, 32_896)
+        assert colours(decode(tiff(16, photometric, row, 3)))[0, :, 0].tolist() == expected
+
+
+def test_a_transparent_grey_of_sixteen_bits_is_laid_on_white() -> None:
+    header = (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0))
+    pixels = (b"IDAT", zlib.compress(b"\0" + struct.pack(">HH", 257, 514)))
+    raw = png([header, (b"tRNS", struct.pack(">H", 257)), pixels])
+    assert colours(decode(raw))[0, :, 0].tolist() == [255, 2]
+
+
+@pytest.mark.parametrize(("dtype", "high"), [(np.float32, 1.2), (np.float32, 12), (np.int32, 4095), (np.float32, 1e9)])
+def test_a_range_that_fits_no_scale_is_refused_with_the_range(tmp_path: Path, dtype: type, high: float) -> None:
+    Image.fromarray(np.linspace(0, high, 16).reshape(4, 4).astype(dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(UndecodableError, match=re.escape(f" from 0 to {high:.6g} are on no scale that is known")):
+        decode(tmp_path / "a.tif")
+    Image.fromarray(np.linspace(-300, 255, 16).reshape(4, 4).astype(dtype)).save(tmp_path / "b.tif")
+    with pytest.raises(
+        UndecodableError, match=r" from -300 to 255, where the images that were trained on have 0 to 255"
+    ):
+        decode(tmp_path / "b.tif", full_scale=FullScale(255, 255))
+
+
+@pytest.mark.parametrize(("dtype", "high"), [(np.float32, 255), (np.float32, 1.001), (np.int32, 255)])
+def test_every_grey_level_of_a_tiff_is_kept(tmp_path: Path, dtype: type, high: float) -> None:
+    Image.fromarray((np.arange(256) / 255 * high).round(6).reshape(16, 16).astype(dtype)).save(tmp_path / "a.tif")
+    levels = np.unique(colours(decode(tmp_path / "a.tif")))
+    assert len(levels) >= 255 and levels[0] == 0 and levels[-1] == 255
 
 
 def png(chunks: list[tuple[bytes, bytes]]) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from plusx.data.images import ImageSet
-from plusx.data.preprocess import Preprocess, fit_preprocess, random_box
+from plusx.data.preprocess import Box, Preprocess, fit_preprocess, random_box
 
 
 def image_set(pixels_NCHW: torch.Tensor) -> ImageSet:
@@ -74,6 +75,39 @@ def test_fits_see_what_they_say(tmp_path: Path) -> None:
     assert (pad[:, :9] == 0).all() and (pad[:, 21:] == 0).all()  # black above and below
     assert [int(pad[i, 15, 5 + 10 * i]) for i in range(3)] == [255] * 3
     assert [int(squash[i, 15, 5 + 10 * i]) for i in range(3)] == [255] * 3
+
+
+def test_padding_keeps_the_whole_image_and_its_shape(tmp_path: Path) -> None:
+    unit = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    Image.new("RGB", (200, 50), "white").save(tmp_path / "wide.png")
+    Image.new("RGB", (2, 900), "white").save(tmp_path / "line.png")
+    wide = Preprocess((32, 64), *unit, "", fit="pad").pixels(tmp_path / "wide.png")
+    assert (wide[:, 8:24] == 255).all() and (wide[:, :8] == 0).all() and (wide[:, 24:] == 0).all()
+    line = Preprocess((30, 30), *unit, "", fit="pad").pixels(tmp_path / "line.png")
+    assert (line == 255).sum() == 3 * 30  # a pixel at least
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "squash"])
+@pytest.mark.parametrize("size", [(300, 26_000), (26_000, 300), (2, 1_000_000), (1_000_000, 2)])
+def test_no_shape_of_an_image_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Literal["pad", "crop", "squash"], size: tuple[int, int]
+) -> None:
+    Image.new("1", size, 1).save(tmp_path / "long.png")
+    held, new, resize = [], Image.new, Image.Image.resize
+
+    def watched_new(mode: str, size: tuple[int, int], *rest: object) -> Image.Image:
+        held.append(size[0] * size[1])
+        return new(mode, size, *rest)  # type: ignore[arg-type]
+
+    def watched_resize(image: Image.Image, size: tuple[int, int], resample: int, box: Box) -> Image.Image:
+        held.append(size[0] * round(box[3] - box[1]))  # Pillow scales across first
+        return resize(image, size, resample, box=box)
+
+    monkeypatch.setattr(Image, "new", watched_new)
+    monkeypatch.setattr(Image.Image, "resize", watched_resize)
+    preprocess = Preprocess((224, 224), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "", fit=fit)
+    assert preprocess.pixels(tmp_path / "long.png").max() > 0
+    assert max(held) <= 100_000_000
 
 
 def test_a_crop_fraction_looks_at_the_middle(tmp_path: Path) -> None:
