@@ -256,6 +256,23 @@ def test_undecodable_pictures(tmp_path: Path, class_folder: Callable[..., Path])
     assert len(card["source"]["left_out"]) == 2 + 1 and card["source"]["images"] == {"train": 8, "val": 8}
 
 
+def test_a_checked_folder_is_accounted_for_in_text_and_json_alike(class_folder: Callable[..., Path]) -> None:
+    root = class_folder(["train", "Testing", "extra"], {"ant": 10, "bee": 10})
+    (root / "train" / "ant" / os.fsdecode(b"caf\xe9.png")).write_bytes((root / "train" / "ant" / "0.png").read_bytes())
+    (root / "train" / "bee" / "copy.png").write_bytes((root / "train" / "ant" / "1.png").read_bytes())
+    (root / "notes.txt").touch()
+    shown = plusx("data", "check", root)
+    assert shown.returncode == 2 and "1 of 63 files" in shown.stderr
+    assert "63 files: 41 images, 22 left out" in shown.stdout and "extra/bee/9.png" not in shown.stdout
+    assert "20 left out, in extra/, which is not used beside train/ and Testing/:" in shown.stdout
+    assert "1 of equal content in several classes" in shown.stdout and "caf\\xe9.png" in shown.stdout
+    found = json.loads(plusx("data", "check", root, "--json").stdout)
+    assert found["total"] == 63 == found["images"] + len(found["left_out"]) == 41 + sum(found["reasons"].values())
+    assert found["splits"]["train"] == {"ant": 10, "bee": 11} and sum(found["assigned"].values()) == 41
+    assert found["copies"] == {"classes": [["train/ant/1.png", "train/bee/copy.png"]], "splits": []}
+    assert found["unused"] == ["extra"] and [f["file"] for f in found["files"]] == ["train/ant/caf\\xe9.png"]
+
+
 def test_one_bad_picture_does_not_silence_the_others(digits_run: Path, tmp_path: Path) -> None:
     good = save_picture(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"")

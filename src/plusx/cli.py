@@ -597,7 +597,10 @@ def data_check(
     if found.problem:
         raise ValueError(found.problem)
     if found.faults:
-        raise ValueError(f"{len(found.faults):,} of {found.files:,} files in {folder} are faulty")
+        raise ValueError(
+            f"{len(found.faults):,} of {found.files:,} files in {folder} cannot be read; repair or remove them, or "
+            "train without: --set data.undecodable=skip"
+        )
 
 
 def _check_lines(found: "Check") -> Iterator[str]:

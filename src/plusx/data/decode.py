@@ -43,7 +43,7 @@ MAX_PIXELS = 100_000_000  # 300 MB as RGB: above any camera's usual image, far b
 WHITES = (1.0, 255.0, 65_535.0)
 """What white may be in files that do not say so."""
 OVERSHOOT = 0.01  # of white, on either side: resampling leaves as much, and it is clipped
-LEAST_USED = 1 / 16  # of white: values that stay below are of another scale, such as 12 bits in 32
+LEAST_USED = 1 / 16  # of 255 and 65,535: values that stay below are of another scale, such as 12 bits in 32
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,7 +87,8 @@ class Range(NamedTuple):
             >>> [Range("reals", 0, high).white() for high in (0.4, 1.001, 1.2, 255, 4095)]
             [1.0, 1.0, None, 255.0, None]
         """
-        return next((white for white in WHITES if self.fits(white) and self.high > LEAST_USED * white), None)
+        fitting = (white for white in WHITES if self.fits(white))
+        return next((white for white in fitting if white == WHITES[0] or self.high > LEAST_USED * white), None)
 
     def fits(self, white: float) -> bool:
         """Whether no value is beyond black or white by more than a little."""

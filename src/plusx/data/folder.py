@@ -207,9 +207,9 @@ def check_images(folder: Folder) -> None:
     held = {image.class_name for image in folder.images if image.split in ("train", "")}
     if empty := [name for name in folder.class_names() if name not in held]:
         split = "train" if "train" in folder.classes else ""
-        where = folder.root / folder.classes[split][empty[0]][0]
+        where = f"{folder.root}/{folder.classes[split][empty[0]][0]}"
         more = f", nor have {listed(map(repr, empty[1:]))}" if len(empty) > 1 else ""
-        raise ValueError(f"class {empty[0]!r} has no readable training image ({printable(where)}){more}")
+        raise ValueError(f"class {empty[0]!r} has no readable training image ({where}){more}")
 
 
 def assign(images: Iterable[LabelledFile]) -> dict[str, list[LabelledFile]]:
@@ -333,7 +333,7 @@ def _classes(found: Sequence[Entry], splits: Mapping[str, str]) -> dict[str, dic
         is_folder = entry.is_folder or (entry.fault and not Path(entry.parts[-1]).suffix)
         if is_folder and len(entry.parts) == (2 if splits else 1) and (not splits or entry.parts[0] in splits):
             split, name = splits.get(entry.parts[0], ""), normal_name(printable(entry.parts[-1]))
-            classes[split][name] = (*classes[split].get(name, ()), "/".join(entry.parts))
+            classes[split][name] = (*classes[split].get(name, ()), printable("/".join(entry.parts)))
     ranked = sorted(classes, key=_RANKS.__getitem__)
     return {split: classes[split] for split in ranked if classes[split]}
 

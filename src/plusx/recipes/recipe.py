@@ -39,7 +39,10 @@ class NetSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which images play which part, as slices of the source's splits, such as `train[:45000]` or `train[90%:]`."""
+    """Which images play which part, as slices of the source's splits, such as `train[:45000]` or `train[90%:]`.
+
+    Slices of CIFAR and the digits go by position, those of folders take as much of every class, by content.
+    """
 
     train: str = "train"
     """Images that are trained on."""
