@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "placement": {"placement", "nets.layers"},
     "runs": {"runs", "recipes", "nets", "data"},
     "engine": {"engine", "recipes", "nets", "data", "runs", "placement"},
-    "analysis": {"analysis", "nets", "data", "runs", "placement", "engine.evaluation"},
+    "analysis": {"analysis", "nets", "data", "runs", "placement"},
     "experiments": {"experiments", "recipes", "nets", "data", "runs", "placement", "engine", "analysis"},
     "deploy": {"deploy", "nets", "runs", "data", "placement", "analysis.cost", "analysis.attention"},
     "cli": {"", "screen"},

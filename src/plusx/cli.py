@@ -29,6 +29,7 @@ from plusx.screen import watching
 if TYPE_CHECKING:
     from plusx.data.check import Check
     from plusx.engine.evaluation import Evaluated
+    from plusx.runs.card import Card
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,9 +47,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one field; repeatable.")]
 DataDir = Annotated[
-    Path, typer.Option(envvar="PLUSX_DATA", help="Folder in which CIFAR lies, and to which --download brings it.")
+    Path | None,
+    typer.Option(
+        help="Folder that CIFAR is in, or that --download brings it to; PLUSX_DATA or ~/.cache/plusx if not set. "
+        "For a run, where its own images lie now."
+    ),
 ]
-DATA_DIR = Path("~/.cache/plusx")
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps, wherever it was trained.")]
 
 
 def main() -> None:
@@ -122,11 +127,14 @@ def train(
     out: Annotated[Path | None, typer.Option(help="New run directory; a free name under runs/ if not given.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
     settings: Settings = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a stopped or killed run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume a run that was stopped or killed.")] = None,
     speed: Annotated[
         Speed | None, typer.Option(help="show: time a few steps of each way to run, print them, take the fastest.")
     ] = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = None,
+    device: Annotated[
+        str | None, typer.Option(help="With --resume: cpu, cuda or mps, in place of the one that the run began on.")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR, or published weights.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -136,7 +144,9 @@ def train(
     Examples: plusx train digits; plusx train ./photos --set epochs=20; plusx train --resume runs/digits-resnet20-seed0
     """
     if resume is not None and (data, recipe, out, seed, settings, speed) != (None, None, None, None, None, None):
-        raise ValueError("--resume goes on with the run as it is; give it no DATA, recipe, out, seed, set or speed")
+        raise ValueError("--resume takes the run as it is; leave out DATA, --recipe, --out, --seed, --set and --speed")
+    if resume is None and device is not None:
+        raise ValueError("--device is for --resume; a new run takes --set placement.device=cpu")
     if resume is None and data is None:
         raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
     title = str(resume or data)
@@ -147,7 +157,7 @@ def train(
             "should_stop": should_stop,
         }
         if resume is not None:
-            trained = plusx.resume(resume, data_dir=_given(data_dir), **common)
+            trained = plusx.resume(resume, data_dir=data_dir, device=device, **common)
         else:
             assert data is not None
             overrides = _pairs(settings)
@@ -160,13 +170,28 @@ def train(
     if as_json:
         _print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
         return
-    errors = [
-        f"{part} error {_pct(results[f'{part}_error'])}"
-        for part in ("train", "val", "test")
-        if f"{part}_error" in results
-    ]
-    print(f"{results['net']} after {results['steps']:,} steps: {', '.join(errors)}")
+    print(_kept(trained.card))
     print(f"{results['images_per_s']:,.0f} images/s, {results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
+    print(f"next: plusx evaluate {trained.run}")
+
+
+def _kept(card: "Card") -> str:
+    """Which weights a run kept, what they were chosen by, and on how many images that was measured."""
+    results, images = card.results, card.source["images"]
+    names = {"train": "training", "val": "validation", "test": "test"}
+    errors = {split: _pct(results[f"{split}_error"]) for split in names if f"{split}_error" in results}
+    measured = [f"{error} {names[split]} error on {images[split]:,} images" for split, error in errors.items()]
+    which = "last"
+    if card.recipe.evaluation.keep == "best" and "val" in errors:
+        which = "best"
+        chosen = f"{errors['val']} validation error (step {results['kept_step']:,}), on {images['val']:,} images"
+        measured[list(errors).index("val")] = chosen
+    left_out = len(card.source["left_out"])
+    files = f", {left_out:,} {'file' if left_out == 1 else 'files'} left out" if left_out else ""
+    return (
+        f"{results['net']}, {which} of {results['steps']:,} steps: {', '.join(measured)}; "
+        f"{images['train']:,} trained on{files}"
+    )
 
 
 @app.command()
@@ -177,6 +202,9 @@ def evaluate(
             metavar="RUN... [DATA]", help="Run directories, and a folder of class folders if not their own images."
         ),
     ],
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test; test, or else val, if not set.", metavar="SPLIT")
+    ] = None,
     crops: Annotated[int, typer.Option(help="1, or 10: corners and centre, mirrored.")] = 1,
     scales: Annotated[str | None, typer.Option(metavar="S,...", help="Shorter sides in pixels, averaged.")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="The whole picture at each scale, not crops of it.")] = False,
@@ -184,13 +212,14 @@ def evaluate(
     tta: Annotated[Augmented | None, typer.Option(help="flip: average with the mirror image.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="For predictions.csv, evaluation.json and evaluation.html; the run itself if not given."),
+        typer.Option(help="For predictions.csv, evaluation.json and evaluation.html; the run itself if not set."),
     ] = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = None,
+    device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure trained nets; every image counts once. What was answered and what was wrong is written beside.
+    """Measure trained nets; every image counts once, and none that was trained on. Mistakes go into a report.
 
     Examples: plusx evaluate runs/digits-resnet20-seed0;
     plusx evaluate runs/a runs/b photos --ensemble --crops 10 --scales 256,384
@@ -203,8 +232,9 @@ def evaluate(
     found = []
     with watching("evaluating", quiet=quiet) as watch:
         for group in [paths] if ensemble else [[path] for path in paths]:
-            told = {"on_scan": watch.count, "watch": watch.count}
-            found.append(plusx.evaluate(group, data, views=views, out=out, data_dir=_given(data_dir), **told))
+            where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device}
+            shown: dict[str, Any] = {"on_scan": watch.count, "watch": watch.count}
+            found.append(plusx.evaluate(group, data, split=split, views=views, **where, **shown))
     if as_json:
         results = [_evaluated(each) for each in found]
         _print_json(results[0] if len(results) == 1 else {"runs": results})
@@ -212,11 +242,17 @@ def evaluate(
     for each in found:
         s = each.score
         who = f"{' + '.join(run.name for run in each.runs)}, " if len(paths) > 1 else ""
+        top5 = "" if s.top5_error is None else f"top-5 error {_pct(s.top5_error)}, "
         print(
-            f"{who}{each.part}: error {_pct(s.error)} on {s.images:,} images, top-5 error {_pct(s.top5_error)}, "
-            f"cross entropy {s.loss:.4f} nats, calibration error {_pct(s.calibration_error)}; "
-            f"report: {each.out / 'evaluation.html'}"
+            f"{who}{each.part}: error {_pct(s.error)} on {s.images:,} images, {top5}"
+            f"cross entropy {s.loss:.4f} nats, calibration error {_pct(s.calibration_error)}"
         )
+        for note in each.notes:
+            print(f"note: {note}")
+        if each.out is not None:
+            print(f"report: {each.out / 'evaluation.html'}")
+    if out is not None and found[0].out is None:
+        raise ValueError(found[0].notes[-1])
 
 
 def _evaluated(found: "Evaluated") -> dict[str, Any]:
@@ -227,11 +263,12 @@ def _evaluated(found: "Evaluated") -> dict[str, Any]:
         "images": s.images,
         f"{part}_error": s.error,
         f"{part}_accuracy": 1 - s.error,
-        f"{part}_top5_error": s.top5_error,
+        **({} if s.top5_error is None else {f"{part}_top5_error": s.top5_error}),
         f"{part}_loss": s.loss,
         "calibration_error": s.calibration_error,
         "balanced_accuracy": s.balanced_accuracy,
-        "report": str(found.out / "evaluation.html"),
+        "notes": list(found.notes),
+        "report": str(found.out / "evaluation.html") if found.out else None,
     }
 
 
@@ -258,13 +295,14 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="auto, fp32, bf16, or int8 by OpenVINO, calibrated on the run's own images.")
     ] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Name what is on pictures. Unreadable files are named at the end; the others are answered all the same.
 
     Example: plusx predict runs/photos-resnet18-seed0 cat.jpg dog.jpg
     """
-    predictor = plusx.Predictor(run, precision=precision, pictures=len(images))
+    predictor = plusx.Predictor(run, precision=precision, device=device, pictures=len(images))
     answers, faults = [], []
     for image, answer in zip(images, predictor.predict_many(images, top_k=top), strict=True):
         if isinstance(answer, ValueError):
@@ -276,7 +314,9 @@ def predict(
             print(f"{answer.file}: {', '.join(shares)}")
     if as_json:
         bad = [{"file": image, "error": fault} for image, fault in faults]
-        _print_json({"run": str(run), "files": answers + bad})
+        _print_json({"run": str(run), "note": predictor.note, "files": answers + bad})
+    elif predictor.note:
+        print(f"note: {predictor.note}", file=sys.stderr)
     if faults:
         raise ValueError("; ".join(fault for _, fault in faults))
 
@@ -291,7 +331,7 @@ def analyse(
             "the papers' figures, for this net."
         ),
     ],
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Put a question to a trained net: how strongly layers respond, what is lost without a block, and others.
@@ -300,7 +340,7 @@ def analyse(
 
     Example: plusx analyse runs/cifar10-resnet56-seed0 lesions
     """
-    found = plusx.analyse(run, question, data_dir=_given(data_dir))
+    found = plusx.analyse(run, question, data_dir=data_dir)
     if as_json:
         series = {name: [m._asdict() for m in each] for name, each in found.series.items()}
         about = {"run": str(run), "question": question, "images": found.images, "figure": str(found.figure)}
@@ -323,7 +363,7 @@ def reproduce(
         typer.Option(help="quick: the paper's recipe in fewer steps. paper: as the paper trained, weeks on a CPU."),
     ] = Budget.QUICK,
     out: Annotated[Path, typer.Option(help="Folder of all experiments, which share trainings.")] = Path("reproduced"),
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -659,11 +699,6 @@ def benchmark_train(
         ],
     )
     print(f"medians of {rounds} rounds; making the batch took {100 * speed.data_share:.1f} % of our step")
-
-
-def _given(data_dir: Path) -> Path | None:
-    """None for the default: a run knows where its images lay."""
-    return None if data_dir == DATA_DIR else data_dir
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

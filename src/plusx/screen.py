@@ -46,6 +46,8 @@ class Lines:
             _print(f"{self.title}: {total:,} done")
 
     def event(self, event: "Event", title: str | None = None) -> None:
+        for note in event.notes:
+            _print(f"{title or self.title}: {note}")
         if self.first < 0:  # what came before, reading data or an earlier start, says nothing of the pace
             self.first, self.began = event.step, time.monotonic()
         if event.images_per_s:
@@ -84,6 +86,8 @@ class Bar:
         self.progress.update(self.task, completed=done, total=total)
 
     def event(self, event: "Event", title: str | None = None) -> None:
+        for note in event.notes:
+            self.progress.console.print(note, highlight=False)
         if not self.training:  # a resumed run begins far along, and files may have been counted before
             self.progress.reset(self.task, completed=event.step, total=event.total_steps)
             self.training = True

@@ -196,7 +196,7 @@ def test_labels_go_with_their_images() -> None:
 def test_workers_threads_and_the_starting_step_change_nothing(
     class_folder: Callable[..., Path], workers: int, readers: int
 ) -> None:
-    splits, _, _ = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6}))
+    splits = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6})).splits
     preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
     look = partial(random_box, min_area=0.3, max_aspect=1.3)
     batches = TrainBatches(splits["train"], preprocess, Augmentation(look, (flip_lr,)), 4, seed=5)
@@ -207,7 +207,7 @@ def test_workers_threads_and_the_starting_step_change_nothing(
 
 
 def test_batches_leave_the_global_generator_alone(class_folder: Callable[..., Path]) -> None:
-    splits, _, _ = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6}))
+    splits = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6})).splits
     preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
     before = torch.get_rng_state()
     for workers in (0, 1):
@@ -225,7 +225,7 @@ def test_evaluation_counts_every_image_once_in_order(workers: int) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_picture_that_vanishes_is_named(class_folder: Callable[..., Path], workers: int) -> None:
     root = class_folder(["train", "val"], {"ant": 2, "bee": 2})
-    splits, _, _ = load_folder(root)
+    splits = load_folder(root).splits
     (root / "train" / "bee" / "0.png").unlink()
     preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
     with pytest.raises(UndecodableError, match=r"bee/0.png: no such file"):

@@ -20,8 +20,8 @@ from PIL import Image
 import plusx
 from plusx.data.check import check
 from plusx.data.decode import FullScale, UndecodableError
-from plusx.data.folder import LabelledFile, assign, load_folder, load_labelled, scan
-from plusx.data.images import select
+from plusx.data.folder import LabelledFile, assign, load_folder, scan
+from plusx.data.images import relabel, select
 from plusx.data.preprocess import Preprocess, fit_preprocess
 from tests.conftest import save_picture
 
@@ -30,18 +30,18 @@ Make = Callable[..., Path]
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
 def test_every_name_of_a_validation_folder_is_known(class_folder: Make, val: str) -> None:
-    splits, _, _ = load_folder(class_folder(["train", val], {"ant": 3, "bee": 2}))
+    splits = load_folder(class_folder(["train", val], {"ant": 3, "bee": 2})).splits
     assert {name: len(images) for name, images in splits.items()} == {"train": 5, "val": 5, "test": 0}
 
 
 def test_a_test_folder_decides_nothing(class_folder: Make) -> None:
-    splits, _, _ = load_folder(class_folder(["train", "test"], {"ant": 20, "bee": 20}))
+    splits = load_folder(class_folder(["train", "test"], {"ant": 20, "bee": 20})).splits
     assert len(splits["test"]) == 40
     assert len(splits["val"]) > 0 and len(splits["train"]) + len(splits["val"]) == 40
 
 
 def test_a_flat_folder_is_split_by_class(class_folder: Make) -> None:
-    splits, _, _ = load_folder(class_folder([], {"ant": 100, "bee": 60}))
+    splits = load_folder(class_folder([], {"ant": 100, "bee": 60})).splits
     for index, count in enumerate((100, 60)):
         in_val = int((splits["val"].labels_N == index).sum())
         assert 0.08 * count < in_val < 0.35 * count
@@ -51,11 +51,11 @@ def test_a_flat_folder_is_split_by_class(class_folder: Make) -> None:
 
 def test_adding_images_moves_none(class_folder: Make) -> None:
     root = class_folder([], {"ant": 40, "bee": 40})
-    before, _, _ = load_folder(root)
+    before = load_folder(root).splits
     for i in range(30):
         save_picture(root / "ant" / f"new {i}.png", seed=9_000 + i)
         save_picture(root / "cat" / f"{i}.png", seed=9_500 + i)
-    after, _, _ = load_folder(root)
+    after = load_folder(root).splits
     for split in ("train", "val"):
         assert set(before[split].files) <= set(after[split].files)
 
@@ -64,14 +64,14 @@ def test_copies_of_a_picture_stay_on_one_side(class_folder: Make) -> None:
     root = class_folder([], {"ant": 30, "bee": 30})
     for file in list(root.rglob("*.png")):
         shutil.copy(file, file.with_name(f"copy of {file.name}"))
-    splits, _, _ = load_folder(root)
+    splits = load_folder(root).splits
     stems = {s: {f.parent.name + f.name.removeprefix("copy of ") for f in splits[s].files} for s in ("train", "val")}
     assert not stems["train"] & stems["val"]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_a_tiny_class_has_an_image_on_either_side(class_folder: Make, count: int) -> None:
-    splits, _, _ = load_folder(class_folder([], {"ant": count, "bee": count}))
+    splits = load_folder(class_folder([], {"ant": count, "bee": count})).splits
     for split in ("train", "val"):
         assert set(splits[split].labels_N.tolist()) == {0, 1}
 
@@ -95,7 +95,7 @@ def test_undecodable_files_are_all_found_and_nothing_else(class_folder: Make) ->
     assert found.problem is None
     with pytest.raises(ValueError, match=r"truncated.jpg: damaged.*and 2 more"):
         load_folder(root)
-    splits, _, left_out = load_folder(root, undecodable="skip")
+    splits, _, _, left_out = load_folder(root, undecodable="skip")
     assert len(splits["train"]) == 8 and len(splits["val"]) == 8 and len(left_out) == 4
 
 
@@ -127,16 +127,16 @@ def test_a_class_that_train_lacks_is_refused_by_name(class_folder: Make) -> None
 def test_classes_are_matched_by_name_not_by_position(class_folder: Make) -> None:
     root = class_folder(["train", "val"], {"ant": 3, "bee": 3, "cat": 3})
     shutil.rmtree(root / "val" / "ant")
-    splits, _, _ = load_folder(root)
+    splits = load_folder(root).splits
     assert sorted(splits["val"].labels_N.tolist()) == [1, 1, 1, 2, 2, 2]
-    assert load_labelled(root / "val", ("ant", "bee", "cat")).labels_N.tolist() == [1, 1, 1, 2, 2, 2]
+    assert relabel(splits["val"], ("ant", "bee", "cat")).labels_N.tolist() == [1, 1, 1, 2, 2, 2]
     with pytest.raises(ValueError, match="class 'cat' is none of the net's: ant, bee"):
-        load_labelled(root / "val", ("ant", "bee"))
+        relabel(splits["val"], ("ant", "bee"))
 
 
 def test_a_folder_of_val_alone_is_enough_to_measure_on(class_folder: Make) -> None:
     root = class_folder(["val"], {"ant": 3, "bee": 3})
-    assert load_labelled(root, ("ant", "bee")).labels_N.tolist() == [0, 0, 0, 1, 1, 1]
+    assert load_folder(root, to_train=False).as_found["val"].labels_N.tolist() == [0, 0, 0, 1, 1, 1]
     assert check(root).problem == f"{root} has images in val/ but none in train/"
 
 
@@ -159,7 +159,7 @@ def test_the_order_of_files_is_that_of_their_names(class_folder: Make, monkeypat
 )
 def test_the_usual_names_of_splits_are_known_in_any_case(class_folder: Make, names: tuple[str, ...]) -> None:
     root = class_folder(list(names), {"ant": 3, "bee": 2})
-    splits, _, _ = load_folder(root)
+    splits = load_folder(root).splits
     assert {split: len(images) for split, images in splits.items()} == {"train": 5, "val": 5, "test": 5}
     assert splits["train"].class_names == ("ant", "bee")
 
@@ -181,14 +181,14 @@ def test_folders_that_all_hold_the_same_folders_are_refused_with_the_layout_that
     whole = root.rename(root.with_name("classes"))
     (root / "train").parent.mkdir()
     whole.rename(root / "train")  # the way out that the message names
-    assert load_folder(root)[0]["train"].class_names == tuple(sorted(tops))
+    assert load_folder(root).splits["train"].class_names == tuple(sorted(tops))
 
 
 def test_folders_in_class_folders_are_part_of_the_class(class_folder: Make) -> None:
     root = class_folder([], {"ant": 2, "bee": 2})
     for name in ("left", "right"):
         save_picture(root / "ant" / name / "1.png", seed=len(name))
-    splits, _, _ = load_folder(root)
+    splits = load_folder(root).splits
     assert sum(map(len, splits.values())) == 6 and splits["train"].class_names == ("ant", "bee")
 
 
@@ -197,9 +197,11 @@ def test_a_folder_beside_those_of_the_splits_is_named_with_every_file_in_it(clas
     (root / "empty one").mkdir()
     found = check(root)
     assert found.unused == ("empty one", "holdout") and found.problem is None
-    splits, _, left_out = load_folder(root)
+    splits, _, _, left_out = load_folder(root)
     assert len(left_out) == 10 and sum(map(len, splits.values())) == 20
-    assert left_out[0] == "holdout/ant/0.png: in holdout/, which is not used beside train/ and test/"
+    assert left_out[0].path == "holdout/ant/0.png" and left_out[0].reason == (
+        "in holdout/, which is not used beside train/ and test/"
+    )
 
 
 @pytest.mark.parametrize("names", [["train", "test"], ["train", "bus", "car"], ["valid", "invalid"]])
@@ -212,7 +214,7 @@ def test_classes_named_as_splits_are_refused_with_the_layout_that_is_wanted(
     root.rename(root.with_name("all"))
     root.mkdir()
     root.with_name("all").rename(root / "train")
-    assert load_folder(root)[0]["train"].class_names == tuple(sorted(names))
+    assert load_folder(root).splits["train"].class_names == tuple(sorted(names))
 
 
 @pytest.mark.parametrize("split", ["", "train"])
@@ -285,7 +287,7 @@ def test_broken_links_and_folders_that_cannot_be_read_are_faults_by_name(
     ]
     with pytest.raises(ValueError, match=r"train/ant/gone.png: a broken link \(to .*nowhere.png\) \(and 2 more"):
         load_folder(root)
-    assert len(load_folder(root, undecodable="skip")[2]) == 3
+    assert len(load_folder(root, undecodable="skip").left_out) == 3
 
 
 @pytest.mark.parametrize("name", ["val", "Validation"])
@@ -306,7 +308,7 @@ def test_a_class_that_is_a_broken_link_does_not_vanish(class_folder: Make) -> No
 def test_a_pipe_is_left_out_and_never_opened(class_folder: Make) -> None:
     root = class_folder([], {"ant": 2, "bee": 2})
     os.mkfifo(root / "ant" / "pipe.png")
-    assert load_folder(root)[2] == ("ant/pipe.png: neither a file nor a folder",)
+    assert [each[:2] for each in load_folder(root).left_out] == [("ant/pipe.png", "neither a file nor a folder")]
 
 
 def test_photographs_that_pillow_does_not_read_are_faults_with_the_way_to_convert_them(class_folder: Make) -> None:
@@ -327,7 +329,7 @@ def test_equal_content_goes_to_one_split_whichever_classes_it_lies_in(class_fold
         for number, file in enumerate(sorted((root / "bee").iterdir())):
             if number % 2:
                 shutil.copy(file, root / "ant" / f"copy of {file.name}")
-        train, val = (set(load_folder(root)[0][split].digests or ()) for split in ("train", "val"))
+        train, val = (set(load_folder(root).splits[split].digests or ()) for split in ("train", "val"))
         assert train and val and not train & val
 
 
@@ -340,11 +342,12 @@ def test_no_content_is_trained_on_and_held_out_and_every_class_is_trained_on(cla
         for name, contents in enumerate(classes)
         for place, content in enumerate(contents)
     ]
-    parts = assign(images)
+    parts, copies = assign(images)
+    assert not copies
     train, val = ({image.digest for image in parts[split]} for split in ("train", "val"))
     assert not train & val and len(parts["train"]) + len(parts["val"]) == len(images)
     assert {image.class_name for image in parts["train"]} == {image.class_name for image in images}
-    renamed = assign([image._replace(class_name=f"{9 - int(image.class_name)}") for image in images])
+    renamed, _ = assign([image._replace(class_name=f"{9 - int(image.class_name)}") for image in images])
     assert {image.digest for image in renamed["val"]} == val  # no name decides
 
 
@@ -358,7 +361,7 @@ def test_ordinary_folders_are_split_as_they_were_before_copies_across_classes_co
             (tmp_path / "data" / name / f"{i}.ppm").write_bytes(content)
             number += 1
     (tmp_path / "data").rename(tmp_path / "moved")
-    splits, fingerprint, _ = load_folder(tmp_path / "moved")
+    splits, _, fingerprint, _ = load_folder(tmp_path / "moved")
     assert fingerprint == "94ca11bebc795b5b5da58b234e3fdd86"
     held_out = [file.relative_to(tmp_path / "moved").as_posix() for file in splits["val"].files or ()]
     assert held_out == [
@@ -383,13 +386,13 @@ def test_a_class_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> No
     for place, name in enumerate([f"train/{nfc}", f"train/{nfd}", "train/고양이", f"test/{nfd}"]):
         for i in range(4):
             save_picture(root / name / f"{i}.png", seed=10 * place + i)
-    splits, _, _ = load_folder(root)
+    splits = load_folder(root).splits
     assert splits["train"].class_names == (nfc, "고양이")
     assert len(splits["train"]) + len(splits["val"]) == 12 and splits["test"].labels_N.tolist() == [0] * 4
     assert all(file.is_file() for file in splits["train"].files or ())  # by their own bytes
     assert any("are one class" in note for note in check(root).notes)
     for names in ((nfd, "고양이"), ("고양이", nfc)):
-        images = load_labelled(root, names)
+        images = relabel(splits["test"], names)
         assert {names[label] for label in images.labels_N.tolist()} == {n for n in names if n != "고양이"}
 
 
@@ -425,7 +428,7 @@ def test_a_name_that_is_not_utf8_is_a_fault_like_a_file_that_cannot_be_decoded(c
 
 def test_slices_of_a_folder_hold_every_class(class_folder: Make) -> None:
     root = class_folder(["train"], {"ant": 10, "bee": 20, "cat": 7})
-    whole = {"train": load_folder(root)[0]["train"], "val": load_folder(root)[0]["val"]}
+    whole = {"train": load_folder(root).splits["train"], "val": load_folder(root).splits["val"]}
     sides = [select(whole, expression) for expression in ("train[:50%]", "train[50%:]")]
     counts = torch.bincount(whole["train"].labels_N)
     for side in sides:
@@ -446,7 +449,7 @@ def test_a_training_set_that_lacks_a_class_is_refused(class_folder: Make) -> Non
 def test_many_names_are_cut_and_the_way_out_is_named(class_folder: Make) -> None:
     root = class_folder(["val"], {"n01440764": 1, "n01443537": 1})
     with pytest.raises(ValueError) as refused:
-        load_labelled(root, [f"some class {i}" for i in range(1000)])
+        relabel(load_folder(root, to_train=False).as_found["val"], [f"some class {i}" for i in range(1000)])
     assert "and 994 more" in str(refused.value) and "plusx convert FILE --classes FILE" in str(refused.value)
     assert len(str(refused.value)) < 500
 
@@ -466,7 +469,7 @@ def test_one_scale_is_found_for_a_whole_folder_and_a_range_that_fits_none_is_ref
     for i, high in enumerate((255, 254.6, 0.9, 30)):  # dark ones are dark, not of another scale
         write(f"ant/{i}.tif", high, np.float32)
         write(f"bee/{i}.tif", high, np.int32)
-    images = load_folder(tmp_path)[0]["train"]
+    images = load_folder(tmp_path).splits["train"]
     assert images.full_scale == FullScale(integers=255.0, reals=255.0)
     preprocess = fit_preprocess(
         images, size=8, fit="squash", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
@@ -483,3 +486,22 @@ def test_one_scale_is_found_for_a_whole_folder_and_a_range_that_fits_none_is_ref
         load_folder(tmp_path)
     with pytest.raises(UndecodableError, match=r"real numbers from 0 to 4095, where .* trained on have 0 to 255"):
         preprocess.pixels(tmp_path / "ant" / "9.tif")
+
+
+def test_an_image_that_is_trained_on_is_never_in_another_split(class_folder: Make) -> None:
+    root = class_folder(["train", "val", "test"], {"ant": 4, "bee": 4})
+    shutil.copy(root / "train" / "ant" / "0.png", root / "test" / "ant" / "again.png")
+    shutil.copy(root / "train" / "bee" / "1.png", root / "val" / "ant" / "mislabelled.png")
+    found, checked = load_folder(root), check(root)
+    assert {split: len(images) for split, images in found.splits.items()} == {"train": 8, "val": 8, "test": 8}
+    assert [(each.path, each.reason) for each in found.left_out] == [
+        ("test/ant/again.png", "a copy of an image that is trained on (train/ant/0.png)"),
+        ("val/ant/mislabelled.png", "a copy of an image that is trained on (train/bee/1.png)"),
+    ]
+    assert checked.left_out == found.left_out and checked.assigned == {"train": 8, "val": 8, "test": 8}
+    assert len(checked.same_image_in_splits) == 2 and checked.files == 26
+    shutil.rmtree(root / "test")
+    shutil.copytree(root / "train", root / "test")
+    with pytest.raises(ValueError, match="every image of test/ is in train/, too"):
+        load_folder(root)
+    assert check(root).problem == "every image of test/ is in train/, too"

@@ -17,7 +17,9 @@ from torch import nn
 import plusx
 from plusx.data.sources import load_digits
 from plusx.engine.evaluation import evaluate, measure
+from plusx.placement.machine import accelerator
 from plusx.placement.place import plain_placement
+from plusx.runs.predictions import Predictions, score
 from plusx.runs.store import read_card, write_card
 
 
@@ -100,7 +102,7 @@ def test_a_class_less_moves_no_other_class(digits_run: Path, digits_folder: Path
 
 def test_a_class_more_is_named(digits_run: Path, digits_folder: Path) -> None:
     (digits_folder / "3").rename(digits_folder / "three")
-    with pytest.raises(ValueError, match="class 'three' .* is none of the net's: 0, 1"):
+    with pytest.raises(ValueError, match="class 'three' is none of the net's: 0, 1"):
         evaluate(digits_run, digits_folder)
 
 
@@ -189,3 +191,40 @@ def test_every_number_of_the_report_follows_from_the_table(digits_run: Path, tmp
     assert told["calibration_error"] == pytest.approx(sum(gaps), abs=1e-12)
     page = (run / "evaluation.html").read_text()
     assert page.count('<figure><img class="pixel"') == min(24, right.count(False)) > 0
+
+
+def test_the_score_is_not_lost_where_its_report_cannot_be_written(digits_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    (run / "predictions.csv").unlink(missing_ok=True)
+    (run / "predictions.csv").mkdir()  # a file cannot be written in its place, even by root
+    found = evaluate(run)
+    assert found.out is None and found.score == evaluate(digits_run).score
+    assert found.notes[-1].startswith("predictions.csv and the report were not written")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measured(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="cannot write to .*; choose another --out"):
+        evaluate(digits_run, out=tmp_path / "out", watch=lambda done, total: pytest.fail("it measured"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_top_5_of_few_classes_is_not_stated() -> None:
+    for classes in (2, 5, 6, 10):
+        logs = torch.randn(20, classes).log_softmax(1)
+        names = [str(name) for name in range(classes)]
+        found = score(Predictions.of(names, ["image"] * 20, torch.arange(20) % classes, logs))
+        assert (found.top5_error is None) == (classes < 6)
+
+
+def test_a_run_that_was_trained_on_an_accelerator_is_measured_on_this_machine(digits_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    card = read_card(run)
+    asked = dataclasses.replace(card.recipe.placement, device="cuda")
+    write_card(run, dataclasses.replace(card, recipe=dataclasses.replace(card.recipe, placement=asked)))
+    assert evaluate(run).score == evaluate(digits_run).score
+    assert plusx.Predictor(run).placement.device == (accelerator() or "cpu")
+    with pytest.raises(ValueError, match="device is 'mps'; this machine has"):
+        evaluate(run, device="mps")

@@ -1,5 +1,6 @@
 """Exact resume: killed at any instant, a run ends with the bits of the run that was never killed."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from plusx.engine.training import StoppedError, resume, train
-from plusx.runs.store import read_card
+from plusx.runs.store import read_card, write_card
 from tests.conftest import save_picture
 from tests.engine.killed import recipe
 
@@ -113,6 +114,31 @@ def test_a_run_whose_images_have_changed_is_not_resumed(photos: Path, tmp_path: 
     with pytest.raises(ValueError, match="are not those that .* began with"):
         resume(run)
     assert sorted(p for p in run.rglob("*")) == before
+
+
+def test_a_run_whose_images_have_moved_is_resumed_where_they_are_now(
+    photos: Path, reference: Path, tmp_path: Path
+) -> None:
+    mine, run = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "run"
+    child(run, "step", 3, 0, mine)
+    moved = mine.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"were in .*photos, which is gone; .* --resume .* --data-dir FOLDER"):
+        resume(run)
+    resume(run, data_dir=moved)
+    assert_same(run, reference)
+
+
+def test_a_run_that_began_on_an_absent_accelerator_is_resumed_on_another_device_when_asked(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plusx.engine.training.accelerator", lambda: None)
+    run = tmp_path / "run"
+    child(run, "step", 3, 0, photos)
+    card = read_card(run)
+    write_card(run, dataclasses.replace(card, placement={**card.placement, "device": "cuda"}))
+    with pytest.raises(ValueError, match="began on cuda, which this machine lacks; .*--device cpu"):
+        resume(run)
+    assert resume(run, device="cpu").card.status == "finished"
 
 
 def test_a_finished_run_is_not_resumed(reference: Path) -> None:

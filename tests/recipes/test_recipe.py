@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plusx.recipes import RECIPES, Recipe, digits_degradation, override, recipe_for
+from plusx.recipes import RECIPES, Recipe, digits, digits_degradation, override, recipe_for
 from plusx.recipes.cifar10 import cifar10_94, cifar10_paper, cifar10_paper_110, cifar10_resnet20_fast
 from plusx.recipes.recipe import (
     SGD,
@@ -263,3 +263,22 @@ def test_an_unknown_part_in_json_is_refused() -> None:
         Recipe.from_dict({**fields, "optim": {"kind": "Evil"}})
     with pytest.raises(ValueError, match="unknown key 'speed'"):
         Recipe.from_dict({**fields, "speed": 3})
+
+
+@given(
+    st.integers(0, 10_000), st.integers(1, 512), st.integers(1, 60_000), st.integers(1, 60_000), st.floats(0.01, 300)
+)
+def test_a_run_is_measured_at_most_once_an_epoch_and_for_at_most_a_tenth_of_its_work(
+    steps: int, batch_size: int, num_train: int, num_evaluated: int, epochs: float
+) -> None:
+    for recipe in (
+        override(override(digits(), "steps", str(steps)), "batch_size", str(batch_size)),
+        override(override(digits(), "epochs", str(epochs)), "batch_size", str(batch_size)),
+    ):
+        count, seen = recipe.evaluations(num_train, num_evaluated), recipe.total_steps(num_train) * batch_size
+        assert count == 1 or (count <= seen / num_train and count * num_evaluated <= 0.1 * 3 * seen)
+
+
+def test_a_recipe_or_a_user_that_counts_evaluations_gets_them() -> None:
+    recipe = override(override(digits(), "steps", "23"), "evaluation.count", "15")
+    assert recipe.evaluations(100, 1000) == 15

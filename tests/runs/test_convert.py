@@ -240,9 +240,9 @@ def test_a_converted_run_predicts_and_says_where_it_came_from(resnet18: nn.Modul
     assert (results["matched"], results["renamed"], results["dropped"], results["missing"]) == (0, 122, 0, 0)
     (answer,) = plusx.predict(made.run, [save_picture(tmp_path / "a.png")], top_k=7)
     assert set(answer.classes) == {"ant", "bee", "cat", "dog", "eel", "fox", "가재"}
-    with pytest.raises(ValueError, match="was made of weights alone; name a folder"):
+    with pytest.raises(ValueError, match="was converted from weights alone; name a folder"):
         plusx.evaluate(made.run)
-    with pytest.raises(ValueError, match="was made of weights alone; it is measured on a folder, not digits"):
+    with pytest.raises(ValueError, match="was converted; it is measured on a folder, not digits"):
         plusx.evaluate(made.run, "digits")
 
 

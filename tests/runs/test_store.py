@@ -124,9 +124,9 @@ def test_foreign_and_unreadable_directories_are_refused(digits_run: Path, tmp_pa
                 use(tmp_path / name)
 
 
-def test_an_unfinished_run_is_not_loaded(card: Card, tmp_path: Path) -> None:
+def test_a_run_without_weights_or_resume_point_is_not_loaded(card: Card, tmp_path: Path) -> None:
     create_run(tmp_path / "run", card).close()
-    with pytest.raises(ValueError, match="is not finished; go on with it: plusx train --resume"):
+    with pytest.raises(ValueError, match="has no weights yet; resume it: plusx train --resume"):
         load_run(tmp_path / "run")
 
 

@@ -15,10 +15,10 @@ from plusx.analysis import gradients, lesions, paths, pictures, responses, short
 from plusx.data.batches import Batch, EvalBatches
 from plusx.data.images import spread
 from plusx.data.randomness import derive_seed
-from plusx.engine.evaluation import own_images
 from plusx.nets import build
 from plusx.runs.card import Card
 from plusx.runs.figure import standalone
+from plusx.runs.images import images_of
 from plusx.runs.store import Measurement, load_run, replace_file
 
 Series = dict[str, list[Measurement]]
@@ -130,7 +130,7 @@ def analyse(run: str | Path, question: str, *, data_dir: str | Path | None = Non
     folder = path / "figures"
     if question == "filters":
         return _picture(path, question, pictures.filters(net), 0)
-    _, images = own_images(card, Path(data_dir) if data_dir else None)
+    images = images_of(path, card, data_dir=Path(data_dir) if data_dir else None, or_train=True).images
     if question == "features":
         x_BCHW, _ = EvalBatches(images, card.preprocess, 1)[0]
         return _picture(path, question, pictures.features(net, x_BCHW[0]), 1)

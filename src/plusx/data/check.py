@@ -13,7 +13,7 @@ class Check:
     """What `check` found. All paths are below the folder."""
 
     counts: dict[str, dict[str, int]]
-    """Images that can be read, by split ("all" in a flat folder) and class."""
+    """Images that are used, by split ("all" in a flat folder) and class."""
     assigned: dict[str, int]
     """How many of them training would take for train, val and test."""
     left_out: tuple[LeftOut, ...]
@@ -31,7 +31,7 @@ class Check:
 
     @property
     def images(self) -> int:
-        """How many can be read."""
+        """How many are used."""
         return sum(sum(classes.values()) for classes in self.counts.values())
 
     @property
@@ -64,20 +64,24 @@ def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
         ValueError: There is no such folder, or no class folder in it.
     """
     folder = scan(Path(root), on_progress=on_progress)
-    counts = {split or "all": dict.fromkeys(sorted(classes), 0) for split, classes in folder.classes.items()}
-    for image in folder.images:
-        counts[image.split or "all"][image.class_name] += 1
-    problem = None
+    problem, assigned, left_out = None, {}, folder.left_out
     try:
+        splits, leaks = assign(folder.images)
+        assigned = {split: len(images) for split, images in splits.items()}
+        left_out = tuple(sorted([*left_out, *leaks]))
         check_classes(folder)
         check_images(folder)
     except ValueError as fault:
         problem = str(fault)
+    counts = {split or "all": dict.fromkeys(sorted(classes), 0) for split, classes in folder.classes.items()}
+    unread = {each.path for each in left_out}
+    for image in folder.images:
+        counts[image.split or "all"][image.class_name] += "/".join(image.parts) not in unread
     copies = _copies(folder)
     return Check(
         counts=counts,
-        assigned={split: len(images) for split, images in assign(folder.images).items()},
-        left_out=folder.left_out,
+        assigned=assigned,
+        left_out=left_out,
         same_image_in_classes=tuple(paths for paths, classes, _ in copies if classes > 1),
         same_image_in_splits=tuple(paths for paths, _, splits in copies if splits > 1),
         unused=folder.unused,

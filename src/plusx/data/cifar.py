@@ -7,6 +7,7 @@ and nothing else.
 
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 import urllib.error
@@ -96,8 +97,13 @@ CLASS_NAMES = {
 """The official names in the order of the labels, for when the data is not at hand."""
 
 
+def default_folder() -> Path:
+    """Where CIFAR lies unless a folder is named: PLUSX_DATA, or else ~/.cache/plusx."""
+    return Path(os.environ.get("PLUSX_DATA") or "~/.cache/plusx").expanduser()
+
+
 def load_cifar(
-    name: str, data_dir: Path | None, *, download: bool = False, on_progress: Callable[[int, int], None] | None = None
+    name: str, data_dir: Path, *, download: bool = False, on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, ImageSet]:
     """The splits "train" and "test".
 
@@ -113,13 +119,10 @@ def load_cifar(
     layout = LAYOUTS[name]
     folder = _find(layout, data_dir)
     if folder is None and download:
-        if data_dir is None:
-            raise ValueError("a download needs a folder to go to: --data-dir DIR")
         fetch_archive(ADDRESS + layout.archive, layout.md5, data_dir, on_progress=on_progress)
         folder = _find(layout, data_dir)
     if folder is None:
-        where = f"not in {data_dir}" if data_dir else "no folder was named"
-        raise ValueError(f"{name} not found ({where}); give --data-dir DIR with {layout.binary}/ in it, or --download")
+        raise ValueError(f"{name} is not in {data_dir}; give --data-dir DIR with {layout.binary}/ in it, or --download")
     read = _read_binary if (folder / f"{layout.test}.bin").exists() else _read_python
     names = _class_names(layout, folder)
     return {
@@ -128,9 +131,7 @@ def load_cifar(
     }
 
 
-def _find(layout: Layout, data_dir: Path | None) -> Path | None:
-    if data_dir is None:
-        return None
+def _find(layout: Layout, data_dir: Path) -> Path | None:
     for folder in (data_dir / layout.binary, data_dir / layout.python, data_dir):
         if (folder / f"{layout.test}.bin").is_file() or (folder / layout.names_file[1]).is_file():
             return folder

@@ -32,7 +32,7 @@ from plusx.data.decode import (
     not_read,
     value_range,
 )
-from plusx.data.images import ImageSet, listed, normal_name, relabel
+from plusx.data.images import ImageSet, listed, normal_name
 from plusx.data.tree import Entry, Parts, printable, walk
 
 SPLIT_NAMES = {
@@ -137,21 +137,34 @@ def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
     )
 
 
+class Loaded(NamedTuple):
+    """A folder of class folders as image sets."""
+
+    splits: dict[str, ImageSet]
+    """train, val and test, which may be empty."""
+    as_found: dict[str, ImageSet]
+    """The images by the folders that they are in: train, val, test, or "" where there are no such folders."""
+    fingerprint: str
+    left_out: tuple[LeftOut, ...]
+
+
 def load_folder(
-    root: Path, *, undecodable: str = "refuse", on_progress: Progress | None = None
-) -> tuple[dict[str, ImageSet], str, tuple[str, ...]]:
-    """The splits "train", "val" and "test" (which may be empty), a fingerprint, and what was left out and why.
+    root: Path, *, undecodable: str = "refuse", to_train: bool = True, on_progress: Progress | None = None
+) -> Loaded:
+    """The images of a folder, its fingerprint, and what was left out and why.
 
     Args:
         root: The folder.
         undecodable: "refuse" raises on images that cannot be read; "skip" leaves exactly those out.
-        on_progress: Told how far reading has come.
+        to_train: Whether the folder must be one that can be trained on; a trained net is measured on any.
+        on_progress: Called with how many files were read, and how many there are.
 
     Raises:
-        ValueError: The folder cannot be trained on.
+        ValueError: The folder cannot be trained on, or holds no image.
     """
     folder = scan(root, on_progress=on_progress)
-    check_classes(folder)
+    if to_train:
+        check_classes(folder)
     if folder.faults and undecodable == "refuse":
         first, more = folder.faults[0], len(folder.faults) - 1
         others = f" (and {more} more; `plusx data check {root}` names all)" if more else ""
@@ -159,31 +172,17 @@ def load_folder(
             f"{root}/{first.path}: {first.reason}{others}; repair or remove it, or train without: "
             "--set data.undecodable=skip"
         )
-    check_images(folder)
-    names = folder.class_names()
-    splits = {split: _image_set(folder, images, names) for split, images in assign(folder.images).items()}
-    left_out = tuple(f"{each.path}: {each.reason}" for each in folder.left_out)
-    return splits, _fingerprint(folder.images), left_out
-
-
-def load_labelled(root: Path, class_names: Sequence[str], *, on_progress: Progress | None = None) -> ImageSet:
-    """The images of a folder with the class indices of a trained net: test/, else val/, else all.
-
-    Args:
-        root: The folder.
-        class_names: The net's, in the order of its outputs.
-        on_progress: Told how far reading has come.
-
-    Raises:
-        ValueError: A class is not among the net's, or a file cannot be decoded.
-    """
-    folder = scan(root, on_progress=on_progress)
-    held = {image.split for image in folder.images} | {fault.split for fault in folder.faults}
-    split = next((s for s in ("test", "val", "", "train") if s in held), None)
-    if lost := next((each for each in folder.faults if each.split in (split, None)), None):
-        raise ValueError(f"{root}/{lost.path}: {lost.reason}")
-    images = [image for image in folder.images if image.split == split]
-    return relabel(_image_set(folder, images, tuple(sorted({image.class_name for image in images}))), class_names)
+    if to_train:
+        check_images(folder)
+    names = folder.class_names() if to_train else tuple(sorted({image.class_name for image in folder.images}))
+    assigned, copies = assign(folder.images)
+    found = {split: [i for i in folder.images if i.split == split] for split in folder.classes}
+    return Loaded(
+        {split: _image_set(folder, images, names) for split, images in assigned.items()},
+        {split: _image_set(folder, images, names) for split, images in found.items() if images},
+        _fingerprint(folder.images),
+        tuple(sorted([*folder.left_out, *copies])),
+    )
 
 
 def check_classes(folder: Folder) -> None:
@@ -212,16 +211,33 @@ def check_images(folder: Folder) -> None:
         raise ValueError(f"class {empty[0]!r} has no readable training image ({where}){more}")
 
 
-def assign(images: Iterable[LabelledFile]) -> dict[str, list[LabelledFile]]:
-    """The images of train, val and test; where no validation folder is, val is taken from train by content."""
-    parts: dict[str, list[LabelledFile]] = {"train": [], "val": [], "test": []}
+def assign(images: Iterable[LabelledFile]) -> tuple[dict[str, list[LabelledFile]], list[LeftOut]]:
+    """The images of train, val and test, and those that cannot be: copies of what is trained on.
+
+    Where no validation folder is, val is taken from train by content.
+
+    Raises:
+        ValueError: All images of a split folder are copies of training images.
+    """
+    splits: dict[str, list[LabelledFile]] = {"train": [], "val": [], "test": []}
     for image in images:
-        parts[image.split or "train"].append(image)
-    if not parts["val"]:
-        chosen = _validation_digests(parts["train"])
-        parts["val"] = [image for image in parts["train"] if image.digest in chosen]
-        parts["train"] = [image for image in parts["train"] if image.digest not in chosen]
-    return parts
+        splits[image.split or "train"].append(image)
+    if not splits["val"]:
+        chosen = _validation_digests(splits["train"])
+        splits["val"] = [image for image in splits["train"] if image.digest in chosen]
+        splits["train"] = [image for image in splits["train"] if image.digest not in chosen]
+    trained = {image.digest: "/".join(image.parts) for image in splits["train"]}
+    copies = []
+    for split in ("val", "test"):
+        mine = splits[split]
+        splits[split] = [image for image in mine if image.digest not in trained]
+        if mine and not splits[split]:
+            raise ValueError(f"every image of {mine[0].parts[0]}/ is in {trained[mine[0].digest].split('/')[0]}/, too")
+        for image in mine:
+            if image.digest in trained:
+                reason = f"a copy of an image that is trained on ({trained[image.digest]})"
+                copies.append(LeftOut("/".join(image.parts), reason, False, split))
+    return splits, copies
 
 
 def _validation_digests(images: Iterable[LabelledFile]) -> set[str]:

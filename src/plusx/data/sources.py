@@ -3,14 +3,14 @@
 import difflib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from plusx.data.cifar import LAYOUTS, load_cifar
-from plusx.data.folder import Progress, load_folder
+from plusx.data.cifar import LAYOUTS, default_folder, load_cifar
+from plusx.data.folder import LeftOut, Progress, load_folder
 from plusx.data.images import ImageSet
 
 NAMES = ("digits", *LAYOUTS)
@@ -27,8 +27,10 @@ class Source:
     """Hash of all images and labels: a resumed run must see the same."""
     data_dir: Path | None = None
     """Where it was found, if it is CIFAR."""
-    left_out: tuple[str, ...] = ()
-    """Files that were left out, each with the reason."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Of a folder: every file that is no image of a split, each with the reason."""
+    as_found: Mapping[str, ImageSet] = field(default_factory=dict)
+    """Of a folder: the images by the folders that they are in, before any is held back for validation; "" is flat."""
 
 
 def load_source(
@@ -37,16 +39,18 @@ def load_source(
     data_dir: Path | None = None,
     download: bool = False,
     undecodable: str = "refuse",
+    to_train: bool = True,
     on_progress: Progress | None = None,
 ) -> Source:
     """The images of a source. Opens no connection unless `download` is set.
 
     Args:
         name: digits, cifar10, cifar100, or the path of a folder.
-        data_dir: Where CIFAR lies.
+        data_dir: Where CIFAR lies; PLUSX_DATA or ~/.cache/plusx if not given.
         download: Fetch CIFAR into `data_dir` when it is not there.
         undecodable: "refuse" or "skip" files of a folder that cannot be decoded.
-        on_progress: Told how far reading a folder, or a download, has come.
+        to_train: Whether a folder must be one that can be trained on.
+        on_progress: Called with how far reading a folder, or a download, has come.
 
     Raises:
         ValueError: There is no such source, or it cannot be trained on.
@@ -59,15 +63,16 @@ def load_source(
         digits = load_digits()
         return Source(name, digits, _fingerprint(digits))
     if name in LAYOUTS:
-        folder = data_dir.expanduser().resolve() if data_dir is not None else None
+        folder = (data_dir or default_folder()).expanduser().resolve()
         cifar = load_cifar(name, folder, download=download, on_progress=on_progress)
         return Source(name, cifar, _fingerprint(cifar), data_dir=folder)
     root = Path(name).expanduser()
     near = difflib.get_close_matches(name, NAMES, n=1)
     if near and not root.exists():
         raise ValueError(f"no data source or folder {name!r}; did you mean {near[0]!r}?")
-    splits, fingerprint, left_out = load_folder(root.resolve(), undecodable=undecodable, on_progress=on_progress)
-    return Source(str(root.resolve()), splits, fingerprint, left_out=left_out)
+    folder = root.resolve()
+    found = load_folder(folder, undecodable=undecodable, to_train=to_train, on_progress=on_progress)
+    return Source(str(folder), found.splits, found.fingerprint, left_out=found.left_out, as_found=found.as_found)
 
 
 def load_digits() -> dict[str, ImageSet]:

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from plusx.data.decode import UndecodableError
-from plusx.data.images import select, spread
+from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
-from plusx.data.sources import load_source
 from plusx.deploy.backend import BATCH, Answers, chosen
 from plusx.deploy.openvino_net import OpenVino
 from plusx.deploy.streams import in_streams
 from plusx.placement.place import Placement, choose_placement
 from plusx.runs.card import Card
-from plusx.runs.store import load_run
+from plusx.runs.images import images_of
+from plusx.runs.store import load_run, unfinished
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 CALIBRATION = 300
@@ -49,23 +49,25 @@ class Predictor:
     many there are either; in fp32 it may, by some 1e-6 of a probability.
 
     Args:
-        run: Run directory of a finished run.
+        run: Run directory; of a run that was stopped, `note` says which weights are used.
         precision: fp32; bf16, which moves probabilities by some 1e-2 at most and hardly ever the most probable class;
             int8 by OpenVINO, calibrated on the run's own training images; or auto, what the run was trained with: by
             default bf16 where the processor multiplies it in hardware.
+        device: auto, cpu, cuda or mps.
         pictures: About how many will be asked for; for many, the backends that are installed are measured first.
 
     Raises:
         ValueError: The run cannot be used, or not in that precision.
     """
 
-    def __init__(self, run: str | Path, *, precision: str = "auto", pictures: int = 1) -> None:
+    def __init__(self, run: str | Path, *, precision: str = "auto", device: str = "auto", pictures: int = 1) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
         net, self.card = load_run(Path(run))
+        self.note = unfinished(Path(run), self.card)
         spec = self.card.recipe.placement
         self.placement = choose_placement(
-            device="cpu" if precision == "int8" else spec.device,
+            device="cpu" if precision == "int8" else device,  # wherever it was trained
             precision={"auto": spec.precision, "int8": "fp32"}.get(precision, precision),
             threads=spec.threads,
             kernels="plain",
@@ -192,15 +194,10 @@ def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:
     """Normalised training images of a run, one at a time.
 
     Raises:
-        ValueError: The run was made of weights alone, or its images are where they were no longer.
+        ValueError: The run was converted from weights, or its images are no longer where they were.
     """
-    name, data_dir = card.source["name"], card.source["data_dir"]
-    if name is None:
-        raise ValueError(f"{run} was made of weights alone; int8 takes its scales from training images, which it lacks")
-    data = card.recipe.data
-    source = load_source(name, data_dir=Path(data_dir) if data_dir else None, undecodable=data.undecodable)
-    images = select(source.splits, data.train)
-    assert images is not None  # it was trained on
-    few = spread(images, CALIBRATION)
+    if card.source["name"] is None:
+        raise ValueError(f"{run} was converted from weights and has no training images, which int8 calibration needs")
+    few = spread(images_of(Path(run), card, split="train").images, CALIBRATION)
     pixels = few.pixels_NCHW if few.pixels_NCHW is not None else map(card.preprocess.pixels, few.files or ())
     yield from (card.preprocess.normalise(pixels_CHW[None]) for pixels_CHW in pixels)

@@ -5,26 +5,26 @@ Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plusx.data.batches import Batch
-from plusx.data.folder import load_labelled
-from plusx.data.images import ImageSet, require_every_class, select, spread
-from plusx.data.sources import NAMES, load_source
+from plusx.data.images import ImageSet
+from plusx.data.sources import NAMES
 from plusx.engine.views import Views, answers, mean_softmax
 from plusx.placement.place import Placement, choose_placement
 from plusx.recipes import Recipe
 from plusx.runs.card import Card
 from plusx.runs.evaluation_report import write_evaluation
+from plusx.runs.images import RunImages, images_of, without_trained
 from plusx.runs.predictions import Predictions, Score, score
-from plusx.runs.store import Measurement, free_path, load_run, require_free
+from plusx.runs.store import Measurement, free_path, load_run, require_free, unfinished
 
 
 def measure(
@@ -56,40 +56,49 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What `evaluate` found."""
+    """What `evaluate` measured."""
 
     runs: tuple[Path, ...]
-    """One, or those whose answers were averaged."""
+    """One, or those whose softmaxes were averaged."""
     part: str
-    """The part of the runs' data, or the folder, that was measured on."""
+    """The split of the runs' data, or the folder, that was measured on."""
     predictions: Predictions
     score: Score
-    out: Path
-    """Where predictions.csv, evaluation.json and evaluation.html are."""
+    out: Path | None
+    """Where predictions.csv, evaluation.json and evaluation.html are; None where they could not be written."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the score must know: images left out, data that changed, a run that is not finished."""
 
 
 def evaluate(
     runs: str | Path | Sequence[str | Path],
     data: str | Path | None = None,
     *,
+    split: str | None = None,
     views: Views | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
+    device: str = "auto",
     on_scan: Callable[[int, int], None] | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluated:
-    """Measure a finished run, or several as an ensemble, whose softmaxes are averaged.
+    """Measure a run, or several as an ensemble, whose softmaxes are averaged.
 
-    predictions.csv, evaluation.json and evaluation.html are written; every number of the two follows from the first.
+    Images that a run was trained on are left out, and the notes say how many, unless `split` asks for them. The classes
+    of the images are matched by name. predictions.csv, evaluation.json and evaluation.html are written; every number of
+    the two follows from the first.
 
     Args:
         runs: Run directory, or several of equal classes; depth, input and preprocessing may differ.
-        data: A folder of class folders; if not given, the first run's test images, or else its validation images.
-        views: What of each picture is seen; if not given, what each run's recipe says.
+        data: The runs' own data or a folder of class folders; the first run's own if not given.
+        split: train, val or test; if not given, the test images, or else the validation images, and all images of a
+            folder with neither.
+        views: Which crops and scales of each image are averaged; if not given, what each run's recipe says.
         out: Directory for the files; one run's own if not given, and a free name under runs/ for several.
-        data_dir: Where CIFAR lies, if not where it lay in training.
-        on_scan: Told how far reading a folder has come.
-        watch: Told how many images have been answered.
+        data_dir: Where the runs' own data lies, if not where it lay in training.
+        device: auto, cpu, cuda or mps; wherever the runs were trained.
+        on_scan: Called with how many files of a folder were read, and how many there are.
+        watch: Called with how many images were measured, and how many there are.
 
     Raises:
         ValueError: A run or the data cannot be used, classes differ, or a net does not take the views.
@@ -105,35 +114,55 @@ def evaluate(
     loaded = [load_run(path) for path in paths]
     cards = [card for _, card in loaded]
     _require_equal_classes(paths, cards)
-    part, images = _images(paths, cards, data, Path(data_dir) if data_dir else None, on_scan)
-    if out is None and len(paths) > 1:
-        out = free_path(Path("runs") / "ensemble")
-    elif out is not None and Path(out) not in paths:
-        require_free(Path(out))
+    folder = _writable(paths, Path(out) if out is not None else None)
+    measured = _images(paths, cards, data, split, Path(data_dir) if data_dir else None, on_scan)
+    images = measured.images
     logs_NK = torch.tensor(-torch.inf)
     for number, (net, card) in enumerate(loaded):
 
         def count(done: int, total: int, before: int = number * len(images)) -> None:
             watch(before + done, len(paths) * total)
 
-        found_NK = _answered(net, card, images, views, count)
+        found_NK = _answered(net, card, images, views, device, count)
         order = [card.class_names.index(name) for name in cards[0].class_names]
         logs_NK = torch.logaddexp(logs_NK, found_NK[:, order])
     logs_NK -= math.log(len(paths))
-    predictions = Predictions.of(images.class_names, _names(part, images), images.labels_N, logs_NK)
-    folder = Path(out) if out else paths[0]
-    found = Evaluated(tuple(paths), part, predictions, score(predictions), folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_evaluation(folder, paths, part, _in_words(views, cards), predictions, found.score, picture=images.picture)
-    return found
+    predictions = Predictions.of(images.class_names, measured.names, images.labels_N, logs_NK)
+    found = score(predictions)
+    notes = [note for path, card in zip(paths, cards, strict=True) if (note := unfinished(path, card))]
+    notes += measured.notes
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        views_in_words = _in_words(views, cards)
+        write_evaluation(folder, paths, measured.split, views_in_words, predictions, found, picture=images.picture)
+    except OSError as fault:  # measuring may have taken hours: the score is worth more than its page
+        notes.append(f"predictions.csv and the report were not written, {folder}: {fault.strerror or fault}; see --out")
+        return Evaluated(tuple(paths), measured.split, predictions, found, None, tuple(notes))
+    return Evaluated(tuple(paths), measured.split, predictions, found, folder, tuple(notes))
+
+
+def _writable(runs: Sequence[Path], out: Path | None) -> Path:
+    """Where the files go.
+
+    Raises:
+        ValueError: A folder was asked for that is taken, or that cannot be written to.
+    """
+    if out is None:
+        return runs[0] if len(runs) == 1 else free_path(Path("runs") / "ensemble")
+    if out not in runs:
+        require_free(out)
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"cannot write to {there}; choose another --out")
+    return out
 
 
 def _answered(
-    net: nn.Module, card: Card, images: ImageSet, views: Views | None, watch: Callable[[int, int], None]
+    net: nn.Module, card: Card, images: ImageSet, views: Views | None, device: str, watch: Callable[[int, int], None]
 ) -> Tensor:
     """Logarithms of probabilities, N x K."""
     recipe = card.recipe
-    placement = placement_of(recipe)
+    placement = placement_after(recipe, device)
     placed = placement.place(net).eval()
 
     @torch.no_grad()
@@ -167,42 +196,28 @@ def _images(
     runs: Sequence[Path],
     cards: Sequence[Card],
     data: str | Path | None,
+    split: str | None,
     data_dir: Path | None,
     on_scan: Callable[[int, int], None] | None,
-) -> tuple[str, ImageSet]:
-    """The images to measure on, with the classes of the first run, and what they are called."""
-    run, card = runs[0], cards[0]
-    own = card.source["name"]
-    if data is not None and str(data) != own:
-        if str(data) in NAMES:
-            was = (
-                f"trained on {own}; it can be measured on that or on"
-                if own
-                else "made of weights alone; it is measured on"
-            )
-            raise ValueError(f"{run} was {was} a folder, not {data}")
-        return str(data), load_labelled(Path(data), card.class_names, on_progress=on_scan)
-    if own is None:
-        raise ValueError(
-            f"{run} was made of weights alone; name a folder to measure it on: plusx evaluate {run} FOLDER"
-        )
-    for other, its in zip(runs[1:], cards[1:], strict=True):
-        known = {c.source["fingerprint"] for c in (card, its)} - {None}  # that of a converted run is unknown
-        if its.source["name"] != own or len(known) > 1:
-            raise ValueError(f"{other} and {run} were trained on different data; name a folder to measure both on")
-        if _held_back(its.recipe) != _held_back(card.recipe):
-            raise ValueError(f"{other} and {run} hold different images back; name a folder to measure both on")
-    return own_images(card, data_dir, on_scan)
+) -> RunImages:
+    """The images to measure on, with the classes of the first run; no run was trained on any of them."""
+    found = images_of(runs[0], cards[0], data, split=split, data_dir=data_dir, on_scan=on_scan)
+    for run, card in zip(runs[1:], cards[1:], strict=True):
+        if found.of_run:
+            known = {c.source["fingerprint"] for c in (cards[0], card)} - {None}  # that of a converted run is unknown
+            if len(known) > 1 or (card.source["name"] in NAMES and card.source["name"] != cards[0].source["name"]):
+                raise ValueError(
+                    f"{run} and {runs[0]} were trained on different data; name a folder to measure both on"
+                )
+            if _held_back(card.recipe) != _held_back(cards[0].recipe):
+                raise ValueError(f"{run} and {runs[0]} hold different images back; name a folder to measure both on")
+        if split != "train":
+            found = without_trained(run, found)
+    return found
 
 
 def _held_back(recipe: Recipe) -> tuple[str | None, int | None]:
     return recipe.data.test or recipe.data.val, recipe.data.limit
-
-
-def _names(part: str, images: ImageSet) -> list[str]:
-    if images.files is not None:
-        return [str(file) for file in images.files]
-    return [f"{part}/{place}" for place in range(len(images))]
 
 
 def _in_words(views: Views | None, cards: Sequence[Card]) -> str:
@@ -224,37 +239,13 @@ def placement_of(recipe: Recipe) -> Placement:
     return choose_placement(**asked)
 
 
-def parts_of(recipe: Recipe, splits: Any) -> dict[str, ImageSet]:
-    """The images of train, val and test; a part that the data lacks is left out.
+def placement_after(recipe: Recipe, device: str) -> Placement:
+    """Where a net runs after its training: this machine decides, which may not be the one that it was trained on.
 
-    Raises:
-        ValueError: There is no training image, or a split that the recipe names is unknown.
+    Args:
+        recipe: Whose precision and threads are kept.
+        device: auto, cpu, cuda or mps.
     """
-    spec, parts = recipe.data, {}
-    for part, expression in (("train", spec.train), ("val", spec.val), ("test", spec.test)):
-        images = select(splits, expression)
-        if images is not None:
-            parts[part] = spread(images, spec.limit) if spec.limit else images
-    if "train" not in parts:
-        raise ValueError(f"data.train is {spec.train!r}, which holds no image")
-    require_every_class(parts["train"], spec.train)
-    return parts
-
-
-def own_images(
-    card: Card, data_dir: Path | None = None, on_scan: Callable[[int, int], None] | None = None
-) -> tuple[str, ImageSet]:
-    """The images that a run holds back, test or else validation, or those that it trained on; and which these are.
-
-    Raises:
-        ValueError: They are not there.
-    """
-    source = load_source(
-        card.source["name"],
-        data_dir=data_dir or (Path(card.source["data_dir"]) if card.source["data_dir"] else None),
-        undecodable=card.recipe.data.undecodable,
-        on_progress=on_scan,
-    )
-    parts = parts_of(card.recipe, source.splits)
-    part = next((p for p in ("test", "val") if p in parts), "train")
-    return part, parts[part]
+    spec = recipe.placement
+    kernels = "plain" if spec.kernels == "plain" else "auto"
+    return choose_placement(device=device, precision=spec.precision, threads=spec.threads, kernels=kernels)

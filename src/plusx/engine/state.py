@@ -135,16 +135,11 @@ def save(state: TrainState, run: Run) -> None:
 
 def restore(state: TrainState, point: ResumePoint) -> None:
     """The inverse of `save`."""
-    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "average": {}, "optimizer": {}}
-    for key, value in point.tensors.items():
-        if key != "loss_sum":
-            part, name = key.split("/", 1)
-            parts[part][name] = value
-    state.net.load_state_dict(parts["net"])
-    state.best_weights = parts["best"]
+    state.net.load_state_dict(point.part("net"))
+    state.best_weights = point.part("best")
     now = state.net.state_dict()  # whose device and layout the average has
-    state.average = {name: torch.empty_like(now[name]).copy_(t) for name, t in parts["average"].items()}
-    restore_optimizer(state.optimizer, state.net, parts["optimizer"])
+    state.average = {name: torch.empty_like(now[name]).copy_(t) for name, t in point.part("average").items()}
+    restore_optimizer(state.optimizer, state.net, point.part("optimizer"))
     state.loss_sum.copy_(point.tensors["loss_sum"])
     state.step = point.step
     state.val_errors = list(point.scalars["val_errors"])

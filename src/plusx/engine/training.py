@@ -17,11 +17,11 @@ from torch import Tensor
 
 from plusx.data.augment import alternating_flip, color_noise, flip_lr, random_crop, shrink, shrunk_side
 from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
-from plusx.data.images import ImageSet
+from plusx.data.images import ImageSet, require_every_class
 from plusx.data.preprocess import Preprocess, fit_preprocess, random_box, scale_box
 from plusx.data.randomness import derive_seed
-from plusx.data.sources import load_source
-from plusx.engine.evaluation import measure, parts_of, placement_of
+from plusx.data.sources import NAMES, Source, load_source
+from plusx.engine.evaluation import measure, placement_after, placement_of
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import set_multiplier
 from plusx.engine.schedule import multiplier
@@ -31,7 +31,7 @@ from plusx.engine.step import train_step
 from plusx.nets import build, entry, require_input
 from plusx.nets.weights import Translation
 from plusx.placement.choose import Choice
-from plusx.placement.machine import describe, peak_memory_bytes
+from plusx.placement.machine import accelerator, describe, peak_memory_bytes
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override, recipe_for
 from plusx.recipes.recipe import (
@@ -47,19 +47,22 @@ from plusx.recipes.recipe import (
 )
 from plusx.runs.card import Card
 from plusx.runs.convert import find_weights, starting_weights
+from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.report import write_report
 from plusx.runs.store import Measurement, Run, create_run, free_path, read_card, reopen_run, require_free
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a watcher is told: after some steps, and after each evaluation."""
+    """What a watcher is called with: before the first step, after some steps, and after each evaluation."""
 
     step: int
     total_steps: int
     loss: float | None = None
     images_per_s: float | None = None
     measurements: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Before the first step: what a reader of the results must know, in sentences."""
 
 
 Watcher = Callable[[Event], None]
@@ -94,6 +97,7 @@ def fit(
 ) -> None:
     """The loop: from the state's step to the recipe's last."""
     total = recipe.total_steps(len(batches.images))
+    evaluations = recipe.evaluations(len(batches.images), sum(len(view.images) for view in parts.values()))
     loss_fn, clock = make_loss(recipe.loss), Clock(state)
     for x_BCHW, labels_B in batches.steps(state.step, total, workers=recipe.data.workers):
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
@@ -114,7 +118,7 @@ def fit(
             run.log(state.step, _pace(mean, state.optimizer), seconds=state.seconds)
             watch(Event(state.step, total, mean, clock.images_per_s(recipe.batch_size)))
             state.loss_sum.zero_()
-        if state.step * recipe.evaluation.count // total > (state.step - 1) * recipe.evaluation.count // total:
+        if state.step * evaluations // total > (state.step - 1) * evaluations // total:
             with averaged(state):
                 found = _measure(state, recipe, parts, placement)
                 keep_best(state, recipe, found)
@@ -195,7 +199,8 @@ def train(
     if final.net.weights is not None and (file := Path(final.net.weights).expanduser()).exists():
         # A resumed run may be started from another folder. A published name stays one.
         final = dataclasses.replace(final, net=dataclasses.replace(final.net, weights=str(file.resolve())))
-    parts = parts_of(final, source.splits)
+    parts = splits_of(final, source.splits)
+    require_every_class(parts["train"], final.data.train)
     if isinstance(final.schedule, Plateau) and "val" not in parts:
         raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
     preprocess = _fit_preprocess(final, parts["train"])
@@ -217,7 +222,7 @@ def train(
             "data_dir": str(source.data_dir) if source.data_dir else None,
             "fingerprint": source.fingerprint,
             "images": {part: len(images) for part, images in parts.items()},
-            "left_out": list(source.left_out),
+            "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
         },
         placement=placement.to_dict(),
     )
@@ -225,6 +230,7 @@ def train(
         state = fresh_state(card, placement, start, parts["train"])
         name = f"{Path(source.name).name}-{final.net.name}-seed{final.seed}"
         run = create_run(Path(out) if out else free_path(Path("runs") / name), card)
+        write_images(run.path, source, parts)
         return _finish(run, state, parts, placement, watch=watch, should_stop=should_stop)
 
 
@@ -232,47 +238,77 @@ def resume(
     run: str | Path,
     *,
     data_dir: str | Path | None = None,
+    device: str | None = None,
     watch: Watcher = lambda event: None,
     on_scan: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Go on with a run that was stopped or killed, to the same weights, bit for bit, as if it had not been.
+    """Resume a run that was stopped or killed, to the same weights, bit for bit, as if it had not been.
 
     Args:
         run: Run directory.
-        data_dir: Where CIFAR lies, if not where it lay.
-        watch: Told of progress.
-        on_scan: Told how far reading a folder has come.
+        data_dir: Where its images lie now, if not where they lay: the folder itself, or the one that CIFAR is in.
+        device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
+        watch: Called with what happens.
+        on_scan: Called with how many files of a folder were read, and how many there are.
         should_stop: As for `train`.
 
     Raises:
-        ValueError: The directory is no unfinished run, or its images have changed.
+        ValueError: The directory is no unfinished run, its images are gone or have changed, or this machine lacks the
+            device that it began on.
         StoppedError: As for `train`.
     """
     path = Path(run)
     card = read_card(path)
     if card.status == "finished":
         raise ValueError(f"{path} is finished; there is nothing to resume")
-    known = Path(card.source["data_dir"]) if card.source["data_dir"] else None
-    source = load_source(
-        card.source["name"],
-        data_dir=Path(data_dir) if data_dir else known,
-        undecodable=card.recipe.data.undecodable,
-        on_progress=on_scan,
-    )
-    if source.fingerprint != card.source["fingerprint"]:
-        raise ValueError(f"the images of {source.name} are not those that {path} began with; start a new run")
-    placement = Placement.from_dict(card.placement)
-    parts = parts_of(card.recipe, source.splits)
+    placement = _placement_again(path, card, device)
+    source = _source_again(path, card, Path(data_dir) if data_dir else None, on_scan)
+    parts = splits_of(card.recipe, source.splits)
     opened, point = reopen_run(path)
     with torch.random.fork_rng(devices=[]):
         # A resume point holds all weights: those that the run began with may be gone.
         if point is None:
             state = fresh_state(card, placement, _start(card.recipe.net, card.net_options), parts["train"])
+            write_images(path, source, parts)  # it may have died before they were written
         else:
             state = fresh_state(card, placement)
             restore(state, point)
         return _finish(opened, state, parts, placement, watch=watch, should_stop=should_stop)
+
+
+def _placement_again(run: Path, card: Card, device: str | None) -> Placement:
+    """Where a run goes on: as it began, or on another device that was asked for."""
+    began = Placement.from_dict(card.placement)
+    if device is not None and device != began.device:
+        return placement_after(card.recipe, device)
+    if began.device not in ("cpu", accelerator()):
+        raise ValueError(
+            f"{run} began on {began.device}, which this machine lacks; resume it where it has one, or here with "
+            f"--device cpu, which changes the last bits of the weights"
+        )
+    return began
+
+
+def _source_again(run: Path, card: Card, data_dir: Path | None, on_scan: Callable[[int, int], None] | None) -> Source:
+    """The images that a run began with, wherever they lie now: their fingerprint tells."""
+    name = card.source["name"]
+    if name not in NAMES:
+        name, data_dir = str(data_dir or name), None
+        if not Path(name).exists():
+            raise ValueError(
+                f"the images of {run} were in {name}, which is gone; say where they are now: "
+                f"plusx train --resume {run} --data-dir FOLDER"
+            )
+    source = load_source(
+        name,
+        data_dir=data_dir or last_data_dir(card),
+        undecodable=card.recipe.data.undecodable,
+        on_progress=on_scan,
+    )
+    if source.fingerprint != card.source["fingerprint"]:
+        raise ValueError(f"the images of {source.name} are not those that {run} began with; start a new run")
+    return source
 
 
 def make_augmentation(
@@ -311,13 +347,16 @@ def make_augmentation(
 
 def _net_options(net: NetSpec, images: ImageSet, preprocess: Preprocess) -> dict[str, Any]:
     """All options of the builder: the recipe's, and those that the data decides."""
-    options = {**net.options, "num_classes": len(images.class_names), "in_channels": images.channels}
+    decided = {"num_classes": len(images.class_names), "in_channels": images.channels}
     if "image_size" in inspect.signature(entry(net.name).builder).parameters:
         height, width = preprocess.size
         if height != width:
             raise ValueError(f"{net.name} takes square images; these are {height} x {width}")
-        options["image_size"] = height
-    return options
+        decided["image_size"] = height
+    for option, value in decided.items():
+        if (asked := net.options.get(option, value)) != value:
+            raise ValueError(f"net.options.{option} is {asked!r}, but the data decides it: here it is {value}")
+    return {**net.options, **decided}
 
 
 def _start(net: NetSpec, options: Mapping[str, Any]) -> Translation | None:
@@ -384,6 +423,7 @@ def _finish(
         for part, images in parts.items()
     }
     watched: dict[str, EvalBatches] = {part: view for part, view in views.items() if part in recipe.evaluation.parts}
+    watch(Event(state.step, total, notes=(_split_in_words(run.card),)))
     try:
         fit(state, recipe, batches, watched, placement, run, watch=watch, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
@@ -401,6 +441,15 @@ def _finish(
     finally:
         run.close()
     return Trained(run.path, run.card)
+
+
+def _split_in_words(card: Card) -> str:
+    """How many images are for what, before the first step."""
+    purposes = {"train": "to train on", "val": "held out for validation", "test": "for testing"}
+    counts = [f"{count:,} {purposes[split]}" for split, count in card.source["images"].items()]
+    left_out = len(card.source["left_out"])
+    files = f"; {left_out:,} {'file' if left_out == 1 else 'files'} left out" if left_out else ""
+    return f"images: {', '.join(counts)}{files}"
 
 
 def _results(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> dict[str, Any]:

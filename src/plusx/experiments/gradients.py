@@ -6,9 +6,9 @@ from plusx.analysis import gradients
 from plusx.analysis.analyse import fresh
 from plusx.data.batches import EvalBatches
 from plusx.data.images import spread
-from plusx.engine.evaluation import own_images
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
+from plusx.runs.images import images_of
 from plusx.runs.store import load_run
 
 NETS = ("plain20", "plain56", "resnet56")
@@ -24,9 +24,12 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     """Gradient norms by layer, before the first step and after the last."""
     found, errors = {}, {}
     for trial in trials(budget):
-        net, card = load_run(lab.run(trial))
+        run = lab.run(trial)
+        net, card = load_run(run)
         errors[trial.recipe.net.name] = card.results["train_error"]
-        batches = list(EvalBatches(spread(own_images(card, lab.data_dir)[1], IMAGES), card.preprocess, 128))
+        batches = list(
+            EvalBatches(spread(images_of(run, card, data_dir=lab.data_dir).images, IMAGES), card.preprocess, 128)
+        )
         for when, model in (("first step", fresh(card)), ("last step", net)):
             found[f"{trial.recipe.net.name}, {when}"] = list(gradients.probe(model, batches))
     rows, spans = [], {}

@@ -5,9 +5,9 @@ import statistics
 from plusx.analysis import lesions, paths
 from plusx.data.batches import EvalBatches
 from plusx.data.images import spread
-from plusx.engine.evaluation import own_images
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
+from plusx.runs.images import images_of
 from plusx.runs.store import load_run
 
 IMAGES = 1_000
@@ -27,8 +27,9 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     figures = []
     for trial in trials(budget):
         name = trial.recipe.net.name
-        net, card = load_run(lab.run(trial))
-        images = own_images(card, lab.data_dir)[1]
+        run = lab.run(trial)
+        net, card = load_run(run)
+        images = images_of(run, card, data_dir=lab.data_dir).images
         batches = list(EvalBatches(spread(images, IMAGES), card.preprocess, 125))
         each[name] = list(lesions.probe(net, batches))
         removed[name] = list(lesions.removing(net, batches))

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from plusx.analysis import responses
 from plusx.data.batches import EvalBatches
 from plusx.data.images import spread
-from plusx.engine.evaluation import own_images
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
+from plusx.runs.images import images_of
 from plusx.runs.store import Measurement, load_run
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56", "resnet110")
@@ -24,8 +24,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     """The curves, and whether residual nets respond less, and deeper ones less still."""
     found, typical = {}, {}
     for trial in trials(budget):
-        net, card = load_run(lab.run(trial))
-        groups = list(EvalBatches(spread(own_images(card, lab.data_dir)[1], IMAGES), card.preprocess, GROUP))
+        run = lab.run(trial)
+        net, card = load_run(run)
+        groups = list(
+            EvalBatches(spread(images_of(run, card, data_dir=lab.data_dir).images, IMAGES), card.preprocess, GROUP)
+        )
         found[trial.recipe.net.name] = list(responses.probe(net, groups))
         of_groups = zip(*(responses.probe(net, [group]) for group in groups), strict=True)
         typical[trial.recipe.net.name] = [_median(layer) for layer in of_groups]

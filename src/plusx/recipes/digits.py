@@ -33,7 +33,7 @@ def digits() -> Recipe:
         loss=CrossEntropy(label_smoothing=0.1),
         epochs=40,
         batch_size=64,
-        evaluation=Evaluation(count=10, parts=("train", "test"), keep="last"),
+        evaluation=Evaluation(parts=("train", "test"), keep="last"),
         placement=PLACEMENT,
         log_every=20,
     )

@@ -34,6 +34,6 @@ def folder(num_train: int = 1000) -> Recipe:
         loss=CrossEntropy(label_smoothing=0.1),
         epochs=min(60.0, max(15.0, round(60_000 / max(num_train, 1)))),
         batch_size=32,
-        evaluation=Evaluation(count=15, parts=("val",), keep="best", batch_size=64),
+        evaluation=Evaluation(parts=("val",), keep="best", batch_size=64),
         log_every=10,
     )

@@ -443,12 +443,17 @@ class Progressive:
         _require(0 < self.until < 1, "progressive.until", self.until, "in (0, 1)")
 
 
+EVALUATION_SHARE = 0.1
+"""The part of a run's work that evaluations may cost where the recipe does not count them."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """When a run is measured, on what, and which weights it keeps."""
 
-    count: int = 15
-    """Evaluations, evenly spaced over the run; the last is at its end."""
+    count: int | None = None
+    """Evaluations, evenly spaced over the run; the last is at its end. None: at most one an epoch, and no more than
+    cost a tenth of the run."""
     parts: tuple[Literal["train", "val", "test"], ...] = ("val",)
     """Parts of the data measured each time; a part that the data lacks is left out."""
     keep: Literal["best", "last"] = "best"
@@ -459,7 +464,7 @@ class Evaluation:
     """Average the softmax of each image and of its mirror image; for pictures whose classes have no left and right."""
 
     def __post_init__(self) -> None:
-        _require(self.count >= 1, "evaluation.count", self.count, "1 or more")
+        _require(self.count is None or self.count >= 1, "evaluation.count", self.count, "1 or more")
         _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "1 or more")
 
 
@@ -537,6 +542,22 @@ class Recipe:
             return self.steps
         assert self.epochs is not None
         return max(1, math.ceil(self.epochs * num_train / self.batch_size))
+
+    def evaluations(self, num_train: int, num_evaluated: int) -> int:
+        """How often a run is measured.
+
+        Args:
+            num_train: Images that it trains on.
+            num_evaluated: Images that one evaluation measures.
+        """
+        if self.evaluation.count is not None:
+            return self.evaluation.count
+        steps = self.total_steps(num_train)
+        seen = steps * self.batch_size
+        # Of the work on an image, the forward pass is a third. Images are counted and not seconds, so that a resumed
+        # run is measured at the same steps.
+        affordable = EVALUATION_SHARE * 3 * seen / max(1, num_evaluated)
+        return max(1, min(int(affordable), seen // max(1, num_train), steps))
 
     def smoke(self) -> Recipe:
         """The same recipe shrunk to seconds: every part still runs, nothing is learnt."""

@@ -71,10 +71,15 @@ def write_evaluation(
 
 def _in_words(found: Score, views: str, runs: int) -> str:
     who = f"The mean of {runs} nets" if runs > 1 else "The net"
+    top5 = (
+        ""
+        if found.top5_error is None
+        else f"; the true class is not among the five likeliest for {_pct(found.top5_error)}"
+    )
     return (
-        f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views}); the true class is not among the "
-        f"five likeliest for {_pct(found.top5_error)}. Negative log-likelihood {found.loss:.4f} nats, expected "
-        f"calibration error {_pct(found.calibration_error)}, balanced accuracy {_pct(found.balanced_accuracy)}."
+        f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views}){top5}. Negative log-likelihood "
+        f"{found.loss:.4f} nats, expected calibration error {_pct(found.calibration_error)}, balanced accuracy "
+        f"{_pct(found.balanced_accuracy)}."
     )
 
 

@@ -125,8 +125,8 @@ class Score:
     images: int
     error: float
     """The likeliest class is not the true one."""
-    top5_error: float
-    """The true class is not among the five likeliest."""
+    top5_error: float | None
+    """The true class is not among the five likeliest; None where so few classes leave nothing to be wrong about."""
     loss: float
     """Mean negative log-likelihood of the true class in nats."""
     calibration_error: float
@@ -155,7 +155,9 @@ def score(predictions: Predictions) -> Score:
     return Score(
         images=len(predictions),
         error=1 - hits_N.mean().item(),
-        top5_error=1 - (predictions.top_NT == predictions.labels_N[:, None]).any(1).double().mean().item(),
+        top5_error=1 - (predictions.top_NT == predictions.labels_N[:, None]).any(1).double().mean().item()
+        if len(predictions.class_names) > TOP
+        else None,
         loss=predictions.losses_N.mean().item(),
         calibration_error=sum(
             count / len(predictions) * abs(accuracy - confidence)

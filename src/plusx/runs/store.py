@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -47,6 +47,10 @@ class ResumePoint:
     scalars: dict[str, Any]
     metrics_bytes: int
     """Length of metrics.jsonl at that step."""
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors under a name: net, best, average or optimizer."""
+        return {key.removeprefix(f"{name}/"): t for key, t in self.tensors.items() if key.startswith(f"{name}/")}
 
 
 class Run:
@@ -152,8 +156,7 @@ def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
     lock = _locked(path)
     for unfinished in (path / "state").glob(".step-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    points = sorted((path / "state").glob("step-*"), reverse=True)
-    point = next((p for p in map(_read_point, points) if p is not None), None)
+    point = newest_point(path)
     with (path / "metrics.jsonl").open("ab") as metrics:
         keep = point.metrics_bytes if point else 0
         if metrics.tell() < keep:
@@ -165,18 +168,43 @@ def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
     return Run(path, card, lock), point
 
 
-def load_run(path: Path) -> tuple[nn.Module, Card]:
-    """The trained net of a finished run, on the CPU in eval mode, and its card.
+def newest_point(path: Path) -> ResumePoint | None:
+    """The newest resume point of a run of which every byte is as it was written, or None."""
+    points = sorted((path / "state").glob("step-*"), reverse=True)
+    return next((p for p in map(_read_point, points) if p is not None), None)
+
+
+def load_run(path: str | Path) -> tuple[nn.Module, Card]:
+    """The trained net of a run, on the CPU in evaluation mode, and its card.
+
+    Of a run that was stopped it is the best net so far, by its newest whole resume point: the card says so in `status`
+    and in the results `steps` and `kept_step`, and `unfinished` says it in a sentence.
 
     Raises:
-        ValueError: The directory is no run, is unfinished, or its weights are damaged or another net's.
+        ValueError: The directory is no run, it has no resume point yet, or its weights are damaged or another net's.
     """
+    path = Path(path)
     card = read_card(path)
-    if card.status != "finished":
-        raise ValueError(f"{path} is not finished; go on with it: plusx train --resume {path}")
     net = build(card.recipe.net.name, **card.net_options)
-    load_weights(net, path / "weights.safetensors")
-    return net.eval(), card
+    if card.status == "finished":
+        load_weights(net, path / "weights.safetensors")
+        return net.eval(), card
+    point = newest_point(path)
+    if point is None:
+        raise ValueError(f"{path} has no weights yet; resume it: plusx train --resume {path}")
+    best = point.part("best") or point.part("average")
+    net.load_state_dict(best or point.part("net"))
+    kept = point.scalars["best_step"] if point.part("best") else point.step
+    return net.eval(), replace(card, results={"steps": point.step, "kept_step": kept})
+
+
+def unfinished(path: Path, card: Card) -> str | None:
+    """The sentence that comes with the weights of a run that is not finished; None for one that is."""
+    if card.status == "finished":
+        return None
+    steps, kept = card.results["steps"], card.results["kept_step"]
+    which = f"the best so far, of step {kept:,}" if kept != steps else f"of step {steps:,}"
+    return f"{path} is not finished: these weights are {which}; resume it with: plusx train --resume {path}"
 
 
 def read_card(path: Path) -> Card:

@@ -1,0 +1,224 @@
+"""A run's own images: which it trained on, which it held back, and where they are now; and others to measure it on.
+
+images.csv in the run directory says of every file of a folder what became of it: its class, its split, the hash of its
+content. With it a trained net is never measured on what it was trained on, wherever the files lie by then.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from plusx.data.images import ImageSet, relabel, select, spread
+from plusx.data.sources import NAMES, Source, load_source
+from plusx.recipes import Recipe
+from plusx.runs.card import Card
+from plusx.runs.store import replace_file
+
+FILE = "images.csv"
+HEAD = ("image", "class", "split", "digest", "reason")
+LEFT_OUT, UNUSED = "left out", "unused"
+
+
+@dataclass(frozen=True, eq=False)
+class RunImages:
+    """Images that a run is measured on."""
+
+    split: str
+    """Which they are: a split of the run's own data, or the folder that was named."""
+    of_run: bool
+    """Whether they are of the data that the run was trained on."""
+    images: ImageSet
+    """With the run's class indices."""
+    names: tuple[str, ...]
+    """Of each image: its path inside the data folder, or its place in the split."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers must know, in sentences."""
+
+
+def splits_of(recipe: Recipe, splits: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
+    """The images of train, val and test; a split that the data lacks is left out.
+
+    Raises:
+        ValueError: There is no training image, or a split that the recipe names is unknown.
+    """
+    spec, found = recipe.data, {}
+    for split, expression in (("train", spec.train), ("val", spec.val), ("test", spec.test)):
+        images = select(splits, expression)
+        if images is not None:
+            found[split] = spread(images, spec.limit) if spec.limit else images
+    if "train" not in found:
+        raise ValueError(f"data.train is {spec.train!r}, which holds no image")
+    return found
+
+
+def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> None:
+    """Write images.csv, if the images are files.
+
+    Args:
+        run: Run directory.
+        source: The data.
+        splits: What the run uses of it.
+    """
+    if splits["train"].files is None:
+        return
+    used = {file: split for split, images in splits.items() for file in images.files or ()}
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(HEAD)
+    for images in source.splits.values():
+        names = _names(source, "", images)
+        for file, name, label, digest in zip(
+            images.files or (), names, images.labels_N.tolist(), images.digests or (), strict=True
+        ):
+            rows.writerow([name, images.class_names[label], used.get(file, UNUSED), digest, ""])
+    for each in source.left_out:
+        rows.writerow([each.path, "", LEFT_OUT, "", each.reason])
+    replace_file(run / FILE, text.getvalue().encode())
+
+
+def images_of(
+    run: Path,
+    card: Card,
+    data: str | Path | None = None,
+    *,
+    split: str | None = None,
+    data_dir: Path | None = None,
+    or_train: bool = False,
+    on_scan: Callable[[int, int], None] | None = None,
+) -> RunImages:
+    """The images to measure a run on; none of them was trained on, unless `split` is train.
+
+    Args:
+        run: Run directory.
+        card: Of the run.
+        data: The run's own data or a folder of class folders, written in any way; the run's own if not given.
+        split: train, val or test; if not given, the test images, else the validation images, and of a folder with
+            neither all images.
+        data_dir: Where the run's own data lies now, if not where it lay.
+        or_train: Whether the training images will do where the run holds no others back.
+        on_scan: Called with how many files were read, and how many there are.
+
+    Raises:
+        ValueError: The images are not there, their classes are not the run's, or none is left.
+    """
+    own = card.source["name"]
+    if data is not None and str(data) in NAMES and str(data) != own:
+        measured = f"trained on {own}; it can be measured on that or on" if own else "converted; it is measured on"
+        raise ValueError(f"{run} was {measured} a folder, not {data}")
+    if data is None and own is None:
+        raise ValueError(f"{run} was converted from weights alone; name a folder: plusx evaluate {run} FOLDER")
+    if own in NAMES and data in (None, own):
+        source = load_source(str(own), data_dir=data_dir or last_data_dir(card), on_progress=on_scan)
+        return _own(run, card, source, split, or_train)
+    root = Path(data) if data is not None else data_dir or Path(str(own))
+    if data is None and not root.exists():
+        raise ValueError(
+            f"the images of {run} were in {root}, which is gone; say where they are now: plusx evaluate {run} FOLDER, "
+            f"or --data-dir FOLDER"
+        )
+    source = load_source(str(root), undecodable="skip", to_train=False, on_progress=on_scan)
+    if source.name == own or source.fingerprint == card.source["fingerprint"]:
+        found = _own(run, card, source, split, or_train)
+    else:
+        found = _foreign(card, source, str(root), split)
+    if faults := [each for each in source.left_out if each.fault]:
+        others = f" and {len(faults) - 1:,} more; `plusx data check {root}` names all" if faults[1:] else ""
+        found = replace(found, notes=(*found.notes, f"left out: {faults[0].path}: {faults[0].reason}{others}"))
+    return found if split == "train" or or_train else without_trained(run, found)
+
+
+def last_data_dir(card: Card) -> Path | None:
+    """Where a run's CIFAR lay, if that folder is still there."""
+    before = card.source["data_dir"]
+    return Path(before) if before and Path(before).is_dir() else None
+
+
+def trained_on(run: Path) -> frozenset[str] | None:
+    """The content hashes of a run's training images; None where the run does not record them."""
+    rows = _read(run)
+    return None if rows is None else frozenset(row["digest"] for row in rows if row["split"] == "train")
+
+
+def without_trained(run: Path, found: RunImages) -> RunImages:
+    """The images less those that a run was trained on, with a note that says how many.
+
+    Raises:
+        ValueError: It was trained on all of them.
+    """
+    digests, trained = found.images.digests, trained_on(run)
+    if digests is None:
+        return found
+    if trained is None:
+        told = (
+            () if found.of_run else (f"{run} does not record which images it was trained on; some may be among these",)
+        )
+        return replace(found, notes=found.notes + told)
+    new = [place for place, digest in enumerate(digests) if digest not in trained]
+    if len(new) == len(digests):
+        return found
+    if not new:
+        raise ValueError(f"{run} was trained on all {len(digests):,} images of {found.split}; --split train has those")
+    note = f"{len(digests) - len(new):,} of {len(digests):,} images are left out: {run} was trained on them"
+    names = tuple(found.names[place] for place in new)
+    return replace(found, images=found.images.take(new), names=names, notes=(*found.notes, note))
+
+
+def _own(run: Path, card: Card, source: Source, split: str | None, or_train: bool) -> RunImages:
+    """Images of the data that a run was trained on, split as its recipe says."""
+    splits = splits_of(card.recipe, source.splits)
+    held_back = next((name for name in ("test", "val") if name in splits), None)
+    chosen = split or held_back or ("train" if or_train else None)
+    if chosen is None:
+        raise ValueError(
+            f"{run} held no images back; name a folder to measure it on, or --split train for those it was trained on"
+        )
+    if chosen not in splits:
+        raise ValueError(f"{run} has no {chosen} images; its data has {', '.join(splits)}")
+    images = relabel(splits[chosen], card.class_names)
+    return RunImages(chosen, True, images, _names(source, chosen, images), _changes(run, card, source))
+
+
+def _foreign(card: Card, source: Source, title: str, split: str | None) -> RunImages:
+    """Images of another folder: test/, else val/, else all."""
+    found = source.as_found
+    chosen = split or next(name for name in ("test", "val", "", "train") if name in found)
+    if chosen not in found:
+        there = ", ".join(f"{name}/" for name in found if name) or "class folders alone"
+        raise ValueError(f"{title} has no {chosen}/; it has {there}")
+    images = relabel(found[chosen], card.class_names)
+    return RunImages(title, False, images, _names(source, title, images))
+
+
+def _changes(run: Path, card: Card, source: Source) -> tuple[str, ...]:
+    """What has happened to the data since training, in a sentence, if anything has."""
+    before = card.source["fingerprint"]
+    if before is None or source.fingerprint == before:
+        return ()
+    sentence = f"the images of {source.name} are not those that {run} was trained with"
+    rows = _read(run)
+    if rows is None:
+        return (sentence,)
+    then = {row["digest"] for row in rows if row["digest"]}
+    now = {digest for images in source.splits.values() for digest in images.digests or ()}
+    return (f"{sentence}: {len(now - then):,} new, {len(then - now):,} gone",)
+
+
+def _read(run: Path) -> list[dict[str, str]] | None:
+    try:
+        with (run / FILE).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise ValueError(f"cannot read {run / FILE}: {fault}") from None
+    if rows and set(rows[0]) != set(HEAD):
+        raise ValueError(f"{run / FILE} is not a list of a run's images")
+    return rows
+
+
+def _names(source: Source, title: str, images: ImageSet) -> tuple[str, ...]:
+    if images.files is None:
+        return tuple(f"{title}/{place}" for place in range(len(images)))
+    return tuple(file.relative_to(source.name).as_posix() for file in images.files)
