@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -320,3 +321,30 @@ def test_no_verb_opens_a_connection(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == "done", done.stderr
+
+
+def test_the_closing_lines_say_what_was_kept_and_what_to_type_next(tmp_path: Path) -> None:
+    for place, name in enumerate(("ant", "bee")):
+        for number in range(12):
+            save_picture(tmp_path / "photos" / name / f"{number}.png", seed=100 * place + number, hue=place)
+    (tmp_path / "photos" / "ant" / "notes.txt").write_text("of the ants")
+    options = ["--set", "preprocess.size=32", "--set", "net.name=resnet20", "--set", "placement.threads=1"]
+    done = plusx(
+        "train", "photos", *options, "--set", "epochs=3", "--set", "batch_size=6", "--out", "run", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    kept, pace, following = done.stdout.splitlines()
+    counts = json.loads((tmp_path / "run" / "card.json").read_text())["source"]["images"]
+    pattern = (
+        r"resnet20, best of \d+ steps: \d+\.\d\d % validation error \(step \d+\), on {val} images; {train} trained on, "
+        r"1 file left out"
+    )
+    assert re.fullmatch(pattern.format(**counts), kept), kept
+    assert "report: run/report.html" in pace and following == "next: plusx evaluate run"
+    assert (
+        f"images: {counts['train']} to train on, {counts['val']} held out for validation; 1 file left out"
+        in done.stderr
+    )
+    measured = plusx("evaluate", "run", "photos/", cwd=tmp_path)
+    assert measured.stdout.startswith("val: error ") and f"on {counts['val']} images" in measured.stdout
+    assert "top-5" not in measured.stdout
