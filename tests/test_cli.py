@@ -151,7 +151,7 @@ def test_help_does_not_import_torch() -> None:
         (["train", "digits", "--set", "batch_size=0"], "batch_size is 0; it must be 1 or more"),
         (["train", "digits", "--set", "net.weights=absent.pt"], "absent.pt"),
         (["train", "cifar10"], "cifar10 not found (not in"),
-        (["train", "digits", "--resume", "x"], "--resume goes on with the run as it is"),
+        (["train", "digits", "--resume", "x"], "--resume takes the run as it is"),
         (["train", "--resume", "x"], "no such run directory: x"),
         (["evaluate", "x"], "no such run directory: x"),
         (["evaluate", "x", "--crops", "5"], "crops is 5; choose 1 or 10"),

@@ -122,7 +122,9 @@ def load_cifar(
         fetch_archive(ADDRESS + layout.archive, layout.md5, data_dir, on_progress=on_progress)
         folder = _find(layout, data_dir)
     if folder is None:
-        raise ValueError(f"{name} is not in {data_dir}; give --data-dir DIR with {layout.binary}/ in it, or --download")
+        raise ValueError(
+            f"{name} not found (not in {data_dir}); give --data-dir DIR with {layout.binary}/ in it, or --download"
+        )
     read = _read_binary if (folder / f"{layout.test}.bin").exists() else _read_python
     names = _class_names(layout, folder)
     return {
