@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
+from plusx.nets.layers import classifier
 
 PATCH = 2  # pixels of the side of a whitened patch; Sec. 3.2
 WHITEN_EPS = 5e-4  # added to each variance before it divides, so that noise is not blown up; the authors' code
@@ -128,8 +129,8 @@ class Airbench(nn.Module):
             OrderedDict(
                 pool=nn.AdaptiveMaxPool2d(1),  # DEVIATION Sec. 3.1: 3x3 max pooling, which is the same for 32 pixels
                 flatten=nn.Flatten(),
-                linear=nn.Linear(width, num_classes, bias=False),
-                scale=Scale(1 / 9),
+                linear=classifier(width, num_classes, bias=False),
+                scale=Scale(1 / 9) if num_classes else nn.Identity(),
             )
         )
 

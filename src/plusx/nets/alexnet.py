@@ -16,7 +16,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from plusx.nets.catalog import register
-from plusx.nets.layers import initialise, local_response_norm, zero_biases
+from plusx.nets.layers import classifier, initialise, local_response_norm, zero_biases
 
 
 class AlexNet(nn.Module):
@@ -87,7 +87,7 @@ def alexnet_two_tower(dropout: float = 0.5, num_classes: int = 1000, in_channels
                 fc7=nn.Linear(4096, 4096),
                 relu7=nn.ReLU(inplace=True),
                 drop7=nn.Dropout(dropout),
-                fc8=nn.Linear(4096, num_classes),
+                fc8=classifier(4096, num_classes),
             )
         ),
     )
@@ -124,7 +124,7 @@ def alexnet(dropout: float = 0.5, num_classes: int = 1000, in_channels: int = 3)
                 drop7=nn.Dropout(dropout),
                 fc7=nn.Linear(4096, 4096),
                 relu7=nn.ReLU(inplace=True),
-                fc8=nn.Linear(4096, num_classes),
+                fc8=classifier(4096, num_classes),
             )
         ),
     )

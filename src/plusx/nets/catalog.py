@@ -100,7 +100,8 @@ def build(name: str, **options: Any) -> nn.Module:
     Args:
         name: Catalog name.
         options: Keyword arguments of the builder, such as `num_classes`, `in_channels` or `shortcut`; and, for any net,
-            `activation`, `pooling` and `init`, which replace what the paper chose.
+            `activation`, `pooling` and `init`, which replace what the paper chose. `num_classes=0` leaves out the last
+            linear layer of every head: the net puts out the features that this layer would read.
 
     Raises:
         ValueError: The name, an option or an option's value is unknown.
@@ -108,6 +109,8 @@ def build(name: str, **options: Any) -> nn.Module:
     Example:
         >>> sum(p.numel() for p in build("resnet20", shortcut="B").parameters())
         272474
+        >>> build("resnet20", num_classes=0)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 64])
     """
     builder = entry(name).builder
     known = inspect.signature(builder).parameters
@@ -124,6 +127,24 @@ def build(name: str, **options: Any) -> nn.Module:
         if option in options:
             change(net, options[option])
     return net
+
+
+def all_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of a net's builder: those given, and the defaults of the others.
+
+    Args:
+        name: Catalog name.
+        options: As for `build`.
+
+    Raises:
+        ValueError: The name is unknown.
+
+    Example:
+        >>> all_options("resnet20", {"num_classes": 7})["shortcut"]
+        'A'
+    """
+    known = inspect.signature(entry(name).builder).parameters.values()
+    return {option.name: option.default for option in known if option.default is not option.empty} | dict(options)
 
 
 def require_input(name: str, options: Mapping[str, Any], input_shape: tuple[int, int, int]) -> None:

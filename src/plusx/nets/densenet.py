@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import NormReluConv, initialise, zero_biases
+from plusx.nets.layers import NormReluConv, classifier, initialise, zero_biases
 
 
 class DenseLayer(nn.Module):
@@ -139,7 +139,7 @@ class DenseNet(nn.Module):
                 relu=nn.ReLU(inplace=True),
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
-                linear=nn.Linear(in_channels, num_classes),
+                linear=classifier(in_channels, num_classes),
             )
         )
         initialise(self, "he")

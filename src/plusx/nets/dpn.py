@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import ConvNorm, NormReluConv, initialise, zero_biases
+from plusx.nets.layers import ConvNorm, NormReluConv, classifier, initialise, zero_biases
 
 EPS = 1e-3  # of every batch norm, as the authors' symbols
 
@@ -155,7 +155,7 @@ class DPN(nn.Module):
                 relu=nn.ReLU(inplace=True),
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
-                linear=nn.Linear(channels, num_classes),
+                linear=classifier(channels, num_classes),
             )
         )
         initialise(self, "he")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import ConvNorm, initialise, local_response_norm, zero_biases
+from plusx.nets.layers import ConvNorm, classifier, initialise, local_response_norm, zero_biases
 
 
 class Outputs(NamedTuple):
@@ -117,7 +117,7 @@ class GoogLeNet(nn.Module):
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
                 dropout=nn.Dropout(dropout),
-                linear=nn.Linear(1024, num_classes),
+                linear=classifier(1024, num_classes),
             )
         )
         heads = [aux_head(channels, num_classes, batch_norm) for channels in (512, 528)]
@@ -167,7 +167,7 @@ def aux_head(in_channels: int, num_classes: int, batch_norm: bool) -> nn.Sequent
             fc1=nn.Linear(128 * 4 * 4, 1024),
             relu=nn.ReLU(inplace=True),
             dropout=nn.Dropout(0.7),
-            fc2=nn.Linear(1024, num_classes),
+            fc2=classifier(1024, num_classes),
         )
     )
 

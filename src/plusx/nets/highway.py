@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import initialise, zero_biases
+from plusx.nets.layers import classifier, initialise, zero_biases
 
 
 class HighwayBlock(nn.Module):
@@ -88,7 +88,7 @@ def highway_fc(
         nn.Sequential(
             *(HighwayBlock(nn.Linear(width, width), nn.Linear(width, width), gate_bias) for _ in range(depth - 2))
         ),
-        nn.Sequential(OrderedDict(linear=nn.Linear(width, num_classes))),
+        nn.Sequential(OrderedDict(linear=classifier(width, num_classes))),
     )
 
 
@@ -115,7 +115,7 @@ def highway_mnist(width: int, gate_bias: float = -1.0, num_classes: int = 10, in
         (3, nn.MaxPool2d(2), 0.5),  # width x 3 x 3
     ):
         stages.append(nn.Sequential(*(highway_conv(width, gate_bias) for _ in range(depth)), pool, nn.Dropout(dropout)))
-    head = OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(9 * width, num_classes))
+    head = OrderedDict(flatten=nn.Flatten(), linear=classifier(9 * width, num_classes))
     return Highway(nn.Sequential(stem), nn.Sequential(*stages), nn.Sequential(head))
 
 
@@ -146,12 +146,12 @@ def highway_cifar(
         )
         in_channels = width
     head = OrderedDict(
-        conv=nn.Conv2d(in_channels, num_classes, 1),
+        conv=nn.Conv2d(in_channels, num_classes, 1) if num_classes else nn.Identity(),
         relu=nn.ReLU(inplace=True),
         pool=nn.AdaptiveAvgPool2d(1),
         flatten=nn.Flatten(),
         drop=nn.Dropout(0.2),
-        linear=nn.Linear(num_classes, num_classes),
+        linear=classifier(num_classes, num_classes),
     )
     return Highway(nn.Dropout(0.2), nn.Sequential(*stages), nn.Sequential(head))
 

@@ -35,6 +35,11 @@ class NormReluConv(nn.Sequential):
         )
 
 
+def classifier(in_features: int, num_classes: int, bias: bool = True) -> nn.Module:
+    """The last linear layer. Without classes it is the identity, and the net puts out the features before it."""
+    return nn.Linear(in_features, num_classes, bias) if num_classes else nn.Identity()
+
+
 def local_response_norm() -> nn.LocalResponseNorm:
     """b_i = a_i / (k + alpha sum_j a_j^2)^beta over n = 5 neighbouring channels; Krizhevsky et al. (2012), Sec. 3.3.
 

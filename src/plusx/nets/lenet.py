@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import ScaledTanh, zero_biases
+from plusx.nets.layers import ScaledTanh, classifier, zero_biases
 
 # Table I: which maps of S2 each map of C3 reads.
 C3_TABLE = (
@@ -112,7 +112,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet:
         flatten=nn.Flatten(),
         f6=nn.Linear(120, 84),
         squash6=ScaledTanh(),
-        output=RBF(num_classes),
+        output=RBF(num_classes) if num_classes else nn.Identity(),
     )
     return LeNet(*(nn.Sequential(part) for part in (stem, stages, head)))
 
@@ -141,7 +141,7 @@ def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: in
         f6=nn.Linear(120, 84),
         act6=nn.Tanh(),
         drop6=nn.Dropout(dropout),
-        output=nn.Linear(84, num_classes),
+        output=classifier(84, num_classes),
     )
     return LeNet(*(nn.Sequential(part) for part in (stem, stages, head)))
 

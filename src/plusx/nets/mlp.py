@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import initialise, swap_activations, zero_biases
+from plusx.nets.layers import classifier, initialise, swap_activations, zero_biases
 
 Shortcut = Literal["none", "identity", "projection"]
 
@@ -63,7 +63,7 @@ class MLP(nn.Module):
             OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(in_features, width, bias), act=nn.ReLU(inplace=True))
         )
         self.stages = nn.Sequential(*(Block(width, shortcut, bias) for _ in range((depth - 2) // 2)))
-        self.head = nn.Sequential(OrderedDict(linear=nn.Linear(width, num_classes, bias)))
+        self.head = nn.Sequential(OrderedDict(linear=classifier(width, num_classes, bias)))
         initialise(self, "he")
         zero_biases(self)
 

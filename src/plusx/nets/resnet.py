@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import ConvNorm, NormReluConv, initialise, zero_biases
+from plusx.nets.layers import ConvNorm, NormReluConv, classifier, initialise, zero_biases
 
 Shortcut = Literal["A", "B", "C"]
 Stride = Literal["1x1", "3x3"]
@@ -244,7 +244,7 @@ class ResNet(nn.Module):
         head = OrderedDict[str, nn.Module](norm=nn.BatchNorm2d(in_channels), relu=nn.ReLU(inplace=True))
         head = head if preact else OrderedDict()
         head |= OrderedDict(
-            pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), linear=nn.Linear(in_channels, num_classes)
+            pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), linear=classifier(in_channels, num_classes)
         )
         self.stem = stem
         self.stages = nn.Sequential(*stages)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import initialise, local_response_norm, zero_biases
+from plusx.nets.layers import classifier, initialise, local_response_norm, zero_biases
 
 Head = Literal["paper", "gap", "linear"]
 
@@ -80,7 +80,7 @@ class VGG(nn.Module):
         self.stages = nn.Sequential(*blocks[1:])  # 512 x 7 x 7
         pool = OrderedDict(pool=nn.AdaptiveAvgPool2d(side), flatten=nn.Flatten())  # DEVIATION Sec. 2.1: see above
         if head == "linear":
-            linear = OrderedDict[str, nn.Module](fc=nn.Linear(512, num_classes))
+            linear = OrderedDict[str, nn.Module](fc=classifier(512, num_classes))
         else:
             linear = OrderedDict[str, nn.Module](
                 fc6=nn.Linear(512 * side * side, 4096),
@@ -89,7 +89,7 @@ class VGG(nn.Module):
                 fc7=nn.Linear(4096, 4096),
                 relu7=nn.ReLU(inplace=True),
                 drop7=nn.Dropout(dropout),
-                fc8=nn.Linear(4096, num_classes),
+                fc8=classifier(4096, num_classes),
             )
         self.head = nn.Sequential(pool | linear)
         initialise(self, "he" if batch_norm else "xavier")
