@@ -5,6 +5,7 @@ and half behind; ours all lie behind, as fb.resnet.torch's. The nets are the sam
 after each widening, so the tensors are reordered, and the net gets no option.
 """
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -12,19 +13,22 @@ from torch import Tensor
 
 
 def padded_behind(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, under our names, of a net of basic blocks that padded on both sides, for one that pads behind.
+    """The tensors, under our names, of a net that padded on both sides, for one that pads behind.
 
     Args:
-        tensors: Of one of our CIFAR nets, under our names; none is changed in place, and none of a net whose shortcuts
-            have parameters is changed at all.
+        tensors: Of a net of residual blocks with option A, under our names; none is changed in place.
+
+    Raises:
+        ValueError: The blocks are pre-activated, which no net that pads on both sides is known to be.
     """
+    if any(".open." in name for name in tensors):
+        raise ValueError("padding=both is for blocks that end in ReLU; these are pre-activated")
     moved = dict(tensors)
-    if any(".shortcut." in name for name in tensors):
-        return moved
+    last = max(re.findall(r"branch\.(conv\d)\.conv", " ".join(tensors)))  # the convolution that a block ends with
     order = torch.arange(len(tensors["stem.conv.conv.weight"]))  # of ours, each channel's place in theirs
     stage = 0
     while f"stages.{stage}.0.branch.conv1.conv.weight" in tensors:
-        before, width = order, len(tensors[f"stages.{stage}.0.branch.conv2.conv.weight"])
+        before, width = order, len(tensors[f"stages.{stage}.0.branch.{last}.conv.weight"])
         front = (width - len(before)) // 2
         order = torch.cat([front + before, torch.arange(front), torch.arange(front + len(before), width)])
         block = 0
@@ -32,7 +36,7 @@ def padded_behind(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             entering = before if block == 0 else order
             moved[f"{branch}.conv1.conv.weight"] = tensors[f"{branch}.conv1.conv.weight"][:, entering]
             for leaf in ("conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"):
-                moved[f"{branch}.conv2.{leaf}"] = tensors[f"{branch}.conv2.{leaf}"][order]
+                moved[f"{branch}.{last}.{leaf}"] = moved[f"{branch}.{last}.{leaf}"][order]
             block += 1
         stage += 1
     if "head.linear.weight" in tensors:

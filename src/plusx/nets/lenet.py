@@ -106,7 +106,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet:
         squash2=ScaledTanh(),
     )
     stages = OrderedDict(c3=TableConv(C3_TABLE), squash3=ScaledTanh(), s4=Subsampling(16), squash4=ScaledTanh())
-    head = OrderedDict(
+    head = OrderedDict[str, nn.Module](
         c5=nn.Conv2d(16, 120, 5),  # 120 x 1 x 1
         squash5=ScaledTanh(),
         flatten=nn.Flatten(),
@@ -133,7 +133,7 @@ def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: in
 
     stem = OrderedDict(c1=conv(in_channels, 6), act1=nn.Tanh(), s2=nn.AvgPool2d(2))
     stages = OrderedDict(c3=conv(6, 16), act3=nn.Tanh(), s4=nn.AvgPool2d(2))
-    head = OrderedDict(
+    head = OrderedDict[str, nn.Module](
         c5=conv(16, 120),
         act5=nn.Tanh(),
         flatten=nn.Flatten(),
