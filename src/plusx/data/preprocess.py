@@ -93,8 +93,8 @@ class Preprocess:
             "crop_fraction": self.crop_fraction,
             "interpolation": self.interpolation,
             "full_scale": asdict(self.full_scale),
-            "mean": _pack(self.mean_CHW),
-            "std": _pack(self.std_C11),
+            "mean": _numbers(self.mean_CHW),
+            "std": _numbers(self.std_C11),
             "obtained": self.obtained,
         }
 
@@ -103,8 +103,8 @@ class Preprocess:
         """A preprocess from `to_dict`'s output."""
         return Preprocess(
             size=(int(fields["size"][0]), int(fields["size"][1])),
-            mean_CHW=_unpack(fields["mean"]),
-            std_C11=_unpack(fields["std"]),
+            mean_CHW=_tensor(fields["mean"]),
+            std_C11=_tensor(fields["std"]),
             obtained=fields["obtained"],
             fit=fields["fit"],
             crop_fraction=fields["crop_fraction"],
@@ -224,11 +224,16 @@ def _resize(image: Image.Image, size: tuple[int, int], box: Box, resample: Image
     return image.resize(size, resample, box=edges)
 
 
-def _pack(values: Tensor) -> dict[str, Any]:
-    raw = values.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()
-    return {"shape": list(values.shape), "float32_base64": base64.b64encode(raw).decode()}
+def _numbers(values_CHW: Tensor) -> list[Any]:
+    """One number a channel, or a C x H x W list of lists; each in the fewest digits that give the same float32."""
+    digits = np.array([float(str(value)) for value in values_CHW.to(torch.float32).numpy().flatten()])
+    return digits.reshape(-1 if values_CHW.shape[1:] == (1, 1) else values_CHW.shape).tolist()
 
 
-def _unpack(packed: Mapping[str, Any]) -> Tensor:
-    raw = np.frombuffer(base64.b64decode(packed["float32_base64"]), dtype="<f4").astype(np.float32)
-    return torch.from_numpy(raw.reshape(packed["shape"]).copy())
+def _tensor(numbers: Any) -> Tensor:
+    """The inverse of `_numbers`; cards of the first versions have the bytes of the floats instead."""
+    if isinstance(numbers, Mapping):
+        raw = np.frombuffer(base64.b64decode(numbers["float32_base64"]), dtype="<f4").astype(np.float32)
+        return torch.from_numpy(raw.reshape(numbers["shape"]).copy())
+    values = torch.tensor(numbers, dtype=torch.float32)
+    return values[:, None, None] if values.dim() == 1 else values

@@ -2,7 +2,9 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,7 @@ import PIL
 import torch
 
 from plusx.data.preprocess import Preprocess
+from plusx.nets import all_options
 from plusx.recipes import Recipe
 
 FORMAT = 1
@@ -24,7 +27,8 @@ class Card:
 
     recipe: Recipe
     net_options: Mapping[str, Any]
-    """All options of the builder: the recipe's, and those that the data decides (classes, channels)."""
+    """Options of the builder: the recipe's, and those that the data decides (classes, channels). The file has the
+    defaults of all others too, so that the net stays what it is where a later version has another default."""
     class_names: tuple[str, ...]
     preprocess: Preprocess
     source: Mapping[str, Any]
@@ -36,6 +40,8 @@ class Card:
     results: Mapping[str, Any] = field(default_factory=dict)
     """What was measured, with the evidence: steps, errors, seconds, peak memory."""
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
+    notes: tuple[str, ...] = ()
+    """What was assumed of the weights that the run began with, a sentence each."""
 
     def finished(self, results: Mapping[str, Any]) -> "Card":
         """The card of the same run, done."""
@@ -47,8 +53,9 @@ class Card:
             "format": FORMAT,
             "status": self.status,
             "net": self.recipe.net.name,
-            "net_options": dict(self.net_options),
+            "net_options": all_options(self.recipe.net.name, self.net_options),
             "class_names": list(self.class_names),
+            "notes": list(self.notes),
             "results": dict(self.results),
             "recipe": self.recipe.to_dict(),
             "source": dict(self.source),
@@ -65,14 +72,30 @@ class Card:
         return Card(
             recipe=Recipe.from_dict(fields["recipe"]),
             net_options=fields["net_options"],
-            class_names=tuple(fields["class_names"]),
+            class_names=told_apart(fields["class_names"]),
             preprocess=Preprocess.from_dict(fields["preprocess"]),
             source=fields["source"],
             placement=fields["placement"],
             status=fields["status"],
             results=fields["results"],
             versions=fields["versions"],
+            notes=tuple(fields.get("notes", ())),
         )
+
+
+def told_apart(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Class names in one Unicode form (NFC), equal ones with their index: a name must mean one class.
+
+    Args:
+        class_names: In the order of the last layer.
+
+    Example:
+        >>> told_apart(["crane", "ant", "crane"])
+        ('crane (0)', 'ant', 'crane (2)')
+    """
+    names = [unicodedata.normalize("NFC", name) for name in class_names]
+    count = Counter(names)
+    return tuple(f"{name} ({index})" if count[name] > 1 else name for index, name in enumerate(names))
 
 
 def checkout(*paths: Path) -> str | None:

@@ -26,6 +26,7 @@ from plusx.runs.card import Card
 from plusx.runs.checkpoint import read_checkpoint
 
 BEFORE_CARD = {".lock", ".card.json.partial"}
+METADATA = {"format": "pt"}  # by which other libraries know that a safetensors file is PyTorch's
 KEPT = 2  # resume points: the newest, and one more in case the disk damages it
 
 
@@ -78,7 +79,7 @@ class Run:
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir()
-            raw = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+            raw = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, METADATA)
             write_synced(aside / "tensors.safetensors", raw)
             body = {
                 "step": step,
@@ -100,7 +101,7 @@ class Run:
     def finish(self, weights: Mapping[str, Tensor], results: Mapping[str, Any]) -> None:
         """Write the weights, then the card that says so: in this order, so that the card never lies."""
         os.fsync(self._metrics.fileno())
-        raw = save({name: t.detach().cpu().contiguous() for name, t in weights.items()})
+        raw = save({name: t.detach().cpu().contiguous() for name, t in weights.items()}, METADATA)
         replace_file(self.path / "weights.safetensors", raw)
         self.card = self.card.finished(results)
         write_card(self.path, self.card)
