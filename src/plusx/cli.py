@@ -420,12 +420,26 @@ def convert(
     net: Annotated[str | None, typer.Option(help="Catalog name of the net; timm's names tell it.")] = None,
     out: Annotated[Path | None, typer.Option(help="New run directory; a free name under runs/ if not given.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Builder option, such as shortcut=C.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="OPTION=VALUE",
+            help="Builder option, such as shortcut=C; padding=behind or both: where option A's zeros lie.",
+        ),
+    ] = None,
+    entry: Annotated[
+        str | None, typer.Option(help="Entry of the file that holds the weights, such as model_ema.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Take the tensors whose names begin with it, such as teacher.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="cifar10 or cifar100, if trained on that: names the classes, to be measured on.")
     ] = None,
-    classes: Annotated[Path | None, typer.Option(help="File of the class names, one a line.")] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="File of the class names, one a line in the order of the last layer; or imagenet."),
+    ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the input in pixels.")] = None,
     mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="Of pixels / 255, one a channel.")] = None,
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Of pixels / 255, one a channel.")] = None,
@@ -436,7 +450,11 @@ def convert(
     """Make a run directory of other people's weights, for every verb that takes one.
 
     The layouts of torchvision, timm, akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar are recognised, and
-    with them how pictures were normalised; --size, --mean and --std go before. Nothing in a file is run.
+    with them how images were normalised; --size, --mean and --std go before. Nothing in a file is run.
+
+    No tensor shows on which convolution of a bottleneck the stride lies (--set stride_on=1x1 where it is not the 3x3),
+    nor dilation, the epsilon of batch norm, the activation (--set activation=silu) or blurred pooling: weights of a net
+    that differs in one of these are read without a fault and answer wrongly, so measure them.
 
     Examples: plusx convert resnet20-12fca82f.th --net resnet20 --data cifar10;
     plusx convert torchvision:IMAGENET1K_V1 --net resnet50 --download
@@ -446,6 +464,8 @@ def convert(
         net,
         out=out,
         options=_options(settings),
+        entry=entry,
+        prefix=prefix,
         data=data,
         classes=classes,
         size=size,
@@ -457,7 +477,7 @@ def convert(
     found, results = made.translation, made.card.results
     if as_json:
         names = {"matched": found.matched, "renamed": found.renamed, "dropped": found.dropped, "missing": found.missing}
-        paths = {"run": str(made.run), "file": str(made.file), "entry": made.entry}
+        paths = {"run": str(made.run), "file": str(made.file), "others": made.others, "notes": made.card.notes}
         _print_json({**results, **paths, "preprocess": made.preprocess_in_words, **names})
         return
     renamed = [f"{theirs} -> {ours}" for theirs, ours in found.renamed.items()]
@@ -465,11 +485,15 @@ def convert(
     if counters := len(found.missing) - len(missing):
         missing.append(f"{counters} counters of batch norm, which decide nothing")
     class_names = made.card.class_names
+    taken = f", entry {made.entry} of the file" if made.entry else ""
+    also = f" (--entry chooses another: {', '.join(made.others)})" if made.others else ""
+    off = f", without the prefix {found.prefix}" if found.prefix else ""
+    dropped = [*found.dropped[:3], *["... (--json has all)"] * (len(found.dropped) > 3)]
     lines = {
-        "layout": found.source + (f", under {made.entry!r} in the file" if made.entry else ""),
+        "layout": f"{found.source}{taken}{also}{off}",
         f"matched {len(found.matched):,}": "",
         f"renamed {len(found.renamed):,}": ", ".join(renamed[:3] + ["... (--json has all)"] * (len(renamed) > 3)),
-        f"dropped {len(found.dropped):,}": ", ".join(found.dropped),
+        f"dropped {len(found.dropped):,}": ", ".join(dropped),
         f"missing {len(found.missing):,}": ", ".join(missing),
         "input": made.preprocess_in_words,
         "classes": f"{len(class_names):,}: {', '.join(class_names[:3])}{', ...' if class_names[3:] else ''}",
@@ -479,8 +503,13 @@ def convert(
     for title, text in lines.items():
         line = f"{title:<{indent}}{text}".rstrip()
         print(textwrap.fill(line, min(_width(), 120), subsequent_indent=" " * indent, break_on_hyphens=False))
-    measured = made.card.source["name"]
-    print(f"next: plusx evaluate {made.run} --data-dir DIR" if measured else f"next: plusx predict {made.run} IMAGE")
+    for note in made.card.notes:
+        print(textwrap.fill(f"note: {note}", min(_width(), 120), subsequent_indent="  ", break_on_hyphens=False))
+    if made.card.source["name"]:
+        print(f"next: plusx evaluate {made.run} --data-dir DIR")
+        return
+    print(f"next: plusx predict {made.run} IMAGE")
+    print("to measure it on class folders with other names, convert it with --classes FILE, which has theirs")
 
 
 @app.command()

@@ -9,9 +9,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from plusx.nets import build, names
+from plusx.nets import build, entry, names
 from plusx.nets.resnet import ZeroPad
-from plusx.nets.weights import translate
+from plusx.nets.weights import Padding, translate
 
 TORCHVISION = set(torchvision.models.list_models(module=torchvision.models)) & set(names())
 TIMM = {name for name in names() if name.startswith("dpn")}
@@ -132,6 +132,97 @@ def test_prefixes_of_wrappers_are_taken_off(change: Callable[[str], str]) -> Non
     assert torch.equal(found.tensors["head.linear.bias"], theirs["fc.bias"])
 
 
+@pytest.mark.parametrize("prefix", ["model.", "net.", "backbone.", "student.", "encoder.", "model.net.", "a.b.c."])
+def test_a_prefix_that_all_names_have_comes_off_and_is_said(prefix: str) -> None:
+    for theirs in (cifar_names(), build("resnet20").state_dict()):  # theirs, and ours out of somebody's training loop
+        found = translate("resnet20", {prefix + key: value for key, value in theirs.items()})
+        assert found.prefix == prefix and not found.dropped and not found.missing
+        assert set(found.renamed) == {prefix + key for key in theirs}
+
+
+def cifar_names(**options: object) -> dict[str, Tensor]:
+    return to_cifar_names(build("resnet20", **options).state_dict(), "shortcut")
+
+
+def test_of_several_nets_in_a_file_one_is_chosen_by_its_prefix() -> None:
+    teacher, student = cifar_names(), cifar_names()
+    both = {f"{who}.{key}": t for who, net in (("teacher", teacher), ("student", student)) for key, t in net.items()}
+    with pytest.raises(ValueError, match=r"under teacher. and under student.: choose with --prefix"):
+        translate("resnet20", both)
+    for prefix in ("student", "student."):
+        found = translate("resnet20", both, prefix=prefix)
+        assert torch.equal(found.tensors["head.linear.bias"], student["linear.bias"])
+        assert set(found.dropped) == {f"teacher.{key}" for key in teacher}
+    with pytest.raises(ValueError, match="no tensor's name begins with tutor.; they begin with teacher., student."):
+        translate("resnet20", both, prefix="tutor")
+    beside = {"criterion.weight": torch.ones(10), **{f"model.{key}": t for key, t in student.items()}}
+    with pytest.raises(ValueError, match="criterion.weight has no place in it; it lies under model.: choose with"):
+        translate("resnet20", beside)
+    assert translate("resnet20", beside, prefix="model").dropped == ("criterion.weight",)
+
+
+def test_a_head_beside_a_prefixed_net_is_its_head() -> None:
+    theirs = cifar_names()
+    split = {key.replace("linear", "head.fc") if "linear" in key else f"backbone.{key}": t for key, t in theirs.items()}
+    found = translate("resnet20", split, padding="behind")
+    assert not found.dropped and not found.missing and found.renamed["head.fc.bias"] == "head.linear.bias"
+
+
+def test_what_profilers_and_averages_count_is_dropped_by_name() -> None:
+    counts = ("total_ops", "layer1.0.conv1.total_params", "bn1.total_ops", "n_averaged")
+    theirs = {**dict.fromkeys(counts, torch.zeros(1, dtype=torch.float64)), **cifar_names()}
+    found = translate("resnet20", theirs)
+    assert found.dropped == counts and not found.missing
+    wrapped = {
+        "n_averaged": torch.tensor(3),
+        **{f"module.{key}": t for key, t in cifar_names().items()},
+    }  # AveragedModel
+    assert translate("resnet20", wrapped).dropped == ("n_averaged",)
+
+
+@pytest.mark.parametrize("head", ["fc.1", "fc.0", "classifier", "classifier.1", "head.fc", "head.1", "linear.2"])
+def test_a_head_in_a_sequential_is_the_head(head: str) -> None:
+    theirs = {key.replace("linear", head): value for key, value in cifar_names().items()}
+    found = translate("resnet20", theirs, padding="behind")
+    assert found.renamed[f"{head}.weight"] == "head.linear.weight" and not found.dropped and not found.missing
+    ours = {key.replace("head.linear", "head.linear.1"): t for key, t in build("resnet20").state_dict().items()}
+    assert translate("resnet20", ours).renamed["head.linear.1.bias"] == "head.linear.bias"
+
+
+def test_a_head_of_two_layers_is_refused() -> None:
+    theirs = {**cifar_names(), "linear.2.weight": torch.ones(10, 10), "linear.2.bias": torch.ones(10)}
+    with pytest.raises(ValueError, match="linear.weight and linear.2.weight would both be head.linear.weight"):
+        translate("resnet20", theirs)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11", "densenet_40_12", "highway_a", "lenet5"])
+def test_a_file_without_a_last_layer_is_a_net_that_gets_a_new_one(name: str) -> None:
+    with torch.device("meta"):
+        ours = build(name)
+    bare = {key: value for key, value in ours.state_dict().items() if key not in last_layer(ours)}
+    with torch.device("meta"):
+        features = build(name, num_classes=0).state_dict()
+    for theirs in (bare, features):
+        found = translate(name, theirs)
+        assert set(found.missing) == set(ours.state_dict()) - set(theirs) and not found.dropped
+        assert found.options.get("num_classes", entry(name).num_classes) == entry(name).num_classes
+
+
+@pytest.mark.parametrize("name", ["resnet20", "highway_a", "lenet5"])
+def test_weights_load_into_a_net_without_or_with_other_classes(name: str) -> None:
+    theirs = build(name).state_dict()
+    for count in (0, 4):
+        found = translate(name, theirs, num_classes=count)
+        net = build(name, num_classes=count)
+        assert set(found.tensors) | set(found.missing) == set(net.state_dict())
+        assert found.dropped and all(key.startswith("head.") for key in found.dropped)
+
+
+def last_layer(net: nn.Module) -> set[str]:
+    last = [key for key in net.state_dict() if key.startswith("head.")][-1].rpartition(".")[0]
+    return {key for key in net.state_dict() if key.startswith(f"{last}.")}
+
+
 def test_another_number_of_classes_leaves_the_last_layer_out() -> None:
     theirs = peer("resnet18", num_classes=11).state_dict()
     assert translate("resnet18", theirs).options == {"num_classes": 11, "in_channels": 3}
@@ -199,6 +290,64 @@ def test_akamasters_option_a_pads_on_both_sides(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(ZeroPad, "forward", pads_on_both_sides)
         torch.testing.assert_close(y, theirs(x))
     assert not torch.allclose(y, behind)
+
+
+@pytest.mark.parametrize("head", ["linear", "fc"])
+@pytest.mark.parametrize("padding", ["behind", "both"])
+def test_where_the_zeros_lie_is_asked_and_said_where_it_was_assumed(
+    head: str, padding: Padding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the last layer is called: no tensor shows it, and the other guess answers wrongly."""
+    theirs = build("resnet20").eval()
+    renamed = {key.replace("linear", head): t for key, t in to_cifar_names(theirs.state_dict(), "shortcut").items()}
+    assert_equal_where_it_pads("resnet20", theirs, renamed, padding, monkeypatch)
+    told, guessed = translate("resnet20", cifar_names(), padding=padding), translate("resnet20", cifar_names())
+    assert not told.notes
+    assert re.search("taken to lie on both sides.*akamaster.*convert with --set padding=behind", *guessed.notes)
+    with pytest.raises(ValueError, match="padding is 'front'; choose behind or both"):
+        translate("resnet20", cifar_names(), padding="front")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("resnet20", {"layers_per_block": 1}), ("resnet50_cifar", {"shortcut": "A"})]
+)
+def test_blocks_of_one_and_three_layers_pad_on_both_sides_too(
+    name: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = build(name, **options).eval()
+    renamed = to_cifar_names(theirs.state_dict(), "shortcut")
+    assert_equal_where_it_pads(name, theirs, renamed, "both", monkeypatch, **options)
+    with pytest.raises(ValueError, match="padding=both is for blocks that end in ReLU; these are pre-activated"):
+        translate(
+            "preact_resnet110", build("preact_resnet110", shortcut="A").state_dict(), padding="both", shortcut="A"
+        )
+
+
+def assert_equal_where_it_pads(
+    name: str,
+    theirs: nn.Module,
+    file: dict[str, Tensor],
+    padding: Padding,
+    patch: pytest.MonkeyPatch,
+    **options: object,
+) -> None:
+    ours = build(name, **options).eval()
+    ours.load_state_dict(translate(name, file, padding=padding, **options).tensors)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad(), patch.context() as patched:
+        y = ours.double()(x)
+        if padding == "both":
+            patched.setattr(ZeroPad, "forward", pads_on_both_sides)
+        torch.testing.assert_close(y, theirs.double()(x))
+
+
+def test_where_nothing_is_padded_nothing_is_asked() -> None:
+    for name, options in (("resnet20", {"shortcut": "B"}), ("plain20", {})):
+        theirs = to_cifar_names(build(name, **options).state_dict(), "shortcut")
+        assert not translate(name, theirs).notes
+        with pytest.raises(ValueError, match=f"padding=both says where option A's zeros lie; this {name} has no such"):
+            translate(name, theirs, padding="both")
+    assert not translate("resnet20", build("resnet20").state_dict()).notes  # ours lie behind
 
 
 def pads_on_both_sides(self: ZeroPad, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: B images in a batch, C channels, H height, W width.
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,7 @@ def train(
         raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
     preprocess = _fit_preprocess(final, parts["train"])
     net_options = _net_options(final.net, parts["train"], preprocess)
-    start = _start(final.net, net_options)
+    start = _start(final.net, net_options, parts["train"].class_names)
     net_options = dict(start.options) if start else net_options  # with what only the weights tell, such as the shortcut
     _require_inputs(final, net_options, preprocess)
     image = (preprocess.channels, *preprocess.size)
@@ -225,6 +225,7 @@ def train(
             "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
         },
         placement=placement.to_dict(),
+        notes=start.notes if start else (),
     )
     with torch.random.fork_rng(devices=[]):
         state = fresh_state(card, placement, start, parts["train"])
@@ -269,7 +270,8 @@ def resume(
     with torch.random.fork_rng(devices=[]):
         # A resume point holds all weights: those that the run began with may be gone.
         if point is None:
-            state = fresh_state(card, placement, _start(card.recipe.net, card.net_options), parts["train"])
+            start = _start(card.recipe.net, card.net_options, card.class_names)
+            state = fresh_state(card, placement, start, parts["train"])
             write_images(path, source, parts)  # it may have died before they were written
         else:
             state = fresh_state(card, placement)
@@ -359,8 +361,10 @@ def _net_options(net: NetSpec, images: ImageSet, preprocess: Preprocess) -> dict
     return {**net.options, **decided}
 
 
-def _start(net: NetSpec, options: Mapping[str, Any]) -> Translation | None:
-    return None if net.weights is None else starting_weights(net.weights, net.name, **options)
+def _start(net: NetSpec, options: Mapping[str, Any], class_names: Sequence[str]) -> Translation | None:
+    if net.weights is None:
+        return None
+    return starting_weights(net.weights, net.name, class_names=class_names, **options)
 
 
 def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:

@@ -56,6 +56,8 @@ class Translation:
     """Their names that have no place here, or, in the last layer, another number of classes."""
     missing: tuple[str, ...]
     """Our names that got no value and keep their fresh one: a new head, and counters that old files lack."""
+    last_layers: tuple[str, ...]
+    """Our names of the tensors whose rows are the classes, of every head."""
     prefix: str = ""
     """What came off the front of their names."""
     notes: tuple[str, ...] = ()
@@ -120,6 +122,7 @@ def translate(
         raise ValueError(f"the weights are not {name}'s: {both} would both be {twice}")
     theirs = {short: counted[key] for short, key in found.whole.items()}
     classes = _class_dimensions(name, {**found.shown, **options})
+    last = _last_layers(classes)
     given = {**found.shown, **_sizes(theirs, names, classes), **options}
     with torch.device("meta"):
         ours = build(name, **given).state_dict()
@@ -143,7 +146,7 @@ def translate(
     unplaced = [key for key in theirs if names.get(key) not in placed]
     heads = {names[key] for key in another_head}
     lacking = [key for key in missing if key not in heads and not key.endswith("num_batches_tracked")]
-    if not classes.keys() & set(names.values()):  # no last layer at all: its place is a new head's
+    if not set(last) & set(names.values()):  # there is none: its place is a new head's
         lacking = [key for key in lacking if not key.startswith(("head.", "aux."))]
     surplus = [key for key in unplaced if key not in another_head and not key.startswith("aux")]
     if lacking or surplus or not placed:
@@ -160,48 +163,32 @@ def translate(
         renamed={key: our_key for key, our_key in used.items() if key != our_key},
         dropped=tuple(key for key in tensors if key not in used),
         missing=missing,
+        last_layers=last,
         prefix=found.prefix,
         notes=notes,
     )
 
 
 def with_classes(translation: Translation, order: Sequence[int] | None) -> Translation:
-    """A translation whose classes come in another order, or without its last layers.
+    """A translation whose classes come in another order, or without the last layers.
 
     Args:
         translation: Of a net with a last layer.
         order: For each class, its row in the weights' last layers; None leaves these layers out.
     """
-    last = last_layers(translation.tensors)
-    kept = {key: value for key, value in translation.tensors.items() if key not in last}
+    last, tensors = translation.last_layers, translation.tensors
     if order is not None:
         rows = torch.tensor(order)
-        moved = {key: value[rows] if key in last else value for key, value in translation.tensors.items()}
-        return replace(translation, tensors=moved)
+        return replace(translation, tensors={key: t[rows] if key in last else t for key, t in tensors.items()})
     back = {ours: theirs for theirs, ours in translation.renamed.items()}
     return replace(
         translation,
-        tensors=kept,
-        matched=tuple(key for key in translation.matched if key in kept),
-        renamed={theirs: ours for theirs, ours in translation.renamed.items() if ours in kept},
+        tensors={key: value for key, value in tensors.items() if key not in last},
+        matched=tuple(key for key in translation.matched if key not in last),
+        renamed={theirs: ours for theirs, ours in translation.renamed.items() if ours not in last},
         dropped=translation.dropped + tuple(back.get(key, key) for key in last),
         missing=translation.missing + last,
     )
-
-
-def last_layers(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of our names that are of the last layer of a head, whose rows are the classes.
-
-    Example:
-        >>> last_layers(["stem.conv.weight", "head.norm.bias", "head.linear.weight", "head.linear.bias"])
-        ('head.linear.weight', 'head.linear.bias')
-    """
-    names = tuple(names)
-    layers = {}
-    for key in names:
-        if found := re.match(r"head\.|aux\.\d+\.", key):
-            layers[found[0]] = key.rpartition(".")[0]  # the last one stays
-    return tuple(key for key in names if key.rpartition(".")[0] in layers.values())
 
 
 def _best(name: str, tensors: Mapping[str, Tensor], prefix: str | None, options: Mapping[str, Any]) -> _Fit:
@@ -236,9 +223,9 @@ def _fits(
     for prefix in prefixes:
         whole = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix) or HEAD.fullmatch(key)}
         theirs = {short: tensors[key] for short, key in whole.items()}
-        for layout in (OURS, *LAYOUTS.get(family, ())):
-            for number, shown in enumerate(variants):
-                ours = names_of(number)
+        for number, shown in enumerate(variants):
+            ours = names_of(number)
+            for layout in (OURS, *LAYOUTS.get(family, ())):
                 renamed = layout.rename(theirs, ours)
                 names = {key: renamed[key] for key in theirs if renamed.get(key) in ours}
                 yield _Fit(2 * len(names) - len(ours), prefix, layout, shown, ours, whole, names)
@@ -274,6 +261,13 @@ def _class_dimensions(name: str, options: Mapping[str, Any]) -> dict[str, set[in
         one, two = (build(name, **{**options, "num_classes": count}).state_dict() for count in (1, 2))
     grown = {key: {i for i, side in enumerate(two[key].shape) if side != one[key].shape[i]} for key in two}
     return {key: dimensions for key, dimensions in grown.items() if dimensions}
+
+
+def _last_layers(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of our names, in the net's order, that are of the last layer of a head."""
+    names = tuple(names)
+    layers = {".".join(key.split(".")[: 1 + key.startswith("aux.")]): key.rpartition(".")[0] for key in names}
+    return tuple(key for key in names if key.rpartition(".")[0] in layers.values())
 
 
 def _sizes(theirs: Mapping[str, Tensor], names: Mapping[str, str], classes: Mapping[str, set[int]]) -> dict[str, int]:

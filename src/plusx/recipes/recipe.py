@@ -34,7 +34,8 @@ class NetSpec:
     """Keyword arguments of the builder, such as {"shortcut": "B"}."""
     weights: str | None = None
     """Weights to start from: a file, a run directory, or published ones (torchvision:IMAGENET1K_V1,
-    timm/resnet50.a1_in1k); none starts from random. Where their last layer has other classes it is drawn anew."""
+    timm/resnet50.a1_in1k); none starts from random. Rows of the last layer go to classes by their names; where the
+    weights have other classes, or do not name them, it is drawn anew."""
 
 
 @dataclass(frozen=True)

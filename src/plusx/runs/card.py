@@ -95,7 +95,9 @@ def told_apart(class_names: Sequence[str]) -> tuple[str, ...]:
     """
     names = [unicodedata.normalize("NFC", name) for name in class_names]
     count = Counter(names)
-    return tuple(f"{name} ({index})" if count[name] > 1 else name for index, name in enumerate(names))
+    if len(count) == len(names):
+        return tuple(names)
+    return told_apart([f"{name} ({index})" if count[name] > 1 else name for index, name in enumerate(names)])
 
 
 def checkout(*paths: Path) -> str | None:

@@ -30,13 +30,15 @@ BY_LAYOUT: Mapping[tuple[str, bool], Preset] = {
 }
 """(whose layout, whether the catalog's input is ImageNet's) to what that repository trains with."""
 BY_FAMILY: Mapping[tuple[str, str], Preset] = {
-    # torchvision's transform_input turns its usual mean and deviation into these before the first layer.
-    ("torchvision", "googlenet"): Preset((0.5,) * 3, (0.5,) * 3, "torchvision's googlenet.transform_input", 224 / 256),
     ("timm", "dpn"): Preset(
         (124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3, "timm's dpn (the authors')", 224 / 256, "bicubic"
     ),
 }
 """(whose layout, family) where it differs from the layout's."""
+TRANSFORMED = Preset((0.5,) * 3, (0.5,) * 3, "torchvision's googlenet.transform_input", 224 / 256)
+"""What torchvision's transform_input makes of its usual mean and deviation, before the first layer of its GoogLeNet.
+
+It is on where training began with published weights, and off where it began at random; no tensor shows which."""
 
 
 def preset_for(source: str, net: str) -> Preprocess | None:

@@ -14,7 +14,8 @@ import torch
 
 from plusx.data.preprocess import Preprocess
 from plusx.nets import entry
-from plusx.runs.presets import BY_FAMILY, channelwise
+from plusx.runs.card import told_apart
+from plusx.runs.presets import TRANSFORMED, channelwise
 
 TORCHVISION, TIMM = "torchvision:", "timm/"
 
@@ -51,10 +52,29 @@ def find_published(weights: str, net: str | None, *, download: bool = False, pro
 
 
 def imagenet_class_names() -> tuple[str, ...]:
-    """Of the 1,000 classes of ILSVRC 2012, in the order that all published nets share."""
+    """Of the 1,000 classes of ILSVRC 2012, in the order that all published nets share; its two cranes have numbers."""
     from torchvision.models import ResNet18_Weights
 
-    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    return told_apart(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def recognised(file: Path, net: str, sha256: str) -> Published | None:
+    """What torchvision says of a file that has the hash of one it publishes, wherever it lies; None of any other.
+
+    Args:
+        file: Of weights.
+        net: Catalog name.
+        sha256: Of the file, in hexadecimal digits.
+    """
+    from torchvision import models
+
+    if net not in models.list_models():
+        return None
+    for weights in models.get_model_weights(net):
+        claimed = _claimed(weights.url)
+        if weights.meta["categories"] and sha256.startswith(claimed):
+            return _as_published(net, file, weights)
+    return None
 
 
 def _find_torchvision(weights: str, net: str | None, download: bool, progress: bool) -> Published:
@@ -71,19 +91,29 @@ def _find_torchvision(weights: str, net: str | None, download: bool, progress: b
         raise ValueError(f"torchvision has no weights {name!r} of {net}; it has {', '.join(known)}")
     chosen: Any = known[name]
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(chosen.url).path).name)
-    claimed = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    assert claimed is not None
+    claimed = _claimed(chosen.url)
     if not file.is_file():
         if not download:
             raise ValueError(f"{weights} of {net} are not in the cache ({file}); add --download to fetch them")
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(chosen.url, str(file), hash_prefix=claimed[1], progress=progress)
+            torch.hub.download_url_to_file(chosen.url, str(file), hash_prefix=claimed, progress=progress)
         except (OSError, RuntimeError) as fault:  # RuntimeError: the hash; nothing is kept then
             raise ValueError(f"cannot download {chosen.url}: {fault}") from None
-    _require_hash(file, claimed[1])
+    _require_hash(file, claimed)
+    return _as_published(net, file, chosen)
+
+
+def _claimed(url: str) -> str:
+    """The first digits of a file's hash, which torchvision writes into its name."""
+    found = re.search(r"-([0-9a-f]{8,})\.", url)
+    assert found is not None
+    return found[1]
+
+
+def _as_published(net: str, file: Path, chosen: Any) -> Published:
     look = chosen.transforms()
-    own = BY_FAMILY.get(("torchvision", entry(net).family))
+    own = TRANSFORMED if entry(net).family == "googlenet" else None
     preprocess = channelwise(
         look.crop_size[0],
         own.mean if own else look.mean,
@@ -92,7 +122,7 @@ def _find_torchvision(weights: str, net: str | None, download: bool, progress: b
         look.crop_size[0] / look.resize_size[0],
         look.interpolation.value,
     )
-    return Published(net, file, preprocess, tuple(chosen.meta["categories"]))
+    return Published(net, file, preprocess, told_apart(chosen.meta["categories"]))
 
 
 def _find_timm(weights: str, net: str | None, download: bool, progress: bool) -> Published:
