@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from plusx.analysis.cost import cost
 from plusx.engine.training import train
-from plusx.nets import Entry, build, entry, names
+from plusx.nets import Entry, all_options, build, entry, names
+from plusx.nets.weights import translate
 from plusx.recipes import folder
 from plusx.recipes.recipe import SGD, NetSpec
 from plusx.runs.store import load_run
@@ -178,6 +180,43 @@ def test_a_state_dict_makes_the_same_net(ready: tuple[Entry, nn.Module]) -> None
         before = other(x)
         other.load_state_dict(net.state_dict())
         assert torch.equal(net(x), other(x)) and not torch.equal(before, other(x))
+
+
+def test_without_classes_a_net_gives_its_features(facts: Entry, on_meta: nn.Module) -> None:
+    with torch.device("meta"):
+        net, x = build(facts.name, num_classes=0).eval(), torch.zeros(2, *facts.input_shape)
+    assert all(y.dim() == 2 and y.shape[0] == 2 and y.shape[1] >= 50 for y in logits(net, x))
+    lacking = on_meta.state_dict().keys() - net.state_dict().keys()
+    assert lacking and all(name.startswith(("head.", "aux.")) for name in lacking)
+
+
+def test_all_options_of_a_net_come_back_from_a_card(facts: Entry, on_meta: nn.Module) -> None:
+    options = json.loads(json.dumps(all_options(facts.name, {})))
+    assert "num_classes" in options and "in_channels" in options
+    with torch.device("meta"):
+        again = build(facts.name, **options)
+    shapes = [{name: t.shape for name, t in net.state_dict().items()} for net in (again, on_meta)]
+    assert shapes[0] == shapes[1]
+
+
+CHEAP = ("mlp", "lenet5", "lenet5_dense", "highway_mnist_16", "resnet20", "densenet_40_12", "res_airbench94")
+CHEAP += ("googlenet",)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_features_are_what_the_last_layer_reads(name: str) -> None:
+    facts = entry(name)
+    torch.manual_seed(0)
+    net, features = build(name).eval(), build(name, num_classes=0).eval()
+    found = translate(name, net.state_dict(), num_classes=0)
+    features.load_state_dict(found.tensors)
+    last = net.get_submodule(found.dropped[0].rpartition(".")[0])
+    read: list[Tensor] = []
+    last.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    x = smallest_input(facts, 2)
+    with torch.no_grad():
+        net(x)
+        assert torch.equal(features(x), read[0])
 
 
 def test_a_net_takes_other_classes_and_channels(facts: Entry) -> None:

@@ -1,5 +1,6 @@
 """The one object that makes tensors of pictures."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Literal
@@ -62,6 +63,24 @@ def stripes(path: Path, width: int, height: int) -> Path:
         array[:, i * width // 3 : (i + 1) * width // 3, i] = 255
     Image.fromarray(array).save(path)
     return path
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=4))
+def test_mean_and_deviation_are_plain_numbers_in_json_and_come_back_to_the_bit(values: list[float]) -> None:
+    mean_C11 = torch.tensor(values, dtype=torch.float32)[:, None, None]
+    fields = json.loads(json.dumps(Preprocess((8, 8), mean_C11, mean_C11, "given").to_dict()))
+    assert all(isinstance(number, float) for number in fields["mean"]) and fields["mean"] == fields["std"]
+    after = Preprocess.from_dict(fields)
+    assert torch.equal(after.mean_CHW, mean_C11) and after.mean_CHW.shape == mean_C11.shape
+    assert Preprocess((8, 8), torch.tensor([[[0.485]]]), mean_C11, "given").to_dict()["mean"] == [0.485]
+
+
+def test_the_bytes_in_cards_of_the_first_versions_are_read() -> None:
+    fields = Preprocess((2, 2), torch.zeros(2, 1, 1), torch.ones(2, 1, 1), "given").to_dict()
+    for values in (torch.rand(2, 1, 1), torch.rand(2, 2, 2)):
+        raw = base64.b64encode(values.numpy().astype("<f4").tobytes()).decode()
+        old = {**fields, "mean": {"shape": list(values.shape), "float32_base64": raw}}
+        assert torch.equal(Preprocess.from_dict(old).mean_CHW, values)
 
 
 def test_fits_see_what_they_say(tmp_path: Path) -> None:

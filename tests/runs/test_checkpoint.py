@@ -1,6 +1,8 @@
 """Files of weights that cannot be trusted to be that: none of them may run anything, each gets one sentence."""
 
 import argparse
+import datetime
+import json
 import os
 import re
 import subprocess
@@ -56,6 +58,93 @@ def test_the_average_of_the_weights_goes_before_the_weights(tmp_path: Path) -> N
     assert same(read_checkpoint(tmp_path / "a.pt").tensors)
 
 
+def test_the_entry_that_was_taken_is_said_and_another_can_be_chosen(tmp_path: Path) -> None:
+    others = {
+        "ema": {name: 2 * t for name, t in TENSORS.items()},
+        "model": TENSORS,
+        "optimizer": {"state": {0: TENSORS}},
+    }
+    torch.save({**others, "inner": {"net": TENSORS}, "few": {"a": torch.ones(1)}}, tmp_path / "a.pt")
+    taken = read_checkpoint(tmp_path / "a.pt")
+    assert taken.entry == "ema" and taken.others == ("model", "inner.net") and not same(taken.tensors)
+    for entry in ("model", "inner.net"):
+        chosen = read_checkpoint(tmp_path / "a.pt", entry)
+        assert chosen.entry == entry and same(chosen.tensors)
+    with pytest.raises(ValueError, match="has no entry 'mdel' of tensors; its entries are ema, model, inner.net, few"):
+        read_checkpoint(tmp_path / "a.pt", "mdel")
+    torch.save({"first": TENSORS, "second": TENSORS}, tmp_path / "two.pt")
+    with pytest.raises(ValueError, match="holds tensors in several entries, first, second: choose with --entry"):
+        read_checkpoint(tmp_path / "two.pt")
+    torch.save({"weights": TENSORS, "best": torch.tensor(0.9)}, tmp_path / "one.pt")
+    assert read_checkpoint(tmp_path / "one.pt").entry == "weights"
+    torch.save(TENSORS, tmp_path / "plain.pt")
+    with pytest.raises(ValueError, match="has no entry 'model' of tensors; it is one dictionary of tensors"):
+        read_checkpoint(tmp_path / "plain.pt", "model")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    numbers = [np.float64(0.9), np.float32(0.9), np.int64(3), np.uint8(3), np.bool_(True), np.str_("x")]
+    for number in numbers:
+        for zipped in (True, False):
+            torch.save({"net": TENSORS, "acc": number}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+            assert read_checkpoint(tmp_path / "a.pt").entry == "net"
+    # As written with numpy before its version 2, where the same function was in a module of another name.
+    raw = (tmp_path / "a.pt").read_bytes()
+    assert b"numpy._core.multiarray\n" in raw
+    (tmp_path / "old.pt").write_bytes(raw.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n"))
+    assert same(read_checkpoint(tmp_path / "old.pt").tensors)
+
+
+def test_an_object_in_the_dress_of_a_numpy_number_is_refused(tmp_path: Path) -> None:
+    torch.save({"net": TENSORS, "acc": np.array([Bomb(tmp_path / "ran")], dtype=object)[:1]}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        read_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"arch": "resnet50d"},
+        {"args": argparse.Namespace(model="resnet50d", lr=0.1)},
+        {"args": {"arch": "resnet50d"}},
+        {"hyper_parameters": {"model_name": "resnet50d"}, "epoch": 3},
+    ],
+)
+def test_what_a_file_says_of_its_net_is_read(beside: dict[str, object], tmp_path: Path) -> None:
+    torch.save({"state_dict": TENSORS, **beside}, tmp_path / "a.pt")
+    assert read_checkpoint(tmp_path / "a.pt").nets == ("resnet50d",)
+
+
+def test_what_the_hub_says_beside_a_file_is_read(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "model.safetensors", {"format": "pt", "arch": "resnet50d"})
+    config = {"architecture": "resnetblur50", "num_classes": 2, "label_names": ["ant", "bee"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = read_checkpoint(tmp_path / "model.safetensors")
+    assert found.nets == ("resnet50d", "resnetblur50") and found.class_names == ("ant", "bee")
+
+
+@pytest.mark.parametrize(
+    ("beside", "names"),
+    [
+        ({"classes": ["bee", "ant"]}, ("bee", "ant")),
+        ({"class_to_idx": {"ant": 1, "bee": 0}}, ("bee", "ant")),
+        ({"meta": {"CLASSES": ("bee", "ant")}}, ("bee", "ant")),
+        ({"id2label": {"1": "ant", "0": "bee"}}, ("bee", "ant")),
+        ({"id2label": {1: "ant", 0: "bee"}}, ("bee", "ant")),
+        ({"classes": 2}, None),
+        ({"classes": [0, 1]}, None),
+        ({"class_to_idx": {"ant": 1, "bee": 7}}, None),
+        ({"id2label": {"0": "crane", "1": "crane"}}, None),
+    ],
+)
+def test_the_class_names_that_a_file_has_are_read(
+    beside: dict[str, object], names: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    torch.save({"state_dict": TENSORS, **beside}, tmp_path / "a.pt")
+    assert read_checkpoint(tmp_path / "a.pt").class_names == names
+
+
 def test_counts_beside_the_tensors_are_left_out(tmp_path: Path) -> None:
     torch.save({**TENSORS, "epoch": 3}, tmp_path / "a.pt")
     assert same(read_checkpoint(tmp_path / "a.pt").tensors)
@@ -75,13 +164,16 @@ def test_a_bomb_does_not_go_off(zipped: bool, entry: str | None, tmp_path: Path)
     assert isinstance(fault.value.__cause__, type(None)) and fault.value.__suppress_context__
 
 
-@pytest.mark.parametrize("kind", ["module", "dictionary", "torchscript"])
+@pytest.mark.parametrize("kind", ["module", "dictionary", "module in a dictionary", "torchscript"])
 def test_the_safe_way_that_is_named_works(kind: str, tmp_path: Path) -> None:
     net, file = nn.Sequential(nn.Linear(3, 2)), tmp_path / "theirs.pt"
     if kind == "module":
         torch.save(net, file)
     elif kind == "dictionary":
-        torch.save({"state_dict": net.state_dict(), "best": np.float64(0.9)}, file)
+        torch.save({"state_dict": net.state_dict(), "epoch": 3, "when": datetime.date(2020, 1, 1)}, file)
+    elif kind == "module in a dictionary":
+        best = {"model": net, "best": torch.tensor(0.9), "optimizer": torch.optim.SGD(net.parameters(), momentum=0.9)}
+        torch.save(best, file)
     else:
         torch.jit.script(net).save(file)
     with pytest.raises(ValueError, match="ask its author for torch.save.model.state_dict..") as fault:

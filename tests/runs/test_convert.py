@@ -1,12 +1,17 @@
 """Other people's weights: every layout to the same function of a picture, and to a run directory that verbs take."""
 
+import argparse
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import plusx
+from plusx.runs.convert import starting_weights
+from plusx.runs.published import imagenet_class_names
 from plusx.runs.store import load_run, read_card
 from tests.conftest import save_picture
 
 Save = Callable[..., Path]
+GREY: dict[str, Any] = {"mean": [0.5], "std": [0.5]}
 
 
 @pytest.fixture
@@ -215,11 +223,96 @@ def test_no_step_at_all_leaves_the_weights_as_they_are(tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = plusx.build("resnet20", in_channels=1)
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    given = {"steps": "0", "data.limit": "16", "net.weights": str(tmp_path / "w.safetensors")}
+    (tmp_path / "names.txt").write_text("\n".join("0123456789"))  # the names of the digits: rows go by name
+    named = {"classes": tmp_path / "names.txt", "out": tmp_path / "theirs", **GREY}
+    plusx.convert(tmp_path / "w.safetensors", "resnet20", **named)
+    given = {"steps": "0", "data.limit": "16", "net.weights": str(tmp_path / "theirs")}
     trained = plusx.train("digits", overrides=given, out=tmp_path / "run")
     net, card = load_run(trained.run)
     assert card.results["steps"] == 0 and 0 <= card.results["test_error"] <= 1
     assert all(torch.equal(t, net.state_dict()[name]) for name, t in theirs.state_dict().items())
+
+
+# ---- classes go by name ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("theirs", "note"),
+    [
+        (["bee", "ant"], None),
+        (["ant", "bee"], None),
+        (["ant", "wasp"], "its 2 classes are others ('bee' is none of them), so a new last layer begins"),
+        (
+            None,
+            "nothing names its 2 classes, so a new last layer begins; to keep theirs, convert the file with --classes",
+        ),
+    ],
+)
+def test_a_last_layer_is_taken_over_by_the_names_of_its_classes(
+    theirs: list[str] | None,
+    note: str | None,
+    class_folder: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    torch.manual_seed(3)
+    net = plusx.build("resnet20", num_classes=2)
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    weights = tmp_path / "w.safetensors"
+    if theirs:
+        (tmp_path / "names.txt").write_text("\n".join(theirs))
+        given = {"classes": tmp_path / "names.txt", "out": tmp_path / "theirs", "mean": [0.5] * 3, "std": [0.5] * 3}
+        weights = plusx.convert(weights, "resnet20", **given).run
+    overrides = {**SHORT, "net.name": "resnet20", "net.weights": str(weights), "steps": "0"}
+    folder = class_folder(["train", "val"], {"ant": 8, "bee": 8})
+    trained = plusx.train(folder, overrides=overrides, out=tmp_path / "run")
+    started, card = load_run(trained.run)
+    assert card.class_names == ("ant", "bee")
+    rows, theirs_rows = started.state_dict()["head.linear.weight"], net.state_dict()["head.linear.weight"]
+    if note is None:
+        assert theirs is not None and not card.notes and not caplog.messages
+        assert torch.equal(rows, theirs_rows[[theirs.index(name) for name in card.class_names]])
+    else:
+        assert not torch.isin(rows, theirs_rows).any()
+        assert note in card.notes[0] and caplog.messages == [f"{weights}: {card.notes[0]}"]
+    assert torch.equal(started.state_dict()["stem.conv.conv.weight"], net.state_dict()["stem.conv.conv.weight"])
+
+
+def test_auxiliary_heads_go_by_name_too(tmp_path: Path) -> None:
+    net = plusx.build("googlenet", num_classes=3)
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "names.txt").write_text("a\nb\nc")
+    given = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", "mean": [0.5] * 3, "std": [0.5] * 3}
+    plusx.convert(tmp_path / "w.safetensors", "googlenet", **given)
+    start = starting_weights(tmp_path / "run", "googlenet", class_names=["c", "a", "b"], num_classes=3, in_channels=3)
+    for name in ("head.linear.bias", "aux.0.fc2.weight", "aux.1.fc2.weight"):
+        assert torch.equal(start.tensors[name], net.state_dict()[name][[2, 0, 1]])
+    assert torch.equal(start.tensors["aux.0.fc1.weight"], net.state_dict()["aux.0.fc1.weight"])
+
+
+def test_training_starts_from_a_file_without_a_last_layer(
+    class_folder: Callable[..., Path], save: Save, tmp_path: Path
+) -> None:
+    net = plusx.build("resnet20", num_classes=0)
+    file = save({f"backbone.{name}": t for name, t in net.state_dict().items()})
+    overrides = {**SHORT, "net.name": "resnet20", "net.weights": str(file), "steps": "0"}
+    trained = plusx.train(
+        class_folder(["train", "val"], {"ant": 8, "bee": 8}), overrides=overrides, out=tmp_path / "run"
+    )
+    state = load_run(trained.run)[0].state_dict()
+    assert all(torch.equal(state[name], t) for name, t in net.state_dict().items())
+    with pytest.raises(ValueError, match="theirs.pth has no last layer, or train one: plusx train DATA"):
+        plusx.convert(file, "resnet20", out=tmp_path / "other", mean=[0.5] * 3, std=[0.5] * 3)
+
+
+def test_a_run_that_names_classes_needs_some(resnet18: nn.Module, save: Save) -> None:
+    file = save(resnet18.state_dict())
+    with pytest.raises(ValueError, match="a run names classes; for features alone, plusx.build.'resnet18', WEIGHTS"):
+        plusx.convert(file, "resnet18", options={"num_classes": 0})
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        features = plusx.build("resnet18", weights=file, num_classes=0).eval()(x)
+        torch.testing.assert_close(resnet18.fc(features), resnet18(x))
 
 
 # ---- the run directory -----------------------------------------------------------------------------------------------
@@ -247,26 +340,133 @@ def test_a_converted_run_predicts_and_says_where_it_came_from(resnet18: nn.Modul
 
 
 @pytest.mark.parametrize(
-    ("net", "mean", "std", "interpolation"),
+    ("net", "given", "mean", "std"),
     [
-        ("resnet18", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear"),
-        ("googlenet", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear"),  # torchvision's transform_input
+        ("resnet18", {}, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("googlenet", {"mean": [0.5] * 3, "std": [0.5] * 3}, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ],
 )
-def test_pictures_are_prepared_as_torchvision_does(
-    net: str, mean: tuple[float, ...], std: tuple[float, ...], interpolation: str, save: Save, tmp_path: Path
+def test_images_are_prepared_as_torchvision_does(
+    net: str, given: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...], save: Save, tmp_path: Path
 ) -> None:
     arguments = {"aux_logits": False, "init_weights": False} if net == "googlenet" else {}
     theirs = torchvision.models.get_model(net, num_classes=2, **arguments)
-    look = plusx.convert(save(theirs.state_dict()), net, out=tmp_path / "run").card.preprocess
-    assert (look.size, look.crop_fraction, look.interpolation) == ((224, 224), 0.875, interpolation)
+    look = plusx.convert(save(theirs.state_dict()), net, out=tmp_path / "run", **given).card.preprocess
+    assert (look.size, look.crop_fraction, look.interpolation) == ((224, 224), 0.875, "bilinear")
     assert look.mean_CHW.flatten().tolist() == pytest.approx(mean)
     assert look.std_C11.flatten().tolist() == pytest.approx(std)
 
 
-def test_a_thousand_classes_of_torchvision_have_imagenets_names(save: Save, tmp_path: Path) -> None:
-    made = plusx.convert(save(torchvision.models.resnet18().state_dict()), "resnet18", out=tmp_path / "run")
-    assert made.card.class_names[:2] == ("tench", "goldfish") and len(made.card.class_names) == 1000
+def test_whether_googlenet_transforms_its_input_is_asked(save: Save, tmp_path: Path) -> None:
+    theirs = torchvision.models.googlenet(num_classes=2, aux_logits=False, init_weights=False)
+    file = save(theirs.state_dict())
+    sentence = (
+        "nothing tells whether .* is of a googlenet with transform_input.*"
+        "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 if their training began with published weights, or "
+        "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 if their training began at random"
+    )
+    for given in ({}, {"mean": [0.5] * 3}):
+        with pytest.raises(ValueError, match=sentence):
+            plusx.convert(file, "googlenet", out=tmp_path / "run", **given)
+
+
+# ---- names of the classes --------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_classes_are_imagenets_only_where_something_says_so(save: Save, tmp_path: Path) -> None:
+    tensors = plusx.build("lenet5_dense", num_classes=1000).state_dict()
+    file = save(tensors)
+    made = plusx.convert(file, "lenet5_dense", out=tmp_path / "bare", **GREY)
+    assert made.card.class_names[:2] == ("class 0", "class 1")
+    (note,) = made.card.notes
+    assert "nothing names the 1,000 classes" in note and "--classes FILE" in note and "--classes imagenet" in note
+    asked = plusx.convert(file, "lenet5_dense", out=tmp_path / "asked", classes="imagenet", **GREY)
+    assert asked.card.class_names[0] == "tench" and not asked.card.notes
+    said = [f"thing {i}" for i in range(1000)]
+    named = save({"model": tensors, "classes": said}, "named.pth")
+    card = plusx.convert(named, "lenet5_dense", out=tmp_path / "said", **GREY).card
+    assert list(card.class_names) == said and not card.notes
+
+
+def test_a_file_that_torchvision_published_is_known_by_its_hash(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save(torchvision.models.resnet18().state_dict(), "renamed.pth")
+    assert plusx.convert(file, "resnet18", out=tmp_path / "bare").card.class_names[0] == "class 0"
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    url = f"https://host/resnet18-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(weights, "_value_", replace(weights.value, url=url))
+    published = plusx.convert(file, "resnet18", out=tmp_path / "published").card
+    assert published.class_names[0] == "tench" and not published.notes
+    assert "ResNet18_Weights.IMAGENET1K_V1" in published.preprocess.obtained
+
+
+def test_equal_names_of_a_published_list_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(set(imagenet_class_names())) == 1000
+    # As torchvision's list was until it told its cranes apart.
+    listed = ["crane" if index in (134, 517) else f"thing {index}" for index in range(1000)]
+    monkeypatch.setitem(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta, "categories", listed)
+    names = imagenet_class_names()
+    assert len(set(names)) == 1000 and (names[134], names[517]) == ("crane (134)", "crane (517)")
+
+
+@pytest.mark.parametrize("second", ["crane", "  crane ", "cafe\u0301"])
+def test_a_name_for_two_classes_is_refused(second: str, tmp_path: Path) -> None:
+    save_file(plusx.build("lenet5_dense", num_classes=3).state_dict(), tmp_path / "w.safetensors")
+    first = second.strip().replace("e\u0301", "\u00e9")  # the same name in its other Unicode form
+    (tmp_path / "names.txt").write_text(f"{first}\nant\n{second}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"names.txt has one name for several classes: '{first}' is number 1 and 3"):
+        plusx.convert(tmp_path / "w.safetensors", "lenet5_dense", classes=tmp_path / "names.txt", **GREY)
+    (tmp_path / "names.txt").write_text("e\u0301\nant\nbee\n", encoding="utf-8")
+    given = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", **GREY}
+    assert plusx.convert(tmp_path / "w.safetensors", "lenet5_dense", **given).card.class_names[0] == "\u00e9"
+
+
+def test_an_old_run_whose_classes_have_one_name_tells_them_apart(digits_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits_run, tmp_path / "run")
+    fields = json.loads((tmp_path / "run" / "card.json").read_text())
+    fields["class_names"] = ["crane", "cafe\u0301", "crane", *"3456789"]
+    (tmp_path / "run" / "card.json").write_text(json.dumps(fields))
+    assert read_card(tmp_path / "run").class_names[:3] == ("crane (0)", "caf\u00e9", "crane (2)")
+
+
+# ---- what a file says of itself --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said", ["resnetblur50", "resnet34", "timm/resnetblur50.bt_in1k", "wide_resnet50_2", "resnet50_gn"]
+)
+def test_a_file_that_says_another_net_is_refused(said: str, resnet18: nn.Module, save: Save, tmp_path: Path) -> None:
+    for number, beside in enumerate(({"arch": said}, {"args": argparse.Namespace(model=said)})):
+        file = save({"state_dict": resnet18.state_dict(), **beside}, f"{number}.pth")
+        with pytest.raises(ValueError, match=f"says that it is of {said}, which is another net than resnet18"):
+            plusx.convert(file, "resnet18", out=tmp_path / "run")
+        with pytest.raises(ValueError, match="which is another net than resnet18"):
+            plusx.build("resnet18", weights=file)
+
+
+@pytest.mark.parametrize(
+    "said", ["resnet18", "tv_resnet18", "timm/resnet18.a1_in1k", "my_resnet", "ResNet", "resnet", "v2"]
+)
+def test_a_file_that_says_this_net_or_a_name_of_its_authors_is_taken(
+    said: str, resnet18: nn.Module, save: Save
+) -> None:
+    assert_equal(
+        plusx.build("resnet18", weights=save({"arch": said, "model": resnet18.state_dict()})), resnet18, (3, 32, 32)
+    )
+
+
+def test_without_timm_the_common_names_of_its_nets_are_known(
+    resnet18: nn.Module, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="resnetblur50, which is another net than resnet18, and which plusx does not"):
+        plusx.build("resnet18", weights=save({"arch": "resnetblur50", "model": resnet18.state_dict()}))
+
+
+def test_a_small_net_that_its_author_calls_by_the_large_ones_name_is_taken(save: Save) -> None:
+    theirs = plusx.build("resnet18_cifar").state_dict()
+    plusx.build("resnet18_cifar", weights=save({"args": {"arch": "resnet18"}, "net": theirs}))
 
 
 def test_our_own_weights_need_their_normalisation_told(tmp_path: Path) -> None:
@@ -320,8 +520,8 @@ def test_what_does_not_fit_is_one_sentence_and_leaves_nothing(resnet18: nn.Modul
         (file, "resnet18", {"classes": tmp_path / "none.txt"}, "cannot read class names from .*none.txt"),
         (file, "resnet18", {"mean": [0.5]}, "--mean gives 1 numbers; resnet18 takes 3 channels"),
         (file, "resnet18", {"std": [0.5, 0.0, 0.5]}, "--std is 0.5, 0.0, 0.5; each must be more than 0"),
-        (nan, "resnet18", {}, "nan.pth was not loaded: stem.conv.norm.bias holds values that are not finite"),
-        (whole, "resnet18", {}, "stem.conv.norm.bias is torch.int32, not of floating point"),
+        (nan, "resnet18", {}, "nan.pth was not loaded: bn1.bias holds values that are not finite"),
+        (whole, "resnet18", {}, "bn1.bias is torch.int32, not of floating point"),
         (tmp_path / "absent.pth", "resnet18", {}, "no such file: .*; published weights are torchvision:NAME"),
         (tmp_path / "folder", "resnet18", {}, "is a folder"),
     ]

@@ -1,17 +1,22 @@
 """The run directory under faults: full disks, damage, foreign and hostile files."""
 
+import base64
+import dataclasses
 import errno
 import json
 import os
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from plusx.nets import build
+from plusx.nets import all_options, build, catalog, entry
+from plusx.nets.resnet import cifar_net
 from plusx.runs import store
 from plusx.runs.card import Card
 from plusx.runs.store import Measurement, create_run, load_run, load_weights, read_card, read_metrics, reopen_run
@@ -28,6 +33,46 @@ def card(digits_run: Path) -> Card:
 def test_a_card_survives_json(digits_run: Path) -> None:
     card = read_card(digits_run)
     assert Card.from_dict(json.loads(json.dumps(card.to_dict()))).to_dict() == card.to_dict()
+
+
+def test_a_card_has_every_option_of_its_net(digits_run: Path) -> None:
+    options = json.loads((digits_run / "card.json").read_text())["net_options"]
+    assert (options["shortcut"], options["survival"], options["num_classes"]) == ("A", 1.0, 10)
+    assert options.keys() == all_options("resnet20", {}).keys()
+
+
+def test_a_changed_default_leaves_old_runs_as_they_are(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_run(digits_run)[0]
+    changed = dataclasses.replace(entry("resnet20"), builder=partial(cifar_net, 20, shortcut="B"))
+    monkeypatch.setitem(catalog._ENTRIES, "resnet20", changed)
+    after = load_run(digits_run)[0]
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(before(x), after(x))
+
+
+def test_a_card_of_the_first_version_is_read(digits_run: Path, tmp_path: Path) -> None:
+    """It had only the options that were asked for, no notes, and mean and deviation as bytes."""
+    shutil.copytree(digits_run, tmp_path / "run")
+    net, card = load_run(digits_run)
+    fields = card.to_dict()
+    del fields["notes"]
+    fields["net_options"] = {"num_classes": 10, "in_channels": 1}
+    for what, values in (("mean", card.preprocess.mean_CHW), ("std", card.preprocess.std_C11)):
+        raw = base64.b64encode(values.numpy().astype("<f4").tobytes()).decode()
+        fields["preprocess"][what] = {"shape": list(values.shape), "float32_base64": raw}
+    (tmp_path / "run" / "card.json").write_text(json.dumps(fields))
+    old_net, old_card = load_run(tmp_path / "run")
+    assert torch.equal(old_card.preprocess.mean_CHW, card.preprocess.mean_CHW) and old_card.notes == ()
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(net(x), old_net(x))
+
+
+def test_safetensors_files_say_that_they_are_of_pytorch(digits_run: Path) -> None:
+    for file in (digits_run / "weights.safetensors", *digits_run.glob("state/*/tensors.safetensors")):
+        with safe_open(file, "pt") as opened:
+            assert opened.metadata() == {"format": "pt"}
 
 
 def test_a_resume_point_comes_back_as_it_was(card: Card, tmp_path: Path) -> None:

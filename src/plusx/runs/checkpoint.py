@@ -114,7 +114,7 @@ def _checkpoint(file: Path, content: Mapping[str, Any], said: Mapping[str, Any],
     if entry is None and not known and "" not in found and len(found) > 1:
         raise ValueError(f"{file} holds tensors in several entries, {', '.join(found)}: choose with --entry")
     chosen = entry if entry is not None else known[0] if known else next(iter(found))
-    tensors = {name: value.detach() for name, value in found[chosen].items() if isinstance(value, Tensor)}
+    tensors = {name: value.detach() for name, value in found[chosen].items()}
     for name, value in tensors.items():
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise ValueError(f"{file} was not loaded: {name} is sparse, quantised or without values")
@@ -125,10 +125,10 @@ def _checkpoint(file: Path, content: Mapping[str, Any], said: Mapping[str, Any],
     return Checkpoint(tensors, chosen or None, others, tuple(nets), next(filter(None, named), None))
 
 
-def _entries(content: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(path, dictionary) of every dictionary that holds tensors by name; "" is the whole. Optimizers' are left out."""
-    if any(isinstance(value, Tensor) for value in content.values()):
-        yield path, content
+def _entries(content: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """(path, tensors) of every dictionary that holds tensors by name; "" is the whole. Optimizers' are left out."""
+    if tensors := {name: value for name, value in content.items() if isinstance(value, Tensor)}:
+        yield path, tensors
     for key, value in content.items():
         if not isinstance(value, dict) or "optim" in str(key) or depth == 2:
             continue

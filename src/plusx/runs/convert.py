@@ -129,11 +129,11 @@ def convert(
             f"{found.file} has no last layer{f' of {count} classes; leave num_classes out' if count else ''}, or train "
             f"one: plusx train DATA --set net.name={found.net} --set net.weights={weights}"
         )
-    with torch.random.fork_rng(devices=[]):
-        built = _filled(found.net, translation)
     class_names, unnamed = _class_names(found, translation, data, classes)
     preprocess = _preprocess(found, translation, data, size, mean, std)
     require_input(found.net, translation.options, (preprocess.channels, *preprocess.size))
+    with torch.random.fork_rng(devices=[]):
+        built = _filled(found.net, translation)
     card = Card(
         recipe=recipe,
         net_options=translation.options,
