@@ -23,7 +23,7 @@ from plusx.runs.convert import starting_weights
 from plusx.runs.store import load_run
 from tests.nets.test_equality import to_cifar_names
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def small(name: str) -> nn.Module:
@@ -55,13 +55,13 @@ counts = st.lists(st.sampled_from(["total_ops", "total_params", "n_averaged"]), 
 @given(st.sampled_from([*NETS, "theirs"]), prefixes, entries, beside, counts, st.sampled_from(["pt", "old", "st"]))
 @quick
 def test_however_tensors_are_wrapped_the_net_computes_what_its_authors_did(
+    tmp_path: Path,
     name: str,
     prefix: list[str],
     entry: str | None,
     others: dict[str, object],
     counted: list[str],
     form: str,
-    tmp_path: Path,
 ) -> None:
     name, theirs = ("resnet20", True) if name == "theirs" else (name, False)
     state = NETS[name].state_dict()
@@ -82,7 +82,7 @@ def test_however_tensors_are_wrapped_the_net_computes_what_its_authors_did(
 @given(st.sampled_from(sorted(NETS)), st.data())
 @quick
 def test_a_file_that_lacks_a_tensor_or_has_one_more_is_refused_or_says_so(
-    name: str, data: st.DataObject, tmp_path: Path
+    tmp_path: Path, name: str, data: st.DataObject
 ) -> None:
     state = dict(NETS[name].state_dict())
     key = data.draw(st.sampled_from([key for key in state if not key.endswith("_tracked")]))
@@ -105,13 +105,13 @@ forms: dict[str, Callable[[str], str]] = {
 @given(st.sampled_from(sorted(NETS)), four, st.data())
 @quick
 def test_no_order_of_classes_changes_the_name_that_an_image_is_given(
-    name: str, theirs: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory, name: str, theirs: list[str], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("law")
     save_file(NETS[name].state_dict(), folder / "w.safetensors")
     (folder / "names.txt").write_text("\n".join(map(forms[data.draw(st.sampled_from(["NFC", "NFD"]))], theirs)))
-    given: dict[str, Any] = {"mean": [0.5], "std": [0.5], "size": 32, "options": OPTIONS[name]}
-    run = plusx.convert(folder / "w.safetensors", name, classes=folder / "names.txt", out=folder / "run", **given).run
+    look: dict[str, Any] = {"mean": [0.5], "std": [0.5], "size": 32, "options": OPTIONS[name]}
+    run = plusx.convert(folder / "w.safetensors", name, classes=folder / "names.txt", out=folder / "run", **look).run
     # What the images are called: the same names in another order, or others, fewer or more.
     ours = data.draw(st.permutations(theirs) | st.lists(words.filter(bool), min_size=2, max_size=6, unique=True))
     spelt = [forms[data.draw(st.sampled_from(["NFC", "NFD"]))](each) for each in ours]

@@ -294,7 +294,7 @@ def _zeros_behind(
         where, other = ("on both sides", "behind") if padding == "both" else ("all behind", "both")
         notes = (
             f"the tensors do not show where the zeros of option A's shortcuts lie; they are taken to lie {where}, as "
-            f"the layers are called as {layout.source}'s. If that is wrong, so is every answer: measure the error with "
+            f"the layers have {layout.source}'s names. If that is wrong, so is every answer: measure the error with "
             f"`plusx evaluate`, and where it is high, convert with --set padding={other}",
         )
     return padded_behind(tensors) if padding == "both" else tensors, notes
