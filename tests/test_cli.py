@@ -86,6 +86,23 @@ def test_convert_makes_a_run_of_a_checkpoint(tmp_path: Path) -> None:
     assert "next: plusx predict runs/resnet18-a.pth IMAGE" in shown
 
 
+def test_convert_says_what_it_took_and_what_it_assumed(tmp_path: Path) -> None:
+    import torch
+
+    from plusx.nets import build
+
+    ours = {f"model.{name}": t for name, t in build("resnet20", in_channels=1).state_dict().items()}
+    file = {"model": ours, "ema": {**ours, "model.total_ops": torch.zeros(1)}}
+    torch.save(file, tmp_path / "a.pt")
+    command = ["convert", "a.pt", "--net", "resnet20", "--mean", "0.5", "--std", "0.5"]
+    shown = plusx(*command, cwd=tmp_path).stdout
+    assert "plusx, entry ema of the file (--entry chooses another: model), without the prefix model." in shown
+    assert "dropped 1    model.total_ops" in shown and "note: nothing names the 10 classes of the weights" in shown
+    help_text = " ".join(plusx("convert", "--help", cwd=tmp_path).stdout.split())
+    for unseen in ("stride", "dilation", "epsilon", "activation"):
+        assert unseen in help_text
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     import torch
 

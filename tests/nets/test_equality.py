@@ -168,6 +168,17 @@ def test_a_head_beside_a_prefixed_net_is_its_head() -> None:
     assert not found.dropped and not found.missing and found.renamed["head.fc.bias"] == "head.linear.bias"
 
 
+def test_of_two_last_layers_none_is_taken_by_chance() -> None:
+    inside = {f"model.{key}": value for key, value in cifar_names().items()}
+    for other in ("linear", "head.fc"):
+        both = {f"{other}.weight": torch.ones(10, 64), f"{other}.bias": torch.ones(10), **inside}
+        with pytest.raises(ValueError, match=f"{other}.weight has no place in it; it lies under model.: choose with"):
+            translate("resnet20", both)
+        found = translate("resnet20", both, prefix="model")
+        assert found.dropped == (f"{other}.weight", f"{other}.bias")
+        assert torch.equal(found.tensors["head.linear.bias"], inside["model.linear.bias"])
+
+
 def test_what_profilers_and_averages_count_is_dropped_by_name() -> None:
     counts = ("total_ops", "layer1.0.conv1.total_params", "bn1.total_ops", "n_averaged")
     theirs = {**dict.fromkeys(counts, torch.zeros(1, dtype=torch.float64)), **cifar_names()}

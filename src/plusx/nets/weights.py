@@ -53,7 +53,8 @@ class Translation:
     renamed: Mapping[str, str]
     """Their name -> ours."""
     dropped: tuple[str, ...]
-    """Their names that have no place here, or, in the last layer, another number of classes."""
+    """Their names that have no place here: what profilers count, another net beside the chosen one, or, in the last
+    layer, another number of classes."""
     missing: tuple[str, ...]
     """Our names that got no value and keep their fresh one: a new head, and counters that old files lack."""
     last_layers: tuple[str, ...]
@@ -148,10 +149,12 @@ def translate(
     lacking = [key for key in missing if key not in heads and not key.endswith("num_batches_tracked")]
     if not set(last) & set(names.values()):  # there is none: its place is a new head's
         lacking = [key for key in lacking if not key.startswith(("head.", "aux."))]
-    surplus = [key for key in unplaced if key not in another_head and not key.startswith("aux")]
+    surplus = [found.whole[key] for key in unplaced if key not in another_head and not key.startswith("aux")]
+    if prefix is None:
+        surplus += [key for key in counted if key not in found.whole.values()]
     if lacking or surplus or not placed:
         lacks = lacking and (placed or not surplus)
-        example = f"they lack {lacking[0]}" if lacks else f"{found.whole[surplus[0]]} has no place in it"
+        example = f"they lack {lacking[0]}" if lacks else f"{surplus[0]} has no place in it"
         raise ValueError(f"the weights are not {name}'s: {example}{_elsewhere(name, counted, prefix, options)}")
     kept, notes = _zeros_behind(name, found.layout, given, placed, padding)
     used = {found.whole[key]: our_key for key, our_key in names.items() if our_key in placed}
@@ -221,7 +224,9 @@ def _fits(
             return tuple(build(name, **structure).state_dict())
 
     for prefix in prefixes:
-        whole = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix) or HEAD.fullmatch(key)}
+        whole = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
+        if not any(map(HEAD.fullmatch, whole)):
+            whole |= {key: key for key in tensors if HEAD.fullmatch(key)}
         theirs = {short: tensors[key] for short, key in whole.items()}
         for number, shown in enumerate(variants):
             ours = names_of(number)
@@ -245,9 +250,11 @@ def _elsewhere(name: str, tensors: Mapping[str, Tensor], prefix: str | None, opt
     if prefix is not None:
         return ""
     counts = Counter("".join(f"{part}." for part in key.split(".")[:n]) for key in tensors for n in (1, 2, 3))
+    with torch.device("meta"):
+        size = len(build(name).state_dict())
     whole = [
         fit.prefix
-        for fit in _fits(name, tensors, [found for found, count in counts.items() if count > 1], options)
+        for fit in _fits(name, tensors, [found for found, count in counts.items() if 2 * count > size], options)
         if {key for key in fit.ours if not key.startswith(("head.", "aux.")) and not key.endswith("_tracked")}
         <= set(fit.names.values())
     ]
