@@ -400,7 +400,7 @@ def _preprocess(
     if known is None:
         if mean is None or std is None:
             raise ValueError(
-                f"nothing tells how the pictures of {found.file} were normalised; give --mean and --std "
+                f"nothing tells how the images of {found.file} were normalised; give --mean and --std "
                 f"({channels} numbers of pixels / 255 each), such as --mean {','.join(['0.5'] * channels)}"
             )
         side = options.get("image_size", net.input_shape[1])
