@@ -128,11 +128,9 @@ def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
     return Folder(
         root,
         images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
-        left_out=tuple(sorted([*left_out, *faults])),
+        left_out=tuple(sorted([*left_out, *faults], key=lambda each: each.path)),
         classes=classes,
-        unused=tuple(
-            e.parts[0] for e in found if splits and len(e.parts) == 1 and e.is_folder and e.parts[0] not in splits
-        ),
+        unused=tuple(printable(e.parts[0]) for e in found if _is_unused(e, splits) and len(e.parts) == 1),
         full_scale=scale,
     )
 
@@ -350,8 +348,7 @@ def _classes(found: Sequence[Entry], splits: Mapping[str, str]) -> dict[str, dic
         if is_folder and len(entry.parts) == (2 if splits else 1) and (not splits or entry.parts[0] in splits):
             split, name = splits.get(entry.parts[0], ""), normal_name(printable(entry.parts[-1]))
             classes[split][name] = (*classes[split].get(name, ()), printable("/".join(entry.parts)))
-    ranked = sorted(classes, key=_RANKS.__getitem__)
-    return {split: classes[split] for split in ranked if classes[split]}
+    return {split: classes[split] for split in _RANKS if classes.get(split)}
 
 
 def _refusal(entry: Entry, place: tuple[str, str], splits: Mapping[str, str]) -> LeftOut | None:

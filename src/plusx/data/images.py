@@ -187,7 +187,8 @@ def relabel(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
         places.setdefault(normal_name(name), []).append(place)
     used = {name: places.get(normal_name(name), []) for name in _names_in_use(images)}
     if unknown := [name for name, found in used.items() if not found]:
-        them = f"class {unknown[0]!r} is" if len(unknown) == 1 else f"classes {listed(map(repr, unknown))} are"
+        verb = "class {} is" if len(unknown) == 1 else "classes {} are"
+        them = verb.format(listed(map(repr, unknown)))
         raise ValueError(
             f"{them} none of the net's: {listed(class_names)}; rename the folders to the net's class names, or name "
             "the net's classes as the folders, in the order of its outputs: plusx convert FILE --classes FILE"
