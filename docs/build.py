@@ -4,6 +4,7 @@
     python docs/build.py collect DEMO...            first take over folders that `plusx demo` left, one a seed
     python docs/build.py collect-run RUN            first take over a run of CIFAR-10
     python docs/build.py collect-reproduced FOLDER  first take over what `plusx reproduce` left, as reproduced/quick
+    python docs/build.py figures                    first draw docs/figures/ again, from the numbers in results/
 
 A test holds the files to what this writes.
 """
@@ -99,6 +100,7 @@ WORDS = {
 
 def collect(folders: list[Path]) -> None:
     """Take the numbers of finished demos into results/, and the first one's curves into docs/."""
+    from plusx.runs.figure import standalone
     from plusx.runs.report import comparison_svg
     from plusx.runs.store import read_card
 
@@ -110,9 +112,9 @@ def collect(folders: list[Path]) -> None:
     card = read_card(folders[0] / "plain20")
     evidence = {"machine": card.results["machine"], "versions": dict(card.versions), "recipe": card.recipe.name}
     DEGRADATION.write_text(json.dumps({**evidence, "seeds": seeds}, indent=1) + "\n")
-    for name, ink in (("light", "#1c1f24"), ("dark", "#e8eaed")):
-        svg = comparison_svg([folders[0] / net for net in NETS]).replace("currentColor", ink)
-        (ROOT / "docs" / f"degradation-{name}.svg").write_text(svg + "\n")
+    drawing = comparison_svg([folders[0] / net for net in NETS])
+    for scheme in ("light", "dark"):
+        (ROOT / "docs" / f"degradation-{scheme}.svg").write_text(standalone(drawing, scheme))
 
 
 def collect_run(run: Path) -> None:
@@ -391,13 +393,24 @@ def cifar10_table(words: dict[str, Any]) -> str:
 
 
 def collect_reproduced(folder: Path) -> None:
-    """Take the results of experiments into results/, and their figures into docs/figures/."""
-    (ROOT / "docs" / "figures").mkdir(exist_ok=True)
+    """Take the results of experiments into results/, and draw their figures."""
     for file in sorted(folder.glob("*/result.json")):
-        told = json.loads(file.read_text(encoding="utf-8"))
-        shutil.copyfile(file, RESULTS / f"{told['experiment']}.json")
-        for figure in told["figures"]:
-            shutil.copyfile(file.parent / figure["file"], ROOT / "docs" / "figures" / figure["file"])
+        shutil.copyfile(file, RESULTS / f"{json.loads(file.read_text(encoding='utf-8'))['experiment']}.json")
+    draw_figures()
+
+
+def draw_figures() -> None:
+    """Draw docs/figures/ from the numbers in results/, and write the captions there."""
+    from plusx.experiments.reproduce import EXPERIMENTS
+    from plusx.runs.figure import standalone
+
+    for name in (name for name in STORY if (RESULTS / f"{name}.json").is_file()):
+        told = _read(name)
+        figures = EXPERIMENTS[name].figures(told["numbers"])
+        told["figures"] = [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in figures]
+        (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for figure in figures:
+            (ROOT / "docs" / "figures" / f"{figure.name}.svg").write_text(standalone(figure.svg), encoding="utf-8")
 
 
 def built(name: str) -> str:
@@ -511,5 +524,7 @@ if __name__ == "__main__":
         collect_run(Path(sys.argv[2]))
     if sys.argv[1:2] == ["collect-reproduced"]:
         collect_reproduced(Path(sys.argv[2]))
+    if sys.argv[1:2] == ["figures"]:
+        draw_figures()
     for file in MARKERS:
         (ROOT / file).write_text(built(file), encoding="utf-8")

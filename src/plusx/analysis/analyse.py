@@ -61,7 +61,7 @@ def _gradients(net: nn.Module, card: Card, batches: Sequence[Batch]) -> tuple[Se
         "at initialisation": list(gradients.probe(fresh(card), batches)),
         "trained": list(gradients.probe(net, batches)),
     }
-    return found, gradients.draw(found)
+    return found, gradients.draw({f"{card.recipe.net.name}, {when}": each for when, each in found.items()})
 
 
 def _lesions(net: nn.Module, card: Card, batches: Sequence[Batch]) -> tuple[Series, str]:

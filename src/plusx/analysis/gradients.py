@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from plusx.data.batches import Batch
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import net_colours, net_widths
 from plusx.runs.store import Measurement
 
 
@@ -39,11 +40,11 @@ def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
 
 def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
     """The norms layer by layer, as SVG; curves come in pairs, before training (dashed) and after."""
-    figure, [axis] = canvas(1, 4.0)
-    for number, (name, measurements) in enumerate(found.items()):
-        values = [max(m.value, 1e-30) for m in measurements]
-        colour, style = COLOURS[number // 2 % len(COLOURS)], ("--", "-")[number % 2]
-        axis.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.8, linestyle=style, label=name)
-    axis.set(yscale="log", xlabel="layer", ylabel="norm of the weights' gradient")
-    figure.legend(frameon=False, loc="outside upper center", ncols=3)
-    return svg(figure)
+    [panel] = panels("", height=3.9)
+    nets = [name.split(",")[0] for name in found]
+    for number, (name, colour, width) in enumerate(zip(found, net_colours(nets), net_widths(nets), strict=True)):
+        values = [max(m.value, 1e-30) for m in found[name]]
+        panel.line(range(1, len(values) + 1), values, colour, label=name, width=width, style=("--", "-")[number % 2])
+    panel.axis.set(yscale="log", xlabel="layer", ylabel="norm of the weights' gradient")
+    panel.axis.figure.legend(frameon=False, loc="outside upper center", ncols=2, fontsize=9)
+    return svg([panel])

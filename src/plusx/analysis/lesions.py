@@ -14,7 +14,8 @@ from torch import nn
 
 from plusx.analysis.blocks import blocks, without_branch
 from plusx.data.batches import Batch
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import net_colours, net_widths
 from plusx.runs.store import Measurement
 
 DRAWS = 3
@@ -63,36 +64,32 @@ def shuffling(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measuremen
 
 def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
     """The error without each block in turn, as SVG; a curve for each net."""
-    figure, [axis] = canvas(1, 4.0)
-    for number, (name, (whole, *each)) in enumerate(found.items()):
-        colour = COLOURS[number % len(COLOURS)]
+    [panel] = panels("")
+    nets = list(found)
+    for (name, (whole, *each)), colour, width in zip(found.items(), net_colours(nets), net_widths(nets), strict=True):
         places = range(1, len(each) + 1)
-        axis.plot(
-            places, [100 * m.value for m in each], color=colour, linewidth=1.8, marker="o", markersize=3, label=name
-        )
-        axis.axhline(100 * whole.value, color=colour, linewidth=1, linestyle=":")
-    axis.set(xlabel="block taken away", ylabel="error (%)", ylim=(0, 100))
-    axis.legend(frameon=False)
-    return svg(figure)
+        panel.line(places, [100 * m.value for m in each], colour, label=name, width=width, marker="o")
+        panel.axis.axhline(100 * whole.value, color=colour, linewidth=1, linestyle=":")
+    panel.axis.set(xlabel="block taken away", ylabel="error (%)", ylim=(0, 100))
+    panel.axis.legend(frameon=False)
+    return svg([panel])
 
 
 def draw_many(removed: Mapping[str, Sequence[Measurement]], moved: Mapping[str, Sequence[Measurement]]) -> str:
     """The error without k blocks, and against Kendall's tau of their order, as SVG; a curve for each net."""
-    figure, [left, right] = canvas(2, 4.0)
-    for number, name in enumerate(removed):
-        colour = COLOURS[number % len(COLOURS)]
-        points = [(int(m.name), 100 * m.value) for m in removed[name]]
-        left.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, label=name)
-        points_of_order = [(float(m.name), 100 * m.value) for m in moved.get(name, ())]
-        if points_of_order:
-            right.scatter(*zip(*points_of_order, strict=True), color=colour, s=14, label=name)
-    left.set(xlabel="blocks taken away at random", ylabel="error (%)", ylim=(0, 100))
-    right.set(xlabel="Kendall's tau of the blocks' order", ylabel="error (%)", ylim=(0, 100))
-    right.invert_xaxis()
-    left.legend(frameon=False)
-    left.set_title("Taken away", loc="left")
-    right.set_title("Moved", loc="left")
-    return svg(figure)
+    left, right = panels("Taken away", "Moved")
+    nets = list(removed)
+    for name, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
+        away = [int(m.name) for m in removed[name]]
+        left.line(away, [100 * m.value for m in removed[name]], colour, label=name, width=width)
+        order = [(float(m.name), 100 * m.value) for m in moved.get(name, ())]
+        if order:
+            right.axis.scatter(*zip(*order, strict=True), color=colour, s=14, label=name)
+    left.axis.set(xlabel="blocks taken away at random", ylabel="error (%)", ylim=(0, 100))
+    right.axis.set(xlabel="Kendall's tau of the blocks' order", ylabel="error (%)", ylim=(0, 100))
+    right.axis.invert_xaxis()
+    left.axis.legend(frameon=False)
+    return svg([left, right])
 
 
 def error(model: nn.Module, batches: Sequence[Batch]) -> float:

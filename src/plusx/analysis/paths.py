@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from plusx.analysis.blocks import gradients_through, residual_blocks
 from plusx.data.batches import Batch
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import RESIDUAL, SERIES
 from plusx.runs.store import Measurement
 
 DRAWS = 4
@@ -68,18 +69,12 @@ def draw(measurements: Iterable[Measurement]) -> str:
         by_kind[m.name.split()[1]].append(m.value)
     n = len(by_kind["path"]) - 1
     paths = [math.exp(_log_choose(n, k) - n * math.log(2)) for k in range(n + 1)]
-    figure, [one, all_of_them] = canvas(2, 3.8)
-    one.plot(range(n + 1), by_kind["path"], color=COLOURS[1], linewidth=2)
-    one.set(yscale="log", xlabel="blocks passed by their branch", ylabel="norm of the input's gradient")
-    one.set_title("One path", loc="left")
-    ends = []
-    for name, values, colour in (("paths", paths, COLOURS[2]), ("gradient", by_kind["share"], COLOURS[0])):
-        all_of_them.plot(range(n + 1), [100 * value for value in values], color=colour, linewidth=2)
-        top = values.index(max(values))
-        ends.append((100 * values[top], name, colour, top))
-    for height, name, colour, at in ends:
-        all_of_them.annotate(name, (at, height), xytext=(0, 4), textcoords="offset points", color=colour, ha="center")
-    all_of_them.set(xlabel="blocks passed by their branch", ylabel="share (%)")
-    all_of_them.set_ylim(bottom=0)
-    all_of_them.set_title("All paths of a length", loc="left")
-    return svg(figure)
+    one, of_a_length = panels("One path", "All paths of a length")
+    one.line(range(n + 1), by_kind["path"], RESIDUAL, width=2)
+    one.axis.set(yscale="log", xlabel="blocks passed by their branch", ylabel="norm of the input's gradient")
+    for name, values, colour in (("paths", paths, SERIES[0]), ("gradient", by_kind["share"], RESIDUAL)):
+        of_a_length.line(range(n + 1), [100 * value for value in values], colour, label=name, width=2)
+    of_a_length.axis.set(xlabel="blocks passed by their branch", ylabel="share (%)")
+    of_a_length.axis.set_ylim(bottom=0)
+    of_a_length.axis.legend(frameon=False)
+    return svg([one, of_a_length])

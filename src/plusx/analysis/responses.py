@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from plusx.data.batches import Batch
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import net_colours, net_widths
 from plusx.runs.store import Measurement
 
 
@@ -74,15 +75,14 @@ def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
 
 def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
     """The two panels of Fig. 7, in layer order and by size, as SVG; a curve for each net."""
-    figure, axes = canvas(2, 4.0)
-    for axis, title, is_sorted in zip(axes, ("In the order of layers", "By size"), (False, True), strict=True):
-        for number, (name, measurements) in enumerate(found.items()):
-            values = [m.value for m in measurements]
+    drawn = panels("In the order of layers", "By size")
+    nets = list(found)
+    for panel, is_sorted in zip(drawn, (False, True), strict=True):
+        for name, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
+            values = [m.value for m in found[name]]
             values = sorted(values, reverse=True) if is_sorted else values
-            colour = COLOURS[number % len(COLOURS)]
-            axis.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.8, label=name)
-        axis.set(xlabel="layer" if not is_sorted else "layer, sorted", ylabel="deviation of the response")
-        axis.set_ylim(bottom=0)
-        axis.set_title(title, loc="left")
-    axes[1].legend(frameon=False)
-    return svg(figure)
+            panel.line(range(1, len(values) + 1), values, colour, label=name, width=width)
+        panel.axis.set(xlabel="layer, sorted" if is_sorted else "layer", ylabel="deviation of the response")
+        panel.axis.set_ylim(bottom=0)
+    drawn[1].axis.legend(frameon=False)
+    return svg(drawn)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from plusx.analysis.blocks import residual_blocks, watching, without_shortcut
 from plusx.analysis.lesions import error
 from plusx.data.batches import Batch
-from plusx.runs.figure import COLOURS, INK, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import INK, RESIDUAL, SERIES
 from plusx.runs.store import Measurement
 
 
@@ -44,13 +45,12 @@ def draw(measurements: Iterable[Measurement]) -> str:
     whole, *rest = measurements
     ratios = [m.value for m in rest if m.name.endswith(" ratio")]
     errors = [100 * m.value for m in rest if m.name.endswith(" error")]
-    figure, [left, right] = canvas(2, 3.8)
-    left.bar(range(1, len(ratios) + 1), ratios, color=COLOURS[1])
+    drawn = panels("What comes by the shortcut", f"Error without it; {100 * whole.value:.1f} % with all")
+    left, right = (panel.axis for panel in drawn)
+    left.bar(range(1, len(ratios) + 1), ratios, color=RESIDUAL)
     left.axhline(1, color=INK, linewidth=1, alpha=0.5)
     left.set(xlabel="block", ylabel="|S(x)| / |F(x)|")
-    left.set_title("What comes by the shortcut", loc="left")
-    right.bar(range(1, len(errors) + 1), errors, color=COLOURS[0])
+    right.bar(range(1, len(errors) + 1), errors, color=SERIES[0])
     right.axhline(100 * whole.value, color=INK, linewidth=1, alpha=0.5)
     right.set(xlabel="block whose shortcut is cut", ylabel="error (%)", ylim=(0, 100))
-    right.set_title(f"Error without it; {100 * whole.value:.1f} % with all", loc="left")
-    return svg(figure)
+    return svg(drawn)

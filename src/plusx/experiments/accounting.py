@@ -1,13 +1,14 @@
 """What the nets of the lineage cost and what they reach: parameters, multiply-adds and memory against error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
 from plusx.analysis.cost import Cost, cost
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import build, entry
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import RESIDUAL, SERIES
 
 TORCHVISION = "torchvision IMAGENET1K_V1, one crop"
 ERRORS = {  # top-1 error in per cent, ImageNet val, one crop of 224, weights as published
@@ -61,21 +62,6 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"A forward pass of VGG-16 writes {vgg.activation_values / 1e6:.1f} million values, 61 MB in single precision. "
         f"The often quoted 93 MB for an image, and twice that for training, come from an old course's sum.",
     )
-    figure, axes = canvas(3, 4.6)
-    families = list(dict.fromkeys(entry(net).family for net in ERRORS))
-    for axis, (name, value) in zip(axes, _axes(), strict=True):
-        for number, family in enumerate(families):
-            own = sorted((value(c), ERRORS[net][0]) for net, c in counted.items() if entry(net).family == family)
-            colour = COLOURS[number % len(COLOURS)]
-            axis.plot(*zip(*own, strict=True), color=colour, marker="o", markersize=5, linewidth=1.2, label=family)
-        axis.set(xscale="log", xlabel=name)
-    axes[0].set_ylabel("top-1 error (%)")
-    axes[2].legend(frameon=False)
-    caption = (
-        "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop; a line "
-        "joins the nets of a family. Weights differ in training as well as in the net: torchvision's and the DPN "
-        "authors'."
-    )
     head = (
         "net",
         "parameters (M)",
@@ -86,20 +72,42 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "error (%)",
     )
     table = Table("Cost of one image, and top-1 error", head, rows)
-    return Result(findings, {}, (table,), (Figure("accounting", svg(figure), caption),))
+    numbers = {net: {axis: value(c) for axis, value in AXES.items()} for net, c in counted.items()}
+    return Result(findings, {}, (table,), numbers)
 
 
-def _axes() -> list[tuple[str, Callable[[Cost], float]]]:
-    return [
-        ("parameters (M)", lambda c: c.params / 1e6),
-        ("multiply-adds (G)", lambda c: c.macs / 1e9),
-        ("values written in a forward pass (M)", lambda c: c.activation_values / 1e6),
-    ]
+def _figures(numbers: Mapping[str, Mapping[str, float]]) -> list[Figure]:
+    drawn = panels(*(f"Error against {name}" for name in AXES))
+    families = list(dict.fromkeys(entry(net).family for net in numbers))
+    others = iter(SERIES)
+    colours = {family: RESIDUAL if family == "resnet" else next(others) for family in families}
+    for panel, name in zip(drawn, AXES, strict=True):
+        for family in families:
+            own = sorted((found[name], ERRORS[net][0]) for net, found in numbers.items() if entry(net).family == family)
+            panel.axis.plot(
+                *zip(*own, strict=True), color=colours[family], marker="o", markersize=5, linewidth=1.2, label=family
+            )
+        panel.axis.set(xscale="log", xlabel=name, ylabel="top-1 error (%)")
+        panel.axis.xaxis.set_major_formatter("{x:g}")
+    drawn[-1].axis.legend(frameon=False)
+    caption = (
+        "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop; a line "
+        "joins the nets of a family. Weights differ in training as well as in the net: torchvision's and the DPN "
+        "authors'."
+    )
+    return [Figure("accounting", svg(drawn), caption)]
 
+
+AXES: Mapping[str, Callable[[Cost], float]] = {
+    "parameters (M)": lambda c: c.params / 1e6,
+    "multiply-adds (G)": lambda c: c.macs / 1e9,
+    "values written in a forward pass (M)": lambda c: c.activation_values / 1e6,
+}
 
 ACCOUNTING = Experiment(
     "accounting",
     "What AlexNet, VGG, GoogLeNet, ResNet, DenseNet and DPN cost in parameters, multiply-adds and memory, against "
     "their error; counted on our nets.",
     conclude,
+    figures=_figures,
 )

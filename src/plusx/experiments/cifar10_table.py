@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 from plusx.engine.benchmark import WholeStep
 from plusx.experiments.cifar import STEPS, cifar_trials, pooled
@@ -15,7 +16,8 @@ from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import entry
 from plusx.placement.machine import peak_memory_bytes
 from plusx.placement.place import choose_placement
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import PAPER, RESIDUAL
 
 SEEDS = {"resnet20": 3, "resnet32": 1, "resnet44": 1, "resnet56": 3, "resnet110": 1}
 PAPER_SEEDS = {"resnet20": 3, "resnet32": 3, "resnet44": 3, "resnet56": 3, "resnet110": 5}
@@ -73,13 +75,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"{peak / 2**30:.1f} GiB at the peak.",
     )
     head = ("net", "parameters", "paper (%)", "ours (%)", "one training")
-    figure = _figure({net: [100 * e for e in each] for net, each in errors.items()})
     return Result(
         findings,
         {f"{list(errors)[-1]} errs less than {next(iter(errors))}": means[-1] < means[0]},
         (Table("Test error", head, tuple(rows)),),
-        (figure,),
-        {"test": errors, "step": {STEPPED: seconds}},
+        {"test": errors, "step": {STEPPED: seconds}, "steps": PAPER_STEPS if budget == "paper" else STEPS["long"]},
     )
 
 
@@ -97,19 +97,19 @@ def _step(net: str) -> tuple[float, int]:
     return time.perf_counter() - began, peak_memory_bytes() or 0
 
 
-def _figure(errors: Mapping[str, Sequence[float]]) -> Figure:
-    figure, [axis] = canvas(1, 4.0)
-    depths = [entry(net).layers for net in errors]
-    published = [float(PUBLISHED[net].split()[0]) for net in errors]
-    axis.plot(depths, published, color=COLOURS[0], linewidth=1.8, marker="o", label="paper, 64,000 steps")
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    [panel] = panels("")
+    errors = {entry(net).layers: [100 * e for e in each] for net, each in numbers["test"].items()}
+    published = [float(PUBLISHED[net].split()[0]) for net in numbers["test"]]
+    panel.line(list(errors), published, PAPER, label="paper, 64,000 steps", marker="o")
     means = [sum(each) / len(each) for each in errors.values()]
-    axis.plot(depths, means, color=COLOURS[1], linewidth=1.8, marker="o", label="ours")
-    for depth, each in zip(depths, errors.values(), strict=True):
-        axis.scatter([depth] * len(each), each, color=COLOURS[1], s=10)
-    axis.set(xlabel="layers", ylabel="test error (%)", xticks=depths)
-    axis.set_ylim(bottom=0)
-    axis.legend(frameon=False, loc="lower left")
-    return Figure("cifar10-table", svg(figure), "Test error by depth; He et al. (2015), Table 6.")
+    panel.line(list(errors), means, RESIDUAL, label=f"ours, {numbers['steps']:,} steps", marker="o")
+    for depth, each in errors.items():
+        panel.axis.scatter([depth] * len(each), each, color=RESIDUAL, s=10)
+    panel.axis.set(xlabel="layers", ylabel="test error (%)", xticks=list(errors))
+    panel.axis.set_ylim(bottom=0)
+    panel.axis.legend(frameon=False, loc="lower left")
+    return [Figure("cifar10-table", svg([panel]), "Test error by depth; He et al. (2015), Table 6.")]
 
 
 CIFAR10_TABLE = Experiment(
@@ -117,4 +117,5 @@ CIFAR10_TABLE = Experiment(
     "Residual nets gain from depth: 8.75 % test error with 20 layers, 6.43 % with 110 (He et al. 2015, Table 6).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
+    _figures,
 )

@@ -2,10 +2,13 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
 
 from plusx.experiments.cifar import STEPS, cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
-from plusx.runs.figure import COLOURS, canvas, label_ends, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import net_colours, net_widths
 
 DEPTHS = (20, 32, 44, 56)
 SEEDS = {20: (0, 1, 2), 32: (0,), 44: (0,), 56: (0, 1, 2)}
@@ -47,32 +50,38 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         tuple(findings),
         {"plain-56 trains worse than plain-20": degrades, "resnet-56 trains better than resnet-20": cured},
         (Table("Error at the last step, in per cent", ("net", "training error", "test error"), tuple(rows)),),
-        (_figure(lab, groups),),
-        {part: {f"{kind}{d}": values for (kind, d), values in each.items()} for part, each in errors.items()},
+        {
+            **{part: {f"{kind}{d}": values for (kind, d), values in each.items()} for part, each in errors.items()},
+            "curves": {
+                part: {f"{kind}{d}": _mean_curve(lab, trials, part) for (kind, d), trials in groups.items()}
+                for part in ("train", "test")
+            },
+        },
     )
 
 
-def _figure(lab: Lab, groups: Nets) -> Figure:
-    figure, axes = canvas(2, 4.4)
-    for axis, kind, title in zip(axes, ("plain", "resnet"), ("Plain nets", "Residual nets"), strict=True):
-        ends = []
-        for number, d in enumerate(DEPTHS):
-            colour, width = COLOURS[number], 2.6 if d == DEPTHS[-1] else 1.4
-            for part, style in (("train", "--"), ("test", "-")):
-                curves = [lab.curve(trial, f"{part}_error") for trial in groups[kind, d]]
-                steps = curves[0][0]
-                means = [100 * statistics.mean(values) for values in zip(*(c[1] for c in curves), strict=True)]
-                axis.plot(steps, means, color=colour, linewidth=width, linestyle=style)
-                if part == "test":
-                    ends.append((means[-1], f"{d} layers", colour, steps[-1]))
-        axis.set(xlabel="step", ylabel="error (%)")
-        axis.set_title(title, loc="left")
-        axis.set_ylim(0, 90)
-        label_ends(axis, ends)
+def _mean_curve(lab: Lab, trials: Sequence[Trial], part: str) -> dict[str, list[float]]:
+    curves = [lab.curve(trial, f"{part}_error") for trial in trials]
+    means = [statistics.mean(values) for values in zip(*(errors for _, errors in curves), strict=True)]
+    return {"steps": list(curves[0][0]), "errors": means}
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    curves = numbers["curves"]
+    steps = max(curve["steps"][-1] for curve in curves["train"].values())
+    kinds, parts = {"plain": "Plain nets", "resnet": "Residual nets"}, {"train": "training", "test": "test"}
+    drawn = panels(*(f"{who}, {what} error in {steps:,} steps" for what in parts.values() for who in kinds.values()))
+    for panel, (part, kind) in zip(drawn, product(parts, kinds), strict=True):
+        nets = [net for net in curves[part] if net.startswith(kind)]
+        for net, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
+            curve, name = curves[part][net], f"{net.removeprefix(kind)} layers"
+            panel.line(curve["steps"], [100 * e for e in curve["errors"]], colour, name=name, width=width)
+        panel.axis.set(xlabel="step", ylabel=f"{parts[part]} error (%)", ylim=(0, 90))
     caption = (
-        "Error over the steps of training, means of the seeds; solid: test, dashed: training. He et al. (2015), Fig. 6."
+        f"Error over the {steps:,} steps of training, means of the seeds; the thicker a line, the deeper its net. "
+        "He et al. (2015), Fig. 6, has 64,000 steps."
     )
-    return Figure("degradation", svg(figure), caption)
+    return [Figure("degradation", svg(drawn), caption)]
 
 
 def _paired(deep: Sequence[float], shallow: Sequence[float]) -> list[float]:
@@ -89,4 +98,5 @@ DEGRADATION = Experiment(
     "(He et al. 2015, Sec. 4.2 and Fig. 6). The paper prints curves and no table.",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
+    _figures,
 )

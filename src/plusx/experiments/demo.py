@@ -6,12 +6,17 @@ other layers pass their input on, and gradient descent does not find even that.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
+from plusx.data.sources import load_digits
 from plusx.engine.training import Event, Trained, train
+from plusx.experiments.building_blocks import building_blocks
 from plusx.recipes import digits_degradation
+from plusx.runs.page import embedded, heading, illustration
 from plusx.runs.report import write_report
 from plusx.runs.store import free_path
 
@@ -63,10 +68,40 @@ def demo(
     errors = {net: run.card.results["train_error"] for net, run in zip(NETS, runs, strict=True)}
     findings, holds = _judge(errors)
     report = folder / "report.html"
-    write_report(
-        [run.run for run in runs], report, title="Why shortcuts: deeper plain nets train worse", findings=findings
-    )
+    write_page([run.run for run in runs], report, findings)
     return Demo(tuple(runs), report, findings, holds)
+
+
+def write_page(runs: Sequence[Path], out: Path, findings: Sequence[str]) -> None:
+    """The report of the four runs, with a drawing of the two kinds of blocks, and some of the digits.
+
+    Args:
+        runs: Run directories.
+        out: The page.
+        findings: Sentences under its heading.
+    """
+    blocks = illustration(
+        building_blocks(),
+        "The same two layers F, without a shortcut and with one. Nets of 20 layers have 9 such blocks, nets of 56 "
+        "have 27, and a shortcut adds no parameters. He et al. (2015), Fig. 2.",
+    )
+    digits, alt = _some_digits()
+    shown = illustration(embedded(digits, alt, css="wide pixels", lossless=True), f"{alt}.")
+    title = "Why shortcuts: deeper plain nets train worse"
+    write_report(
+        runs, out, title=title, findings=findings, before=[blocks], after=[heading("Some of the images"), shown]
+    )
+
+
+def _some_digits() -> tuple[Image.Image, str]:
+    """A column for each class, and what the image shows."""
+    images = load_digits()["train"]
+    rows, classes = 3, len(images.class_names)
+    sheet = Image.new("L", (9 * classes - 1, 9 * rows - 1), 128)
+    for label in range(classes):
+        for row, position in enumerate((images.labels_N == label).nonzero()[:rows, 0].tolist()):
+            sheet.paste(images.picture(position), (9 * label, 9 * row))
+    return sheet, f"{rows * classes} of the {len(images):,} training images, {rows} of each digit, 8 x 8 pixels each"
 
 
 def _judge(errors: dict[str, float]) -> tuple[tuple[str, ...], bool]:

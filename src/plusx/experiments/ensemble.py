@@ -1,10 +1,13 @@
 """Nets of different depth, alone and averaged; the shape of He et al. (2015), Tables 4 and 5, on CIFAR-10."""
 
+from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import RESIDUAL
 
 NETS = ("resnet20", "resnet32", "resnet44", "resnet56")
 
@@ -34,19 +37,24 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "their nets alone.",
     )
     rows = tuple((" + ".join(group), f"{100 * e:.2f}", f"{loss:.4f}") for group, (e, loss) in found.items())
-    figure, [axis] = canvas(1, 3.8)
-    for group, (error, _) in found.items():
-        axis.scatter(len(group), 100 * error, color=COLOURS[len(group) - 1], s=34)
-    means = [_mean([100 * e for g, (e, _) in found.items() if len(g) == k]) for k in range(1, len(runs) + 1)]
-    axis.plot(range(1, len(runs) + 1), means, color=COLOURS[1], linewidth=1.4, alpha=0.7)
-    axis.set(xlabel="nets averaged", ylabel="test error (%)", xticks=range(1, len(runs) + 1))
     return Result(
         findings,
         {"the mean errs less than the best net": together[0] < singles[best]},
         (Table("Test error of nets and of their mean", ("nets", "error (%)", "cross entropy (nats)"), rows),),
-        (Figure("ensemble", svg(figure), "Each point a set of nets; the line joins the means."),),
         {" + ".join(group): {"error": e, "loss": loss} for group, (e, loss) in found.items()},
     )
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    [panel] = panels("")
+    errors: dict[int, list[float]] = {}
+    for group, found in numbers.items():
+        errors.setdefault(group.count("+") + 1, []).append(100 * found["error"])
+    for count, each in errors.items():
+        panel.axis.scatter([count] * len(each), each, color=RESIDUAL, s=34)
+    panel.line(list(errors), [_mean(each) for each in errors.values()], RESIDUAL, width=1.4)
+    panel.axis.set(xlabel="nets averaged", ylabel="test error (%)", xticks=list(errors))
+    return [Figure("ensemble", svg([panel]), "Each point a set of nets; the line joins the means.")]
 
 
 def _mean(values: list[float]) -> float:
@@ -58,4 +66,5 @@ ENSEMBLE = Experiment(
     "Nets of different depth, averaged, err less than the best of them (He et al. 2015, Tables 4 and 5).",
     conclude,
     trials,
+    _figures,
 )

@@ -4,10 +4,12 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.recipes.small import gates
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import PLAIN, RESIDUAL, SERIES
 
 NETS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "plain": ("mlp", {}),
@@ -54,22 +56,25 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "A highway layer's gate has weights and can close, y = H(x) T(x) + x (1 - T(x)); a residual shortcut has none "
         "and is always open.",
     )
-    figure, [axis] = canvas(1, 3.8)
-    for number, (kind, by_depth) in enumerate(found.items()):
-        medians = [100 * _median(each) for each in by_depth.values()]
-        axis.plot(
-            range(len(DEPTHS)), medians, color=COLOURS[number], linewidth=2, marker="o", label=SHOWN.get(kind, kind)
-        )
-    axis.set_xticks(range(len(DEPTHS)), DEPTHS)
-    axis.set(xlabel="layers", ylabel="training error (%)", ylim=(-3, 100))
-    axis.legend(frameon=False)
     return Result(
         findings,
         seen,
         (Table("Training error in per cent", ("net", *(f"{d} layers" for d in DEPTHS)), rows),),
-        (Figure("gates", svg(figure), "Training error after 40 epochs, medians of three seeds; 50 units a layer."),),
         {kind: {str(d): each for d, each in by_depth.items()} for kind, by_depth in found.items()},
     )
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    [panel] = panels("")
+    for (kind, by_depth), colour in zip(numbers.items(), (PLAIN, *SERIES[:2], RESIDUAL), strict=True):
+        width = 4 if kind == "highway-bias-4" else 1.8  # shows around the residual net's, which may lie on it
+        medians = [100 * _median(each) for each in by_depth.values()]
+        panel.line(range(len(by_depth)), medians, colour, label=SHOWN.get(kind, kind), width=width, marker="o")
+    panel.axis.set_xticks(range(len(DEPTHS)), DEPTHS)
+    panel.axis.set(xlabel="layers", ylabel="training error (%)", ylim=(0, 100))
+    panel.axis.legend(frameon=False)
+    caption = "Training error after 40 epochs, medians of three seeds; 50 units a layer."
+    return [Figure("gates", svg([panel]), caption)]
 
 
 def _carried(bias: float) -> float:
@@ -91,4 +96,5 @@ GATES = Experiment(
     "with no gate at all (He et al. 2015, Sec. 2).",
     conclude,
     lambda budget: [trial for depth in DEPTHS for kind in NETS for trial in trials(kind, depth)],
+    _figures,
 )

@@ -1,6 +1,8 @@
 """Gradients of deep plain nets with batch norm do not vanish, and the nets degrade; He et al. (2015), Sec. 4.1."""
 
 import statistics
+from collections.abc import Mapping
+from typing import Any
 
 from plusx.analysis import gradients
 from plusx.analysis.analyse import fresh
@@ -9,7 +11,7 @@ from plusx.data.images import spread
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.runs.images import images_of
-from plusx.runs.store import load_run
+from plusx.runs.store import Measurement, load_run
 
 NETS = ("plain20", "plain56", "resnet56")
 IMAGES = 512
@@ -61,16 +63,20 @@ def conclude(lab: Lab, budget: Budget) -> Result:
             "slowly."
         )
     head = ("net", "least", "median", "most", "first over last layer")
-    caption = "Norm of the gradient at the weights of each layer, mean of four batches of test images in training mode."
     numbers = {name: [m.value for m in each] for name, each in found.items()}
     table = Table("Gradient norms over layers", head, tuple(rows))
-    figure = Figure("gradients", gradients.draw(found), caption)
     seen = {
         "gradients do not vanish": not vanishes,
         "gradients do not explode": not explodes,
         "plain-56 degrades all the same": degrades,
     }
-    return Result(tuple(findings), seen, (table,), (figure,), numbers)
+    return Result(tuple(findings), seen, (table,), numbers)
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    caption = "Norm of the gradient at the weights of each layer, mean of four batches of test images in training mode."
+    found = {name: [Measurement("", value, "1") for value in each] for name, each in numbers.items()}
+    return [Figure("gradients", gradients.draw(found), caption)]
 
 
 GRADIENTS = Experiment(
@@ -79,4 +85,5 @@ GRADIENTS = Experiment(
     "healthy norms (He et al. 2015, Sec. 4.1).",
     conclude,
     trials,
+    _figures,
 )

@@ -15,7 +15,8 @@ from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.recipes.imagenet import imagenet
 from plusx.recipes.recipe import NetSpec
 from plusx.runs.convert import convert
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import PAPER, SERIES
 from plusx.runs.store import read_card, write_card
 
 WEIGHTS = "torchvision:IMAGENET1K_V1"
@@ -87,22 +88,24 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         columns = ("net", "paper, top-1 (%)", "ours, top-1 (%)", "ours, top-5 (%)")
         tables.append(Table("Trained here, ten crops", columns, tuple(trained)))
     findings = [f"{len(measured)} of {len(PUBLISHED)} published nets measured.", *missing]
-    return Result(tuple(findings), {}, tuple(tables), (_figure(measured),) if measured else (), measured)
+    return Result(tuple(findings), {}, tuple(tables), measured)
 
 
-def _figure(measured: Mapping[str, Sequence[float]]) -> Figure:
-    figure, [axis] = canvas(1, 4.0)
-    for number, views in enumerate(VIEWS):
-        ours = [errors[number] for errors in measured.values()]
-        axis.plot(range(len(ours)), ours, color=COLOURS[number], marker="o", linewidth=0, label=f"{views}, ours")
-        said = {i: PUBLISHED[net][number] for i, net in enumerate(measured) if PUBLISHED[net][number] != "–"}
-        values = [float(value) for value in said.values()]
-        axis.plot(list(said), values, color=COLOURS[number], marker="_", markersize=18, linewidth=0)
-    axis.set_xticks(range(len(measured)), measured, rotation=30)
+def _figures(numbers: Mapping[str, Sequence[float]]) -> list[Figure]:
+    if not numbers:
+        return []
+    [panel] = panels("")
+    axis = panel.axis
+    for number, (views, colour) in enumerate(zip(VIEWS, SERIES, strict=False)):
+        ours = [errors[number] for errors in numbers.values()]
+        axis.plot(range(len(ours)), ours, color=colour, marker="o", linewidth=0, label=f"{views}, ours")
+        said = {i: PUBLISHED[net][number] for i, net in enumerate(numbers) if PUBLISHED[net][number] != "–"}
+        axis.plot(list(said), [float(v) for v in said.values()], color=PAPER, marker="_", markersize=18, linewidth=0)
+    axis.set_xticks(range(len(numbers)), list(numbers), rotation=30)
     axis.set(ylabel="top-1 error (%)")
     axis.legend(frameon=False)
     caption = "Points: the published weights measured here; bars: as published. The weights are torchvision's."
-    return Figure("imagenet-table", svg(figure), caption)
+    return [Figure("imagenet-table", svg([panel]), caption)]
 
 
 def published_run(lab: Lab, net: str) -> Path:
@@ -136,4 +139,5 @@ IMAGENET_TABLE = Experiment(
     "rises from 27.94 to 28.54 % between 18 and 34 (He et al. 2015, Tables 2 to 4).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
+    _figures,
 )

@@ -12,7 +12,8 @@ from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.recipes import Recipe
 from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Optim, Penalty, RMSprop
 from plusx.recipes.small import ingredients
-from plusx.runs.figure import COLOURS, INK, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import INK, SERIES
 
 SEEDS = (0, 1, 2)
 BASE = "as it is"
@@ -117,27 +118,27 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     numbers = {"base": base, **found, "blocks": blocks}
     alike = one > plain - _spread(blocks["plain"])
     seen = {"blocks of one layer have no advantage over plain layers": alike}
-    return Result(findings, seen, tuple(tables), (_figure(base, found),), numbers)
+    return Result(findings, seen, tuple(tables), numbers)
 
 
-def _figure(base: Sequence[float | None], found: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:
-    count = sum(len(each) for each in found.values())
-    figure, [axis] = canvas(1, 1.2 + 0.27 * count)
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    kinds = {kind: each for kind, each in numbers.items() if kind not in ("base", "blocks")}
+    [panel] = panels("", height=1.2 + 0.22 * sum(map(len, kinds.values())))
+    axis = panel.axis
     axis.grid(visible=False, axis="y")
     axis.grid(axis="x", color=INK, alpha=0.12)
-    labels, place = [], 0
-    for number, each in enumerate(found.values()):
+    labels: list[str] = []
+    for each, colour in zip(kinds.values(), SERIES, strict=False):
         for name, errors in each.items():
             ends = [100 * error for error in _known(errors)]
-            axis.scatter(ends, [place] * len(ends), color=COLOURS[number], s=16, alpha=0.8)
+            axis.scatter(ends, [len(labels)] * len(ends), color=colour, s=16)
             labels.append(name)
-            place += 1
-    axis.axvline(100 * _mean(base), color=INK, linewidth=1, alpha=0.5)
-    axis.set_yticks(range(place), labels)
+    axis.axvline(100 * _mean(numbers["base"]), color=INK, linewidth=1, alpha=0.5)
+    axis.set_yticks(range(len(labels)), labels)
     axis.invert_yaxis()
     axis.set(xlabel="validation error (%)")
     caption = "Each point a seed; the line is the net as it is. Colours tell the kinds of parts apart."
-    return Figure("ingredients", svg(figure), caption)
+    return [Figure("ingredients", svg([panel]), caption)]
 
 
 def _known(values: Sequence[float | None]) -> list[float]:
@@ -170,4 +171,5 @@ INGREDIENTS = Experiment(
         *(t for each in variants().values() for name, recipe in each.items() for t in trials_of(name, recipe)),
         *(t for trials in one_layer_blocks(budget).values() for t in trials),
     ],
+    _figures,
 )

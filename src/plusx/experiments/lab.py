@@ -7,7 +7,6 @@ instant and called again, and two experiments that need the same net train it on
 
 import dataclasses
 import datetime
-import html
 import json
 import shutil
 import statistics
@@ -23,7 +22,7 @@ from plusx.placement.machine import describe
 from plusx.recipes import Recipe
 from plusx.runs.card import Card, checkout, installed_versions
 from plusx.runs.figure import standalone
-from plusx.runs.page import illustration, page, paragraph, table
+from plusx.runs.page import heading, illustration, page, paragraph, table
 from plusx.runs.store import read_card, read_metrics, replace_file
 
 Budget = Literal["quick", "paper"]
@@ -56,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as SVG with the text's colour open."""
+    """A figure as SVG in the page's colours."""
 
     name: str
     svg: str
@@ -72,9 +71,8 @@ class Result:
     seen: Mapping[str, bool]
     """The parts of the paper's claim, and whether each was seen; empty where nothing is claimed."""
     tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """What the tables and figures were made of, as JSON has it."""
+    """What the tables were made of and the figures are drawn from, as JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,8 @@ class Experiment:
     """Looks at the trainings; each is made when it is first asked for."""
     trials: Callable[[Budget], Sequence[Trial]] = lambda budget: ()
     """All of the trainings, in the order in which they are made."""
+    figures: Callable[[Mapping[str, Any]], Sequence[Figure]] = lambda numbers: ()
+    """Drawn from a result's numbers alone, so that a stored result can be drawn again."""
 
 
 class Lab:
@@ -200,7 +200,9 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
     runs = [
         _evidence(trial.key, read_card(lab.path(trial))) for trial in experiment.trials(budget) if lab.finished(trial)
     ]
-    for figure in result.figures:
+    numbers = json.loads(json.dumps(result.numbers))
+    figures = experiment.figures(numbers)
+    for figure in figures:
         replace_file(folder / f"{figure.name}.svg", standalone(figure.svg).encode())
     content: dict[str, Any] = {
         "experiment": experiment.name,
@@ -209,8 +211,8 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
         "seen": dict(result.seen),
         "findings": list(result.findings),
         "tables": [dataclasses.asdict(each) for each in result.tables],
-        "figures": [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in result.figures],
-        "numbers": result.numbers,
+        "figures": [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in figures],
+        "numbers": numbers,
         "seconds": round(sum(run["seconds"] for run in runs), 1),
         "date": datetime.date.today().isoformat(),
         "commit": checkout(Path(__file__).parents[1]),
@@ -222,8 +224,8 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
     body = [
         paragraph(experiment.claim),
         *map(paragraph, result.findings),
-        *(f"<h2>{html.escape(each.title)}</h2>{table(each.head, each.rows)}" for each in result.tables),
-        *(illustration(figure.svg, figure.caption) for figure in result.figures),
+        *(heading(each.title) + table(each.head, each.rows) for each in result.tables),
+        *(illustration(figure.svg, figure.caption) for figure in figures),
         paragraph(evidence_in_words(content)),
     ]
     replace_file(folder / "report.html", page(experiment.name.replace("-", " ").capitalize(), body))

@@ -1,6 +1,8 @@
 """Taking blocks away from trained nets; Veit et al. (2016), arXiv:1605.06431, Sec. 4 and 5."""
 
 import statistics
+from collections.abc import Mapping
+from typing import Any
 
 from plusx.analysis import lesions, paths
 from plusx.data.batches import EvalBatches
@@ -8,7 +10,7 @@ from plusx.data.images import spread
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.runs.images import images_of
-from plusx.runs.store import load_run
+from plusx.runs.store import Measurement, load_run
 
 IMAGES = 1_000
 CHANCE = 0.9
@@ -23,8 +25,7 @@ def trials(budget: Budget) -> tuple[Trial, ...]:
 def conclude(lab: Lab, budget: Budget) -> Result:
     """One block away, many away, blocks moved, and the paths by which gradient comes."""
     each, removed, moved = {}, {}, {}
-    share: list[float] = []
-    figures = []
+    by_length: dict[str, list[float]] = {}
     for trial in trials(budget):
         name = trial.recipe.net.name
         run = lab.run(trial)
@@ -36,12 +37,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         if name == "resnet56":
             moved[name] = list(lesions.shuffling(net, batches))
             found = list(paths.probe(net, batches[:1]))
-            share = [m.value for m in found if m.name.endswith(" share")]
-            caption = (
-                "Left: the norm of the gradient that reaches the input by a path through k branches. Right: how many "
-                "paths have that length, and how much of all gradient comes by them; resnet-56, Veit et al., Fig. 6."
-            )
-            figures.append(Figure("paths", paths.draw(found), caption))
+            by_length = {kind: [m.value for m in found if m.name.endswith(f" {kind}")] for kind in ("path", "share")}
     rises = {name: [m.value - found[0].value for m in found[1:]] for name, found in each.items()}
     rows = [
         (
@@ -52,6 +48,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         )
         for name, found in each.items()
     ]
+    share = by_length["share"]
     n, most = len(share) - 1, max(range(len(share)), key=lambda k: share[k])
     nearly_all = next(k for k in range(len(share)) if sum(share[: k + 1]) > 0.9)
     findings = (
@@ -64,20 +61,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "here on purpose.",
     )
     head = ("net", "whole (%)", "one block away, median (%)", "one block away, worst (%)")
-    captions = (
-        f"Test error without each block in turn; dotted: the whole net. {IMAGES:,} test images. Veit et al., Fig. 3.",
-        "Left: blocks taken away at random, means of three draws. Right: blocks swapped, resnet-56; Veit et al., Fig. "
-        "5.",
-    )
-    figures = [
-        Figure("lesions", lesions.draw(each), captions[0]),
-        Figure("lesions-many", lesions.draw_many(removed, moved), captions[1]),
-        *figures,
-    ]
     numbers = {
         "each": {name: [m.value for m in found] for name, found in each.items()},
         "removed": {name: {m.name: m.value for m in found} for name, found in removed.items()},
         "moved": {name: [[float(m.name), m.value] for m in found] for name, found in moved.items()},
+        "gradient_by_path_length": by_length["path"],
         "share_of_gradient_by_path_length": share,
     }
     seen = {
@@ -85,7 +73,37 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "plain-20 breaks": statistics.median(rises["plain20"]) > 0.5,
         "nearly all gradient comes by short paths": nearly_all < n // 2,
     }
-    return Result(findings, seen, (Table("Test error", head, tuple(rows)),), tuple(figures), numbers)
+    return Result(findings, seen, (Table("Test error", head, tuple(rows)),), numbers)
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    each = {net: [Measurement("", error, "1") for error in errors] for net, errors in numbers["each"].items()}
+    removed, moved = (
+        {net: [Measurement(str(at), error, "1") for at, error in points] for net, points in found.items()}
+        for found in ({net: by_count.items() for net, by_count in numbers["removed"].items()}, numbers["moved"])
+    )
+    kinds = {"path": "gradient_by_path_length", "share": "share_of_gradient_by_path_length"}
+    by_length = [
+        Measurement(f"{k} {kind}", value, "1") for kind, key in kinds.items() for k, value in enumerate(numbers[key])
+    ]
+    return [
+        Figure(
+            "lesions",
+            lesions.draw(each),
+            f"Test error without each block in turn, {IMAGES:,} images; dotted: the whole net. Veit et al., Fig. 3.",
+        ),
+        Figure(
+            "lesions-many",
+            lesions.draw_many(removed, moved),
+            "Taken away: random blocks, means of three draws. Moved: blocks swapped, resnet-56; Veit et al., Fig. 5.",
+        ),
+        Figure(
+            "paths",
+            paths.draw(by_length),
+            "One path: the norm of the gradient that reaches the input by a path through k branches. All paths of "
+            "a length: how many have it, and how much of all gradient comes by them; resnet-56, Veit et al., Fig. 6.",
+        ),
+    ]
 
 
 LESIONS = Experiment(
@@ -94,4 +112,5 @@ LESIONS = Experiment(
     "(Veit et al. 2016, Sec. 4 and 5).",
     conclude,
     trials,
+    _figures,
 )

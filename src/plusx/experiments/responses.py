@@ -1,7 +1,8 @@
 """How strongly layers respond, in plain and residual nets; He et al. (2015), Fig. 7."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from plusx.analysis import responses
 from plusx.data.batches import EvalBatches
@@ -51,16 +52,21 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     rows = [(net, str(len(found[net])), f"{mean:.3f}", f"{typical_means[net]:.3f}") for net, mean in means.items()]
     head = ("net", "layers", "all images", f"median of groups of {GROUP}")
     table = Table("Mean over layers of the response's deviation", head, tuple(rows))
-    caption = (
-        "Deviation of each 3x3 layer's response after batch norm, before ReLU or addition; He et al. (2015), Fig. 7. "
-        f"Medians of groups of {GROUP} test images, {IMAGES:,} in all."
-    )
     numbers = {
         which: {net: [m.value for m in each] for net, each in nets.items()}
         for which, nets in (("all images", found), ("median of groups", typical))
     }
     seen = {"residual nets respond less than plain ones": less, "the deeper the less": deeper}
-    return Result(tuple(findings), seen, (table,), (Figure("responses", responses.draw(typical), caption),), numbers)
+    return Result(tuple(findings), seen, (table,), numbers)
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    caption = (
+        "Deviation of each 3x3 layer's response after batch norm, before ReLU or addition; He et al. (2015), Fig. 7. "
+        f"Medians of groups of {GROUP} test images, {IMAGES:,} in all."
+    )
+    typical = {net: [Measurement("", v, "1") for v in values] for net, values in numbers["median of groups"].items()}
+    return [Figure("responses", responses.draw(typical), caption)]
 
 
 def _median(layer: Sequence[Measurement]) -> Measurement:
@@ -77,4 +83,5 @@ RESPONSES = Experiment(
     "(He et al. 2015, Fig. 7).",
     conclude,
     trials,
+    _figures,
 )

@@ -1,6 +1,7 @@
 """Shortcut options A, B and C at equal depth; He et al. (2015), Sec. 4.1 and Table 3, here on CIFAR-10."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -8,7 +9,8 @@ from plusx.analysis.cost import cost
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
 from plusx.nets import build, entry
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import PLAIN, RESIDUAL
 
 NET = "resnet20"
 OPTIONS = {
@@ -52,21 +54,25 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "B is often retold as zero padding where dimensions increase. That is A; B projects there.",
     )
     head = ("shortcut", "parameters", "multiply-adds", "ours, test error (%)", "paper, ImageNet (%)")
-    figure, [axis] = canvas(1, 3.8)
-    for place, option in enumerate(errors):
-        axis.scatter([place] * len(errors[option]), [100 * e for e in errors[option]], color=COLOURS[1], s=26)
-        axis.plot([place - 0.2, place + 0.2], [100 * means[option]] * 2, color=COLOURS[0], linewidth=2)
-    axis.set_xticks(range(len(errors)), ["plain", *OPTIONS])
-    axis.set(xlabel="shortcut", ylabel="test error (%)")
-    caption = "Each seed's test error, and their means as bars; 20 layers."
     title = f"{NET} on CIFAR-10, and the paper's ResNet-34 on ImageNet"
     return Result(
         findings,
         seen,
         (Table(title, head, tuple(rows)),),
-        (Figure("shortcuts", svg(figure), caption),),
         {"test": errors},
     )
+
+
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    [panel] = panels("")
+    errors = {option: [100 * error for error in each] for option, each in numbers["test"].items()}
+    for place, (option, each) in enumerate(errors.items()):
+        colour, mean = PLAIN if option == "plain" else RESIDUAL, sum(each) / len(each)
+        panel.axis.scatter([place] * len(each), each, color=colour, s=26)
+        panel.axis.plot([place - 0.2, place + 0.2], [mean, mean], color=colour, linewidth=2)
+    panel.axis.set_xticks(range(len(errors)), list(errors))
+    panel.axis.set(xlabel="shortcut", ylabel="test error (%)")
+    return [Figure("shortcuts", svg([panel]), "Each seed's test error, and their means as bars; 20 layers.")]
 
 
 def _cost(net: str, **options: object) -> tuple[str, str]:
@@ -81,4 +87,5 @@ SHORTCUTS = Experiment(
     "(He et al. 2015, Sec. 4.1, Table 3).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
+    _figures,
 )

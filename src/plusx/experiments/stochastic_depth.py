@@ -1,10 +1,12 @@
 """Constant depth, and blocks that survive training by lot; Huang et al. (2016), arXiv:1603.09382."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
-from plusx.runs.figure import COLOURS, canvas, label_ends, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import RESIDUAL, SERIES
 
 PUBLISHED = {"constant depth": "6.41", "all blocks survive at 0.5": "–", "survival falls linearly to 0.5": "5.23"}
 """Test error of 110 layers in per cent; from the authors' repository."""
@@ -44,22 +46,25 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         )
     head = ("training", "paper, 110 layers (%)", "ours, test error (%)", "ours, training error (%)")
     seen = {"falling survival lowers the test error": linear < constant}
-    return Result(tuple(findings), seen, (Table("Error", head, rows),), (_figure(lab, groups),), errors)
+    curves = {
+        part: {
+            name: dict(zip(("steps", "errors"), lab.curve(first, f"{part}_error"), strict=True))
+            for name, [first, *_] in groups.items()
+        }
+        for part in ("train", "test")
+    }
+    return Result(tuple(findings), seen, (Table("Error", head, rows),), {**errors, "curves": curves})
 
 
-def _figure(lab: Lab, groups: Mapping[str, Sequence[Trial]]) -> Figure:
-    figure, axes = canvas(2, 4.2)
-    for axis, part, title in zip(axes, ("train", "test"), ("Training error", "Test error"), strict=True):
-        ends = []
-        for number, (name, [first, *_]) in enumerate(groups.items()):
-            steps, values = lab.curve(first, f"{part}_error")
-            axis.plot(steps, [100 * value for value in values], color=COLOURS[number], linewidth=1.8)
-            ends.append((100 * values[-1], name, COLOURS[number], steps[-1]))
-        axis.set(xlabel="step", ylabel="error (%)")
-        axis.set_ylim(bottom=0)
-        axis.set_title(title, loc="left")
-        label_ends(axis, ends)
-    return Figure("stochastic-depth", svg(figure), "Error over the steps of training, first seed.")
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    drawn = panels("Training error", "Test error")
+    for panel, part in zip(drawn, ("train", "test"), strict=True):
+        for (name, curve), colour in zip(numbers["curves"][part].items(), (RESIDUAL, *SERIES), strict=False):
+            panel.line(curve["steps"], [100 * error for error in curve["errors"]], colour, label=name)
+        panel.axis.set(xlabel="step", ylabel="error (%)", ylim=(0, 100))
+    drawn[0].axis.legend(frameon=False, fontsize=9)
+    caption = f"Error over the {curve['steps'][-1]:,} steps of training, first seed."
+    return [Figure("stochastic-depth", svg(drawn), caption)]
 
 
 STOCHASTIC_DEPTH = Experiment(
@@ -68,4 +73,5 @@ STOCHASTIC_DEPTH = Experiment(
     "(Huang et al. 2016).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
+    _figures,
 )

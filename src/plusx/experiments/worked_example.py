@@ -6,7 +6,9 @@ experiment `gradients` shows that side.
 """
 
 import statistics
+from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +17,8 @@ from plusx.data.sources import load_digits
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import build
 from plusx.nets.mlp import worked_example
-from plusx.runs.figure import COLOURS, canvas, svg
+from plusx.runs.figure import panels, svg
+from plusx.runs.palette import INK, SERIES
 
 X, TARGET = 0.5, 1.0
 ACTIVATIONS = ("sigmoid", "tanh", "relu")
@@ -68,8 +71,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         findings,
         {"the shortcut carries 40 times the gradient": 39 < ratio < 41},
         tables,
-        (_figure(falls),),
-        {"ratio": ratio},
+        {"ratio": ratio, "left": {", ".join(map(str, key)): value for key, value in falls.items()}},
     )
 
 
@@ -122,31 +124,22 @@ def fall(net: str, activation: str, init: str, depth: int) -> float:
     return statistics.median(ratios)
 
 
-def _figure(falls: dict[tuple[str, str, str, int], float]) -> Figure:
-    figure, axes = canvas(2, 4.2)
-    for axis, net, title in zip(axes, ("mlp", "residual_mlp"), ("Without shortcuts", "With shortcuts"), strict=True):
-        for number, act in enumerate(ACTIVATIONS):
+def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
+    drawn = panels("Without shortcuts", "With shortcuts", height=4.0)
+    for panel, net in zip(drawn, ("mlp", "residual_mlp"), strict=True):
+        for act, colour in zip(ACTIVATIONS, SERIES, strict=False):
             for init, style in zip(INITIALISERS, (":", "--", "-"), strict=True):
-                left = [max(falls[net, act, init, depth], 1e-88) for depth in DEPTHS]
-                axis.plot(
-                    DEPTHS,
-                    left,
-                    color=COLOURS[number],
-                    linestyle=style,
-                    marker="o",
-                    markersize=3,
-                    label=f"{act}, {init}",
-                )
-        axis.axhline(1, color="black", linewidth=1, alpha=0.4)
-        axis.set(xlabel="layers", yscale="log", ylim=(1e-90, 1e24), xticks=DEPTHS)
-        axis.set_title(title, loc="left")
-    axes[0].set_ylabel("gradient at the first layer over the last")
-    axes[1].legend(frameon=False, fontsize=8, ncols=2)
+                left = [max(numbers["left"][f"{net}, {act}, {init}, {depth}"], 1e-88) for depth in DEPTHS]
+                panel.line(DEPTHS, left, colour, label=f"{act}, {init}", style=style, marker="o", width=1.5)
+        panel.axis.axhline(1, color=INK, linewidth=1, alpha=0.4)
+        panel.axis.set(xlabel="layers", yscale="log", ylim=(1e-90, 1e24), xticks=DEPTHS)
+        panel.axis.set_ylabel("gradient at the first layer over the last")
+    drawn[1].axis.legend(frameon=False, fontsize=8, ncols=2)
     caption = (
         "What is left of the gradient at the first hidden layer of chains of 50 units without batch norm, at "
         "initialisation. Below 1 it vanishes, above 1 it explodes."
     )
-    return Figure("worked-example", svg(figure), caption)
+    return [Figure("worked-example", svg(drawn), caption)]
 
 
 WORKED_EXAMPLE = Experiment(
@@ -154,4 +147,5 @@ WORKED_EXAMPLE = Experiment(
     "In a chain of three sigmoids a shortcut carries 40 times the gradient of the main path to the first weight: a "
     "teaching example, retold in many places, of what a shortcut does to gradients.",
     conclude,
+    figures=_figures,
 )

@@ -1,31 +1,27 @@
 """evaluation.html and evaluation.json: how a net does on labelled images, and what it gets wrong."""
 
-import base64
 import html
-import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
 
-from plusx.runs.figure import COLOURS, INK, canvas, svg
-from plusx.runs.page import illustration, page, paragraph, table
-from plusx.runs.predictions import Predictions, Score, calibration, worst
+from plusx.runs.figure import panels, svg
+from plusx.runs.page import embedded, facts, heading, illustration, page, paragraph, scrolling, table
+from plusx.runs.palette import INK, SOFT, SPLITS
+from plusx.runs.predictions import BINS, Predictions, Score, calibration, worst
 from plusx.runs.store import replace_file
 
 MISTAKES = 24
 SIDE = 112  # pixels of a picture's longer side on the sheet
-LARGEST = 40  # classes that a drawn confusion matrix has room for
-CONFUSED = 12  # pairs named where it is not drawn
-
-_SHEET = """<style>
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; }
-.sheet figure { margin: 0; } .sheet img { width: 100%; image-rendering: pixelated; display: block; }
-.sheet img.photo { image-rendering: auto; } .sheet figcaption { line-height: 1.35; overflow-wrap: anywhere; }
-.sheet b { color: var(--ink); font-weight: 600; }
-</style>"""
+LARGEST = 40  # classes that a confusion matrix and a table of classes have room for
+ACROSS = 60  # letters that names of columns may have side by side; others stand upright
+LISTED = 12  # classes, and pairs of classes, that are named where they have not
+FEW = 10  # images of a bin that say nothing of how often an answer is right
+STRONGEST = 55  # per cent of the colour of errors in the cell of the largest share; more would hide the number
 
 
 def write_evaluation(
@@ -52,119 +48,134 @@ def write_evaluation(
     predictions.write(folder / "predictions.csv")
     content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found)}
     replace_file(folder / "evaluation.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    title = f"{' and '.join(run.name for run in runs)} on {part}"
+    who = f"The mean of {len(runs)} nets" if len(runs) > 1 else "The net"
     body = [
-        paragraph(_in_words(found, views, len(runs))),
-        "<h2>Each class</h2>",
+        paragraph(f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views})."),
+        _numbers(found),
+        heading("Each class"),
         _classes(found),
-        "<h2>What is taken for what</h2>",
-        _confusion(predictions, found),
-        "<h2>How sure, and how often right</h2>",
-        illustration(
-            _calibration(predictions), "Answers by their probability; on the line, the net is as sure as right."
-        ),
-        "<h2>The worst mistakes</h2>",
+        heading("Which class is taken for which"),
+        _confusion(found),
+        heading("How sure the net is, and how often it is right"),
+        _calibration(predictions, part),
+        heading("The worst mistakes"),
         _sheet(predictions, picture),
     ]
+    title = f"{' and '.join(run.name for run in runs)} on {part}"
     replace_file(folder / "evaluation.html", page(title, body))
 
 
-def _in_words(found: Score, views: str, runs: int) -> str:
-    who = f"The mean of {runs} nets" if runs > 1 else "The net"
-    top5 = (
-        ""
-        if found.top5_error is None
-        else f"; the true class is not among the five likeliest for {_pct(found.top5_error)}"
+def _numbers(found: Score) -> str:
+    shown = {"error": _pct(found.error), "accuracy": _pct(1 - found.error)}
+    if found.top5_error is not None:
+        shown["top-5 error"] = f"{_pct(found.top5_error)}: the true class is not among the five likeliest"
+    shown["balanced accuracy"] = f"{_pct(found.balanced_accuracy)}, the mean over classes of the share that is right"
+    shown["cross entropy"] = f"{found.loss:.4f} nats"
+    shown["calibration error"] = (
+        f"{_pct(found.calibration_error)}, between how sure the net is and how often it is right"
     )
-    return (
-        f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views}){top5}. Negative log-likelihood "
-        f"{found.loss:.4f} nats, expected calibration error {_pct(found.calibration_error)}, balanced accuracy "
-        f"{_pct(found.balanced_accuracy)}."
-    )
+    return facts(shown.items())
 
 
 def _classes(found: Score) -> str:
-    rows = [[c.name, f"{c.images:,}", _pct(c.precision), _pct(c.recall), _pct(c.f1)] for c in found.classes]
-    return table(["class", "images", "precision", "recall", "F1"], rows)
+    head = ("class", "images", "precision", "recall", "F1")
+    rows = {c: [c.name, f"{c.images:,}", _pct(c.precision), _pct(c.recall), _pct(c.f1)] for c in found.classes}
+    if len(rows) <= LARGEST:
+        return table(head, rows.values())
+    weakest = sorted((c for c in rows if c.images), key=lambda c: c.f1)[:LISTED]
+    return (
+        paragraph(f"The {len(weakest)} classes of the lowest F1:")
+        + table(head, [rows[c] for c in weakest])
+        + f"<details><summary>All {len(rows):,} classes</summary>{table(head, rows.values())}</details>"
+    )
 
 
-def _confusion(predictions: Predictions, found: Score) -> str:
-    names, rows = predictions.class_names, found.confusion
+def _confusion(found: Score) -> str:
+    names, rows = [c.name for c in found.classes], found.confusion
     pairs = [
         (rows[i][j], names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j and rows[i][j]
     ]
     if not pairs:
-        return paragraph("Nothing: every answer is right.")
+        return paragraph("None: every answer is right.")
     if len(names) > LARGEST:
-        most = sorted(pairs, key=lambda pair: -pair[0])[:CONFUSED]
+        most = sorted(pairs, key=lambda pair: -pair[0])[:LISTED]
         return table(["is", "taken for", "images"], [[is_, said, f"{count:,}"] for count, is_, said in most])
-    size = max(3.2, 0.45 * len(names))
-    figure, [axis] = canvas(1, size + 1.2)
-    axis.grid(visible=False)
     shares = [[count / max(1, sum(row)) for count in row] for row in rows]
-    places = range(len(names))
-    axis.pcolormesh(places, places, shares, cmap=_from_paper(), vmin=0, vmax=1, shading="nearest")
-    axis.invert_yaxis()
-    axis.set_aspect("equal")
-    for i, row in enumerate(rows):
-        for j, count in enumerate(row):
-            if count:
-                dark = shares[i][j] > 0.5
-                axis.text(j, i, f"{count:,}", ha="center", va="center", fontsize=8, color="white" if dark else INK)
-    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
-    axis.set_xticks(places, names, **turned)
-    axis.set_yticks(places, names)
-    axis.set(xlabel="answer", ylabel="truth")
-    return illustration(svg(figure), "Images by true class and answer; the darker, the larger the share of its row.")
+    largest = max(share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j)
+    upright = ' class="upright"' if sum(map(len, names)) > ACROSS else ""
+    head = "".join(f'<th scope="col"{upright}><span>{html.escape(name)}</span></th>' for name in names)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(names[i])}</th>'
+        + "".join(_cell(count, shares[i][j] / largest, right=i == j) for j, count in enumerate(row))
+        + "</tr>"
+        for i, row in enumerate(rows)
+    )
+    drawn = (
+        f'<table class="confusion"><thead><tr><td>truth \\ answer</td>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+    return illustration(
+        scrolling(drawn),
+        "Images by their true class (row) and the net's answer (column). Right answers are on the diagonal, in grey; "
+        "mistakes have colour, the stronger, the larger their share of the row.",
+    )
 
 
-def _from_paper() -> object:
-    """From nothing to our blue, so that the page's own colour is zero."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+def _cell(count: int, strength: float, *, right: bool) -> str:
+    if not count:
+        return "<td></td>"
+    if right:
+        return f'<td class="right">{count:,}</td>'
+    colour = f"color-mix(in srgb, var(--wrong) {10 + (STRONGEST - 10) * strength:.0f}%, transparent)"
+    return f'<td style="background: {colour}">{count:,}</td>'
 
-    blue = to_rgb(COLOURS[1])
-    return LinearSegmentedColormap.from_list("plusx", [(*blue, 0.0), (*blue, 1.0)])
 
-
-def _calibration(predictions: Predictions) -> str:
-    figure, [axis] = canvas(1, 4.2)
-    bins = calibration(predictions)
-    axis.plot([0, 100], [0, 100], color=INK, linewidth=1, alpha=0.4)
-    axis.plot([100 * c for _, c, _ in bins], [100 * a for *_, a in bins], color=COLOURS[1], linewidth=1.4, alpha=0.6)
-    sizes = [18 + 500 * count / len(predictions) for count, *_ in bins]
-    axis.scatter([100 * c for _, c, _ in bins], [100 * a for *_, a in bins], s=sizes, color=COLOURS[1])
-    axis.set(xlabel="probability of the answer (%)", ylabel="right (%)", xlim=(0, 103), ylim=(0, 103))
-    return svg(figure)
+def _calibration(predictions: Predictions, part: str) -> str:
+    [panel] = panels("", height=3.8)
+    axis, colour = panel.axis, SPLITS.get(part, SPLITS["test"])
+    panel.line([0, 100], [0, 100], SOFT, width=1)
+    bins = [(count, 100 * sure, 100 * right) for count, sure, right in calibration(predictions)]
+    enough = [each for each in bins if each[0] >= FEW]
+    panel.line([sure for _, sure, _ in enough], [right for *_, right in enough], colour, width=1)
+    for count, sure, right in bins:
+        inside = colour if count >= FEW else "none"
+        size = 24 + 400 * count / len(predictions)
+        axis.scatter([sure], [right], s=size, facecolor=inside, edgecolor=colour, zorder=3, clip_on=False)
+    axis.set(xlabel="probability of the answer (%)", ylabel="answers that are right (%)", xlim=(0, 100), ylim=(0, 100))
+    counts = axis.secondary_xaxis("top")
+    centres = [100 * (math.ceil(sure * BINS / 100) - 0.5) / BINS for _, sure, _ in bins]
+    counts.set_xticks(centres, [f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k" for count, *_ in bins])
+    counts.tick_params(color=INK, labelsize=8)
+    counts.set_xlabel("images", fontsize=8)
+    hollow = f" Hollow: fewer than {FEW} images, too few to say." if len(enough) < len(bins) else ""
+    return illustration(
+        svg([panel]),
+        f"Answers in {BINS} groups by their probability; above, the images of each. On the straight line the net is as "
+        f"often right as it is sure.{hollow}",
+    )
 
 
 def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> str:
-    positions = worst(predictions, MISTAKES)
-    if not positions:
-        return paragraph("None.")
     cells = []
-    for position in positions:
+    for position in worst(predictions, MISTAKES):
         truth, said = (
             predictions.class_names[int(i)] for i in (predictions.labels_N[position], predictions.top_NT[position, 0])
         )
         share = predictions.probabilities_NT[position, 0].item()
-        kind, source = _embedded(picture(position))
+        file = Path(predictions.images[position]).name
         caption = (
-            f"<b>{html.escape(said)}</b> {100 * share:.0f} %<br>is {html.escape(truth)}<br>"
-            f"{html.escape(Path(predictions.images[position]).name)}"
+            f"said <b>{html.escape(said)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
+            f"<br>{html.escape(file)}"
         )
-        cells.append(f'<figure><img class="{kind}" src="{source}" alt=""><figcaption>{caption}</figcaption></figure>')
-    return f'{_SHEET}<div class="sheet">{"".join(cells)}</div>'
+        cells.append(f"<figure>{_thumbnail(picture(position), file)}<figcaption>{caption}</figcaption></figure>")
+    return f'<div class="sheet">{"".join(cells)}</div>' if cells else paragraph("None.")
 
 
-def _embedded(picture: Image.Image) -> tuple[str, str]:
-    """Whether a picture is a photo or of few pixels, and the picture as an address that holds it."""
+def _thumbnail(picture: Image.Image, alt: str) -> str:
+    """Small pictures as they are, in large pixels; of photos twice what is shown, for screens of double density."""
     small = max(picture.size) <= SIDE
     if not small:
-        picture.thumbnail((2 * SIDE, 2 * SIDE))  # twice, for screens of double density
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG" if small else "JPEG", quality=88)
-    kind = "png" if small else "jpeg"
-    return "pixel" if small else "photo", f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        picture.thumbnail((2 * SIDE, 2 * SIDE))
+    return embedded(picture, alt, css="pixels" if small else "", lossless=small)
 
 
 def _pct(share: float) -> str:

@@ -1,13 +1,15 @@
 """report.html: what runs were, and how they went, as one page that needs no network."""
 
-import re
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plusx.recipes.words import in_words
 from plusx.runs.card import Card
-from plusx.runs.figure import COLOURS, canvas, label_ends, svg
-from plusx.runs.page import facts, illustration, page, paragraph, table
+from plusx.runs.figure import panels, svg
+from plusx.runs.page import facts, heading, illustration, page, paragraph, table
+from plusx.runs.palette import SPLITS, net_colours, net_widths
 from plusx.runs.store import read_card, read_metrics, replace_file
 
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
@@ -17,6 +19,7 @@ _PARTS = {"train": "training", "val": "validation", "test": "test"}
 class _Finished:
     """A run as the report sees it."""
 
+    path: Path
     card: Card
     curves: Mapping[str, tuple[list[int], list[float]]]
     """Name of a measurement to steps and values."""
@@ -29,8 +32,20 @@ class _Finished:
     def steps_per_epoch(self) -> float:
         return self.card.source["images"]["train"] / self.card.recipe.batch_size
 
+    def epochs(self, steps: Sequence[int]) -> list[float]:
+        """Passes over the training images at those steps."""
+        return [step / self.steps_per_epoch for step in steps]
 
-def write_report(runs: Sequence[Path], out: Path, *, title: str, findings: Sequence[str] = ()) -> None:
+
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    findings: Sequence[str] = (),
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+) -> None:
     """One page about one run, or about several that are compared.
 
     Args:
@@ -38,21 +53,25 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, findings: Seque
         out: The page.
         title: Its heading.
         findings: Sentences under the heading: what the numbers say.
+        before: Pieces of HTML between the findings and the results.
+        after: Pieces of HTML between the curves and what was run.
     """
     finished = [_read(run) for run in runs]
-    figures = _comparison(finished) if len(finished) > 1 else _single(finished[0])
+    several = len(finished) > 1
     body = [
         *map(paragraph, findings),
-        _results_table(finished),
-        *(illustration(*figure) for figure in figures),
-        "<h2>What was run</h2>",
-        _facts(finished[0], several=len(finished) > 1),
+        *before,
+        _compared(finished, out.parent) if several else _results(finished[0]),
+        *(illustration(*figure) for figure in (_comparison(finished) if several else _single(finished[0]))),
+        *after,
+        heading("What was run"),
+        _facts(finished[0], several=several),
     ]
     replace_file(out, page(title, body))
 
 
 def comparison_svg(runs: Sequence[Path]) -> str:
-    """The figure that a report of several runs shows, as SVG whose text has the page's colour (`currentColor`).
+    """The figure that a report of several runs shows, as SVG in the page's colours.
 
     Args:
         runs: Run directories, each with training and test errors.
@@ -66,114 +85,130 @@ def _read(run: Path) -> _Finished:
         steps, values = curves.setdefault(record["name"], ([], []))
         steps.append(record["step"])
         values.append(record["value"])
-    return _Finished(read_card(run), curves)
+    return _Finished(run, read_card(run), curves)
 
 
-def _results_table(runs: Sequence[_Finished]) -> str:
-    parts = [p for p in _PARTS if any(f"{p}_error" in r.card.results for r in runs)]
-    head = ["net", "parameters", *(f"{_PARTS[p]} error" for p in parts), "steps", "images/s", "training time"]
-    rows = []
+def _results(run: _Finished) -> str:
+    """A row for each part of the data that was measured."""
+    results, images = run.card.results, run.card.source["images"]
+    rows = [
+        [f"{_PARTS[p].capitalize()} images", f"{images[p]:,}", *_error_and_accuracy(results, p)]
+        for p in _PARTS
+        if f"{p}_error" in results
+    ]
+    return table(["measured on", "images", "error", "accuracy"], rows)
+
+
+def _compared(runs: Sequence[_Finished], folder: Path) -> str:
+    """A row for each run, which leads to the run's own report."""
+    measured = [p for p in _PARTS if any(f"{p}_error" in r.card.results for r in runs)]
+    head = ["net", "parameters", *(f"{_PARTS[p]} {what}" for p in measured for what in ("error", "accuracy"))]
+    rows, links = [], {}
     for run in runs:
         results = run.card.results
-        errors = [f"{100 * results[f'{p}_error']:.2f} %" if f"{p}_error" in results else "" for p in parts]
-        pace = [f"{results['steps']:,}", f"{results['images_per_s']:,.0f}", _duration(results["seconds"])]
-        rows.append([run.name, f"{results['params']:,}", *errors, *pace])
-    return table(head, rows)
+        cells = [cell for p in measured for cell in _error_and_accuracy(results, p)]
+        rows.append([run.name, f"{results['params']:,}", *cells, _duration(results["seconds"])])
+        if (run.path / "report.html").is_file():
+            links[run.name] = Path(os.path.relpath(run.path / "report.html", folder)).as_posix()
+    return table([*head, "training time"], rows, links=links)
+
+
+def _error_and_accuracy(results: Mapping[str, float], part: str) -> tuple[str, str]:
+    if f"{part}_error" not in results:
+        return "", ""
+    error = results[f"{part}_error"]
+    return f"{100 * error:.2f} %", f"{100 * (1 - error):.2f} %"
 
 
 def _facts(run: _Finished, *, several: bool) -> str:
-    card, recipe = run.card, run.card.recipe
-    machine = card.results.get("machine", {})
+    card, recipe, results = run.card, run.card.recipe, run.card.results
+    machine = results.get("machine", {})
     images = ", ".join(f"{n:,} {_PARTS[part]}" for part, n in card.source["images"].items())
+    steps = f"{results['steps']:,} steps of {recipe.batch_size} images"
     shown = {
         "recipe": recipe.name,
         "data": f"{card.source['name']}: {images} images, {len(card.class_names)} classes",
         "input": f"{card.preprocess.channels} x {card.preprocess.size[0]} x {card.preprocess.size[1]}; "
         f"{card.preprocess.obtained}",
-        "augmentation": ", ".join(map(_part, recipe.augment)) or "none",
-        "optimizer": _part(recipe.optim),
-        "schedule": f"{_part(recipe.schedule)}; {_part(recipe.warmup) if recipe.warmup else 'no warm-up'}",
-        "batch size": f"{recipe.batch_size}",
+        "augmentation": "; ".join(map(in_words, recipe.augment)) or "none",
+        "loss": in_words(recipe.loss),
+        "optimizer": in_words(recipe.optim),
+        "schedule": f"{in_words(recipe.schedule)}; {in_words(recipe.warmup) if recipe.warmup else 'no warm-up'}",
+        "length": steps
+        if several
+        else f"{steps} in {_duration(results['seconds'])}, {results['images_per_s']:,.0f} images/s",
         "seed": f"{recipe.seed}",
-        "weights kept": recipe.evaluation.keep if several else _kept(run),
-        "placement": "; ".join(f"{k} {v}" for k, v in card.placement.items() if k != "reasons"),
+        "weights kept": _kept(run, several=several),
+        "placement": _placed(card.placement),
         "machine": f"{machine.get('cpu', '')}, {machine.get('cpus', '?')} processors",
         "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
     }
+    optional = {"penalty": recipe.penalty if recipe.penalty.l1 else None, "averaging": recipe.averaging}
+    optional |= {"smaller images": recipe.progressive}
+    shown |= {name: in_words(part) for name, part in optional.items() if part is not None}
+    if not several:
+        shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
     if card.source["left_out"]:
         shown["left out"] = "; ".join(card.source["left_out"])
     return facts(shown.items())
 
 
-def _part(part: object) -> str:
-    """A part of a recipe as it is written in code, its numbers to four digits."""
-    return re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.4g}", str(part))
+def _placed(placement: Mapping[str, object]) -> str:
+    """Where it ran: choices by name, and of those that are yes or no the ones that are yes."""
+    chosen = {key: value for key, value in placement.items() if key != "reasons" and value is not False}
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in chosen.items()).replace("_", " ")
 
 
-def _kept(run: _Finished) -> str:
+def _kept(run: _Finished, *, several: bool) -> str:
     results = run.card.results
+    if several:
+        last = run.card.recipe.evaluation.keep == "last"
+        return "those of the last step" if last else "those of the lowest validation error"
     if results["kept_step"] == results["steps"]:
-        return f"of the last step, {results['steps']:,}"
-    return f"of step {results['kept_step']:,}, where the validation error was lowest"
+        return f"those of the last step, {results['steps']:,}"
+    return f"those of step {results['kept_step']:,}, where the validation error was lowest"
 
 
 def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
-    figure, axes = canvas(2, 4.2)
-    for axis, part in zip(axes, ("train", "test"), strict=True):
-        ends = []
-        for run, colour, width in zip(runs, _paired_colours(runs), _paired_widths(runs), strict=True):
+    seeds = sorted({run.card.recipe.seed for run in runs})
+    seed = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    names = [run.name for run in runs]
+    drawn = panels(*(f"{_PARTS[part].capitalize()} error, {seed}" for part in ("train", "test")))
+    for panel, part in zip(drawn, ("train", "test"), strict=True):
+        for run, colour, width in zip(runs, net_colours(names), net_widths(names), strict=True):
             steps, errors = run.curves[f"{part}_error"]
-            epochs = [s / run.steps_per_epoch for s in steps]
-            axis.plot(epochs, [100 * e for e in errors], color=colour, linewidth=width)
-            ends.append((100 * errors[-1], run.name, colour, epochs[-1]))
-        label_ends(axis, ends)
-        axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
-        axis.set_title(f"{_PARTS[part].capitalize()} error", loc="left")
-    caption = "Error after each epoch, measured in evaluation mode on all images. Thick lines: the deeper nets."
-    return [(svg(figure), caption)]
+            panel.line(run.epochs(steps), [100 * e for e in errors], colour, name=run.name, width=width)
+        panel.axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
+    caption = (
+        "Error after each epoch, measured in evaluation mode on all images. The thicker a line, the deeper its net."
+    )
+    return [(svg(drawn), caption)]
 
 
 def _single(run: _Finished) -> list[tuple[str, str]]:
     measured = [p for p in _PARTS if f"{p}_error" in run.curves]
-    panels = [panel for panel, there in (("error", measured), ("loss", "batch_loss" in run.curves)) if there]
-    if not panels:
+    drawn = []
+    if measured:
+        [panel] = panels("Error")
+        for part in measured:
+            steps, errors = run.curves[f"{part}_error"]
+            percent = [100 * e for e in errors]
+            panel.line(run.epochs(steps), percent, SPLITS[part], name=_PARTS[part], width=2, marker="o")
+        panel.axis.set(xlabel="epoch", ylabel="error (%)")
+        panel.axis.set_ylim(bottom=0)
+        drawn.append(panel)
+    if "batch_loss" in run.curves:
+        [panel] = panels("Training loss of the batches")
+        steps, losses = run.curves["batch_loss"]
+        panel.line(run.epochs(steps), losses, SPLITS["train"], width=1.4)
+        panel.axis.set(xlabel="epoch", ylabel="cross entropy (nats)")
+        panel.axis.set_ylim(bottom=0)
+        drawn.append(panel)
+    if not drawn:
         return []
-    figure, axes = canvas(len(panels), 3.6)
-    for axis, panel in zip(axes, panels, strict=True):
-        if panel == "error":
-            ends = []
-            for part, colour in zip(measured, COLOURS, strict=False):
-                steps, errors = run.curves[f"{part}_error"]
-                epochs = [s / run.steps_per_epoch for s in steps]
-                axis.plot(epochs, [100 * e for e in errors], color=colour, linewidth=2, marker="o", markersize=3)
-                ends.append((100 * errors[-1], _PARTS[part], colour, epochs[-1]))
-            label_ends(axis, ends)
-            axis.set(xlabel="epoch", ylabel="error (%)")
-            axis.set_ylim(bottom=0)
-            axis.set_title("Error", loc="left")
-        else:
-            steps, losses = run.curves["batch_loss"]
-            axis.plot([s / run.steps_per_epoch for s in steps], losses, color=COLOURS[1], linewidth=1.4)
-            axis.set(xlabel="epoch", ylabel="cross entropy (nats)")
-            axis.set_ylim(bottom=0)
-            axis.set_title("Training loss of the batches", loc="left")
-    return [(svg(figure), f"Mean loss of {run.card.recipe.log_every} batches a point; errors in evaluation mode.")]
-
-
-def _paired_colours(runs: Sequence[_Finished]) -> list[str]:
-    """One colour a kind of net, so that the eye pairs depths: names differ in their last digits."""
-    kinds = list(dict.fromkeys(run.name.rstrip("0123456789") for run in runs))
-    return [COLOURS[kinds.index(run.name.rstrip("0123456789")) % len(COLOURS)] for run in runs]
-
-
-def _paired_widths(runs: Sequence[_Finished]) -> list[float]:
-    deepest = max(_depth(run) for run in runs)
-    return [2.8 if _depth(run) == deepest else 1.3 for run in runs]
-
-
-def _depth(run: _Finished) -> int:
-    digits = run.name[len(run.name.rstrip("0123456789")) :]
-    return int(digits or 0)
+    every = run.card.recipe.log_every
+    points = f"Each point of the loss is the mean of {every} batches" if every > 1 else "The loss is that of each batch"
+    return [(svg(drawn), f"{points}; errors are measured in evaluation mode.")]
 
 
 def _duration(seconds: float) -> str:
