@@ -4,7 +4,7 @@
     python docs/build.py collect DEMO...            first take over folders that `plusx demo` left, one a seed
     python docs/build.py collect-run RUN            first take over a run of CIFAR-10
     python docs/build.py collect-reproduced FOLDER  first take over what `plusx reproduce` left, as reproduced/quick
-    python docs/build.py figures                    first draw docs/figures/ again, from the numbers in results/
+    python docs/build.py figures                    first draw all figures again, from the numbers in results/
 
 A test holds the files to what this writes.
 """
@@ -99,9 +99,8 @@ WORDS = {
 
 
 def collect(folders: list[Path]) -> None:
-    """Take the numbers of finished demos into results/, and the first one's curves into docs/."""
-    from plusx.runs.figure import standalone
-    from plusx.runs.report import comparison_svg
+    """Take the numbers of finished demos into results/, with the curves of the first, and draw these."""
+    from plusx.runs.report import comparison_curves
     from plusx.runs.store import read_card
 
     seeds = []
@@ -111,10 +110,9 @@ def collect(folders: list[Path]) -> None:
         seeds.append({"seed": results["plain20"]["seed"], "nets": errors})
     card = read_card(folders[0] / "plain20")
     evidence = {"machine": card.results["machine"], "versions": dict(card.versions), "recipe": card.recipe.name}
-    DEGRADATION.write_text(json.dumps({**evidence, "seeds": seeds}, indent=1) + "\n")
-    drawing = comparison_svg([folders[0] / net for net in NETS])
-    for scheme in ("light", "dark"):
-        (ROOT / "docs" / f"degradation-{scheme}.svg").write_text(standalone(drawing, scheme))
+    curves = comparison_curves([folders[0] / net for net in NETS])
+    DEGRADATION.write_text(json.dumps({**evidence, "seeds": seeds, "curves": curves}, indent=1) + "\n")
+    draw_figures()
 
 
 def collect_run(run: Path) -> None:
@@ -400,10 +398,15 @@ def collect_reproduced(folder: Path) -> None:
 
 
 def draw_figures() -> None:
-    """Draw docs/figures/ from the numbers in results/, and write the captions there."""
+    """Draw the figures of docs/ from the numbers in results/, and write the captions there."""
     from plusx.experiments.reproduce import EXPERIMENTS
     from plusx.runs.figure import standalone
+    from plusx.runs.report import comparison_svg
 
+    demo = json.loads(DEGRADATION.read_text())
+    drawing = comparison_svg(demo["curves"], [demo["seeds"][0]["seed"]])
+    for scheme in ("light", "dark"):
+        (ROOT / "docs" / f"degradation-{scheme}.svg").write_text(standalone(drawing, scheme), encoding="utf-8")
     for name in (name for name in STORY if (RESULTS / f"{name}.json").is_file()):
         told = _read(name)
         figures = EXPERIMENTS[name].figures(told["numbers"])

@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 
 from plusx.cli import app
+from plusx.experiments.reproduce import EXPERIMENTS
+from plusx.runs.palette import TOKENS
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.ko.md")
@@ -32,6 +34,22 @@ def test_numbers_are_those_of_results(name: str, build: ModuleType) -> None:
 def test_figures_of_the_story_exist() -> None:
     for figure in re.findall(r"\]\((figures/[^)]+)\)", (ROOT / "docs" / "story.md").read_text(encoding="utf-8")):
         assert (ROOT / "docs" / figure).is_file(), figure
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "figures").glob("*.svg")), ids=lambda file: file.name)
+def test_a_figure_can_be_read_on_any_ground(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert "prefers-color-scheme: dark" in text and f'style="fill: {TOKENS["ground"][0]}"' in text
+    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", text)) <= {
+        form for pair in TOKENS.values() for form in pair
+    }
+
+
+@pytest.mark.parametrize("name", sorted({"degradation", "gates", "lesions", "responses"}))
+def test_figures_are_drawn_from_the_numbers_of_results(name: str, build: ModuleType) -> None:
+    told = build._read(name)
+    drawn = EXPERIMENTS[name].figures(told["numbers"])
+    assert [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in drawn] == told["figures"]
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -1,6 +1,7 @@
 """The demo: deeper plain nets have the higher training error, deeper residual nets do not."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,14 @@ def test_the_demo_command_writes_four_runs_and_a_report(tmp_path: Path, monkeypa
         "resnet20",
         "resnet56",
     ]
-    assert len(found.runs) == 4 and found.report.read_text().count("<svg") == 1
+    page = found.report.read_text()
+    assert len(found.runs) == 4
+    assert page.count("<svg") == 4  # the plain and the residual block, training and test error
+    assert "Plain block: y = F(x)<" in page and "Residual block: y = F(x) + x<" in page
+    assert re.search(r'<img class="wide pixels" src="data:image/png;base64,[^"]+" alt="30 of the 1,437 training', page)
+    links = re.findall(r'<a href="([^"]+)"', page)
+    assert links == [f"{net}/report.html" for net in experiment.NETS]
+    assert all((tmp_path / "demo" / link).is_file() for link in links)
     with pytest.raises(ValueError, match="is not an empty folder"):
         demo(tmp_path / "demo")
 

@@ -81,11 +81,15 @@ def test_a_claim_can_be_seen_in_part() -> None:
 
 def test_a_result_carries_its_evidence(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
-    svg = "<svg><text>here</text></svg>"
-    result = Result(
-        ("Seen.",), {"it": True}, (Table("T", ("a", "b"), (("1", "2"),)),), (Figure("f", svg, "F."),), {"x": [1]}
+    svg = '<svg viewBox="0 0 9 9"><text>here</text></svg>'
+    result = Result(("Seen.",), {"it": True}, (Table("T", ("a", "b"), (("1", "2"),)),), {"x": [1]})
+    experiment = Experiment(
+        "it",
+        "They <say> so.",
+        lambda lab, budget: result,
+        lambda budget: [trial(), trial(seed=1)],
+        lambda numbers: [Figure("f", svg, f"F of {numbers['x'][0]}.")],
     )
-    experiment = Experiment("it", "They <say> so.", lambda lab, budget: result, lambda budget: [trial(), trial(seed=1)])
     lab.run(trial())
     written, folder = write_result(lab, experiment, "quick", result), tmp_path / "it"
     told = json.loads((folder / "result.json").read_text())
@@ -95,7 +99,8 @@ def test_a_result_carries_its_evidence(tmp_path: Path) -> None:
     assert {"torch", "plusx"} <= set(told["versions"]) and told["date"] and "commit" in told
     page = (folder / "report.html").read_text()
     assert "They &lt;say&gt; so." in page and "<td>2</td>" in page and svg in page
-    assert (folder / "f.svg").read_text().startswith("<svg><style>")
+    assert told["figures"] == [{"file": "f.svg", "caption": "F of 1."}]
+    assert "<text>here</text>" in (folder / "f.svg").read_text()
 
 
 def test_a_misspelt_experiment_is_answered_with_the_nearest() -> None:

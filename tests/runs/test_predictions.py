@@ -1,16 +1,17 @@
 """Answers and what follows from them: exact on disk, right on paper."""
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from plusx.runs.evaluation_report import write_evaluation
+from plusx.runs.evaluation_report import STRONGEST, write_evaluation
 from plusx.runs.predictions import Predictions, calibration, score, worst
 from tests.runs.test_report import Links
 
@@ -23,6 +24,7 @@ def made(probabilities: list[list[float]], labels: list[int]) -> Predictions:
     return Predictions.of(NAMES[: shares.shape[1]], images, torch.tensor(labels), (shares / shares.sum(1, True)).log())
 
 
+@settings(deadline=None)  # the first call imports scikit-learn
 @given(st.integers(2, 7).flatmap(lambda k: st.lists(st.lists(st.floats(1e-6, 1), min_size=k, max_size=k), min_size=1)))
 def test_a_table_read_back_is_the_same_to_the_last_bit(probabilities: list[list[float]]) -> None:
     predictions = made(probabilities, [i % len(row) for i, row in enumerate(probabilities)])
@@ -89,6 +91,58 @@ def test_a_page_fetches_nothing_and_shows_the_mistakes(tmp_path: Path, classes: 
     assert "script" not in links.tags and "<i>.jpg" not in page and "&lt;i&gt;.jpg" in page
     assert ("svg" in links.tags) and (f"{100 * found.error:.2f} %" in page)
     assert ("taken for</th>" in page) == (classes == 60)
+
+
+def page_of(folder: Path, predictions: Predictions, part: str = "test") -> str:
+    picture = Image.new("RGB", (200, 100))
+    write_evaluation(folder, [Path("r")], part, "one view", predictions, score(predictions), picture=lambda i: picture)
+    return (folder / "evaluation.html").read_text()
+
+
+@pytest.mark.parametrize(("classes", "said"), [(2, False), (5, False), (6, True)])
+def test_the_top_5_error_is_left_out_where_it_can_only_be_zero(tmp_path: Path, classes: int, said: bool) -> None:
+    predictions = made([[1.0] * classes] * 3, [0, 1, 1])
+    assert ("top-5" in page_of(tmp_path, predictions)) is said
+
+
+def test_accuracy_stands_beside_error(tmp_path: Path) -> None:
+    text = re.sub(r"<[^>]+>", " ", page_of(tmp_path, made([[0.9, 0.1]] * 4, [0, 1, 0, 0])))
+    assert re.search(r"error\s+25\.00 %\s+accuracy\s+75\.00 %", text)
+
+
+def test_mistakes_are_the_loudest_of_the_confusion_matrix(tmp_path: Path) -> None:
+    page = page_of(tmp_path, made([[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 20, [0, 0, 1] + [0] * 2 + [1] * 18))
+    [matrix] = re.findall(r'<table class="confusion">.*?</table>', page)
+    cells = re.findall(r"<td([^>]*)>([\d,]+)</td>", matrix)
+    assert [(count, "color-mix" in style) for style, count in cells] == [
+        ("2", False), ("2", True), ("1", True), ("18", False),
+    ]  # fmt: skip
+    of_row_0, of_row_1 = (int(share) for share in re.findall(r"var\(--wrong\) (\d+)%", matrix))
+    assert of_row_0 == STRONGEST and of_row_1 < of_row_0  # half of the ants, a nineteenth of the bees
+    assert "darker" not in page and "diagonal, in grey; mistakes have colour" in page
+    assert '<th scope="col"><span>ant</span></th>' in matrix and '<th scope="row">ant</th>' in matrix
+    assert ".confusion { width: auto; }" in page
+
+
+@pytest.mark.parametrize(("images", "hollow"), [(9, 1), (10, 0)])
+def test_a_group_of_few_images_is_no_finding(tmp_path: Path, images: int, hollow: int) -> None:
+    page = page_of(
+        tmp_path, made([[0.9, 0.1]] * images + [[0.6, 0.4]] * 30, [0, 1] * (images // 2) + [0] * (images % 2 + 30))
+    )
+    assert ("Hollow: fewer than 10 images" in page) is bool(hollow)
+    [figure] = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    points = re.findall(r'style="(fill: [^;"]*; stroke: [^;"]*)', figure)
+    assert sum(style == "fill: none; stroke: var(--test)" for style in points) >= hollow
+    assert f">{images}</text>" in figure and ">30</text>" in figure  # the images of each group
+
+
+def test_a_mistake_is_a_square_with_what_was_said_and_what_it_is(tmp_path: Path) -> None:
+    page = page_of(tmp_path, made([[0.004, 0.996]], [0]))
+    text = re.sub(r"<(?!br)[^>]+>", "", page)
+    assert "said bee, honey, 100 % · is ant<br>0.png" in text
+    [style] = re.findall(r"\.sheet img {([^}]*)}", page)
+    assert {"aspect-ratio: 1", "height: auto", "object-fit: cover"} <= {rule.strip() for rule in style.split(";")}
+    assert re.search(r'<img [^>]*alt="0.png"', page)
 
 
 def test_a_page_of_no_mistakes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from plusx.engine.training import train
 from plusx.recipes import RECIPES, digits_degradation
-from plusx.runs.report import comparison_svg, write_report
+from plusx.runs.report import write_report
 from plusx.runs.store import read_card, read_metrics, write_card
 
 
@@ -56,8 +56,18 @@ def test_a_comparison_leads_to_the_report_of_each_run(runs: list[Path], tmp_path
     assert [(tmp_path / link).resolve() for link in links.lead_to] == [run / "report.html" for run in runs]
 
 
-def test_a_comparison_says_its_seed(runs: list[Path]) -> None:
-    assert comparison_svg(runs).count("error, seed 0<") == 2
+def test_a_comparison_says_its_seed(runs: list[Path], tmp_path: Path) -> None:
+    write_report(runs, tmp_path / "four.html", title="Four nets")
+    assert (tmp_path / "four.html").read_text().count("error, seed 0<") == 2
+
+
+def test_two_runs_of_a_net_stay_two(runs: list[Path], tmp_path: Path) -> None:
+    other = shutil.copytree(runs[0], tmp_path / "plain20-again")
+    card = read_card(other)
+    write_card(other, dataclasses.replace(card, recipe=dataclasses.replace(card.recipe, seed=7)))
+    write_report([runs[0], other], tmp_path / "two.html", title="Two seeds")
+    page = (tmp_path / "two.html").read_text()
+    assert page.count("error, seeds 0, 7<") == 2 and page.count(">plain20-again") == 3  # row and two curves
 
 
 def test_the_table_holds_the_measured_numbers(runs: list[Path], tmp_path: Path) -> None:

@@ -104,11 +104,11 @@ def panels(*titles: str, height: float = 3.4) -> list[Panel]:
         height: In inches.
     """
     from matplotlib.figure import Figure  # half a second: only reports need it
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     made = []
     for title in titles:
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+        figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
         axis = figure.subplots()
         axis.set_facecolor("none")
         axis.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,7 @@
 """report.html: what runs were, and how they went, as one page that needs no network."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from plusx.runs.page import facts, heading, illustration, page, paragraph, table
 from plusx.runs.palette import SPLITS, net_colours, net_widths
 from plusx.runs.store import read_card, read_metrics, replace_file
 
+Curves = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+"""Net to train and test, to epochs and errors."""
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -70,13 +72,38 @@ def write_report(
     replace_file(out, page(title, body))
 
 
-def comparison_svg(runs: Sequence[Path]) -> str:
-    """The figure that a report of several runs shows, as SVG in the page's colours.
+def comparison_curves(runs: Sequence[Path]) -> Curves:
+    """What the figure of a report of several runs shows, in JSON types.
 
     Args:
         runs: Run directories, each with training and test errors.
     """
-    return _comparison([_read(run) for run in runs])[0][0]
+    finished = [_read(run) for run in runs]
+    return {
+        name: {
+            part: {"epochs": run.epochs(run.curves[f"{part}_error"][0]), "errors": run.curves[f"{part}_error"][1]}
+            for part in ("train", "test")
+        }
+        for name, run in zip(_names(finished), finished, strict=True)
+    }
+
+
+def comparison_svg(curves: Curves, seeds: Iterable[int]) -> str:
+    """That figure, as SVG in the page's colours.
+
+    Args:
+        curves: Of `comparison_curves`.
+        seeds: Of the runs.
+    """
+    nets, known = list(curves), sorted(set(seeds))
+    of = f"seed{'s' if known[1:] else ''} {', '.join(map(str, known))}"
+    drawn = panels(*(f"{_PARTS[part].capitalize()} error, {of}" for part in ("train", "test")))
+    for panel, part in zip(drawn, ("train", "test"), strict=True):
+        for net, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
+            curve = curves[net][part]
+            panel.line(curve["epochs"], [100 * e for e in curve["errors"]], colour, name=net, width=width)
+        panel.axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
+    return svg(drawn)
 
 
 def _read(run: Path) -> _Finished:
@@ -104,13 +131,19 @@ def _compared(runs: Sequence[_Finished], folder: Path) -> str:
     measured = [p for p in _PARTS if any(f"{p}_error" in r.card.results for r in runs)]
     head = ["net", "parameters", *(f"{_PARTS[p]} {what}" for p in measured for what in ("error", "accuracy"))]
     rows, links = [], {}
-    for run in runs:
+    for name, run in zip(_names(runs), runs, strict=True):
         results = run.card.results
         cells = [cell for p in measured for cell in _error_and_accuracy(results, p)]
-        rows.append([run.name, f"{results['params']:,}", *cells, _duration(results["seconds"])])
+        rows.append([name, f"{results['params']:,}", *cells, _duration(results["seconds"])])
         if (run.path / "report.html").is_file():
-            links[run.name] = Path(os.path.relpath(run.path / "report.html", folder)).as_posix()
+            links[name] = Path(os.path.relpath(run.path / "report.html", folder)).as_posix()
     return table([*head, "training time"], rows, links=links)
+
+
+def _names(runs: Sequence[_Finished]) -> list[str]:
+    """The runs' nets, or their folders where two have the same net."""
+    nets = [run.name for run in runs]
+    return nets if len(set(nets)) == len(nets) else [run.path.name for run in runs]
 
 
 def _error_and_accuracy(results: Mapping[str, float], part: str) -> tuple[str, str]:
@@ -143,9 +176,12 @@ def _facts(run: _Finished, *, several: bool) -> str:
         "machine": f"{machine.get('cpu', '')}, {machine.get('cpus', '?')} processors",
         "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
     }
-    optional = {"penalty": recipe.penalty if recipe.penalty.l1 else None, "averaging": recipe.averaging}
-    optional |= {"smaller images": recipe.progressive}
-    shown |= {name: in_words(part) for name, part in optional.items() if part is not None}
+    if recipe.penalty.l1:
+        shown["penalty"] = in_words(recipe.penalty)
+    if recipe.averaging:
+        shown["averaging"] = in_words(recipe.averaging)
+    if recipe.progressive:
+        shown["smaller images"] = in_words(recipe.progressive)
     if not several:
         shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
     if card.source["left_out"]:
@@ -170,19 +206,11 @@ def _kept(run: _Finished, *, several: bool) -> str:
 
 
 def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
-    seeds = sorted({run.card.recipe.seed for run in runs})
-    seed = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    names = [run.name for run in runs]
-    drawn = panels(*(f"{_PARTS[part].capitalize()} error, {seed}" for part in ("train", "test")))
-    for panel, part in zip(drawn, ("train", "test"), strict=True):
-        for run, colour, width in zip(runs, net_colours(names), net_widths(names), strict=True):
-            steps, errors = run.curves[f"{part}_error"]
-            panel.line(run.epochs(steps), [100 * e for e in errors], colour, name=run.name, width=width)
-        panel.axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
     caption = (
         "Error after each epoch, measured in evaluation mode on all images. The thicker a line, the deeper its net."
     )
-    return [(svg(drawn), caption)]
+    curves = comparison_curves([run.path for run in runs])
+    return [(comparison_svg(curves, [run.card.recipe.seed for run in runs]), caption)]
 
 
 def _single(run: _Finished) -> list[tuple[str, str]]:
