@@ -108,6 +108,15 @@ def test_panels_stack_on_a_narrow_screen_and_tables_show_that_they_scroll(runs: 
     assert re.search(r"\.scroll {[^}]*overflow-x: auto[^}]*local[^}]*scroll;", page)
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_curves_show_where_the_kept_weights_were(before: int, digits_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    card = read_card(run)
+    write_card(run, dataclasses.replace(card, results={**card.results, "kept_step": card.results["steps"] - before}))
+    write_report([run], tmp_path / "page.html", title="A run")
+    assert ("The dotted line is where the kept weights were." in (tmp_path / "page.html").read_text()) is bool(before)
+
+
 def test_columns_rows_and_figures_say_what_they_are(runs: list[Path], tmp_path: Path) -> None:
     write_report(runs, tmp_path / "four.html", title="Four nets")
     page = (tmp_path / "four.html").read_text()

@@ -82,9 +82,8 @@ def draw_many(removed: Mapping[str, Sequence[Measurement]], moved: Mapping[str, 
     for name, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
         away = [int(m.name) for m in removed[name]]
         left.line(away, [100 * m.value for m in removed[name]], colour, label=name, width=width)
-        order = [(float(m.name), 100 * m.value) for m in moved.get(name, ())]
-        if order:
-            right.axis.scatter(*zip(*order, strict=True), color=colour, s=14, label=name)
+        orders = moved.get(name, ())
+        right.points([float(m.name) for m in orders], [100 * m.value for m in orders], colour, size=14)
     left.axis.set(xlabel="blocks taken away at random", ylabel="error (%)", ylim=(0, 100))
     right.axis.set(xlabel="Kendall's tau of the blocks' order", ylabel="error (%)", ylim=(0, 100))
     right.axis.invert_xaxis()

@@ -47,6 +47,8 @@ def draw(measurements: Iterable[Measurement]) -> str:
     errors = [100 * m.value for m in rest if m.name.endswith(" error")]
     drawn = panels("What comes by the shortcut", f"Error without it; {100 * whole.value:.1f} % with all")
     left, right = (panel.axis for panel in drawn)
+    for axis in (left, right):
+        axis.locator_params("x", integer=True)
     left.bar(range(1, len(ratios) + 1), ratios, color=RESIDUAL)
     left.axhline(1, color=INK, linewidth=1, alpha=0.5)
     left.set(xlabel="block", ylabel="|S(x)| / |F(x)|")

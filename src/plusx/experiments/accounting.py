@@ -79,7 +79,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
 def _figures(numbers: Mapping[str, Mapping[str, float]]) -> list[Figure]:
     drawn = panels(*(f"Error against {name}" for name in AXES))
     families = list(dict.fromkeys(entry(net).family for net in numbers))
-    others = iter(SERIES)
+    others = reversed(SERIES)  # the last is the nearest to the residual nets' colour, and AlexNet's: a single point
     colours = {family: RESIDUAL if family == "resnet" else next(others) for family in families}
     for panel, name in zip(drawn, AXES, strict=True):
         for family in families:

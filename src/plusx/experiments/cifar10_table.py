@@ -105,7 +105,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
     means = [sum(each) / len(each) for each in errors.values()]
     panel.line(list(errors), means, RESIDUAL, label=f"ours, {numbers['steps']:,} steps", marker="o")
     for depth, each in errors.items():
-        panel.axis.scatter([depth] * len(each), each, color=RESIDUAL, s=10)
+        panel.points([depth] * len(each), each, RESIDUAL, size=10)
     panel.axis.set(xlabel="layers", ylabel="test error (%)", xticks=list(errors))
     panel.axis.set_ylim(bottom=0)
     panel.axis.legend(frameon=False, loc="lower left")

@@ -51,7 +51,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
     for group, found in numbers.items():
         errors.setdefault(group.count("+") + 1, []).append(100 * found["error"])
     for count, each in errors.items():
-        panel.axis.scatter([count] * len(each), each, color=RESIDUAL, s=34)
+        panel.points([count] * len(each), each, RESIDUAL, size=34)
     panel.line(list(errors), [_mean(each) for each in errors.values()], RESIDUAL, width=1.4)
     panel.axis.set(xlabel="nets averaged", ylabel="test error (%)", xticks=list(errors))
     return [Figure("ensemble", svg([panel]), "Each point a set of nets; the line joins the means.")]

@@ -68,7 +68,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
     errors = {option: [100 * error for error in each] for option, each in numbers["test"].items()}
     for place, (option, each) in enumerate(errors.items()):
         colour, mean = PLAIN if option == "plain" else RESIDUAL, sum(each) / len(each)
-        panel.axis.scatter([place] * len(each), each, color=colour, s=26)
+        panel.points([place] * len(each), each, colour, size=26)
         panel.axis.plot([place - 0.2, place + 0.2], [mean, mean], color=colour, linewidth=2)
     panel.axis.set_xticks(range(len(errors)), list(errors))
     panel.axis.set(xlabel="shortcut", ylabel="test error (%)")

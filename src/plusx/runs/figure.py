@@ -30,7 +30,7 @@ class Panel:
 
     axis: Any
     ends: list[_End] = field(default_factory=list)
-    has_curves: bool = False
+    needs_room: bool = False
 
     def line(
         self,
@@ -56,15 +56,29 @@ class Panel:
             style: As matplotlib has it: -, -- or :.
             marker: As matplotlib has it, at each point.
         """
-        self.has_curves = True
+        self.needs_room = True
+        if all(isinstance(x, int) for x in xs):
+            self.axis.locator_params("x", integer=True)
         look = {"linewidth": width, "linestyle": style, "marker": marker, "markersize": 3}
         self.axis.plot(xs, ys, color=colour, label=label, zorder=4 - width / 10, **look)  # a thin line shows on a thick
         if name:
             self.ends.append(_End(xs[-1], ys[-1], name, colour))
 
+    def points(self, xs: Sequence[float], ys: Sequence[float], colour: str, *, size: float = 20) -> None:
+        """Values that no curve joins.
+
+        Args:
+            xs: Where they are known.
+            ys: The values there.
+            colour: Of the palette.
+            size: Area of each in square points.
+        """
+        self.needs_room = True
+        self.axis.scatter(xs, ys, color=colour, s=size)
+
     def finish(self) -> None:
-        """Give the curves room, then name them: a name stands beside its curve's end, or as near as others allow."""
-        if self.axis.get_yscale() == "linear" and self.has_curves:
+        """Give curves and points room, then name the curves, beside their ends or as near as other names allow."""
+        if self.axis.get_yscale() == "linear" and self.needs_room:
             low, high = self.axis.get_ylim()
             room = ROOM * (high - low)
             self.axis.set_ylim(low - room, high + room)

@@ -21,7 +21,7 @@ TOKENS = {
     "amber": ("#8a6100", "#e3b341"),
     "lime": ("#3f7d0c", "#a3d65c"),
     "sky": ("#0369a1", "#38bdf8"),
-    "brown": ("#7c4a2d", "#d0a080"),
+    "maroon": ("#7f1d1d", "#fca5a5"),
     "slate": ("#334155", "#cbd5e1"),
 }
 """Name to light and dark. Text and lines have a contrast of at least 4.5 on the ground, which a test computes."""
@@ -29,7 +29,7 @@ TOKENS = {
 # Light forms stand for the colours in code; figures name the token in their place, and so follow the page's scheme.
 INK, SOFT, PLAIN, RESIDUAL, PAPER = (TOKENS[name][0] for name in ("ink", "soft", "plain", "residual", "paper"))
 SPLITS = {split: TOKENS[split][0] for split in ("train", "val", "test")}
-SERIES = tuple(TOKENS[name][0] for name in ("amber", "lime", "brown", "sky", "slate"))
+SERIES = tuple(TOKENS[name][0] for name in ("amber", "lime", "slate", "maroon", "sky"))
 
 
 def declarations(scheme: int) -> str:
@@ -48,7 +48,8 @@ def net_widths(nets: Sequence[str]) -> list[float]:
     """A line for each net, the thicker the deeper."""
     depths = [int(net[len(net.rstrip("0123456789")) :] or 0) for net in nets]
     order = sorted(set(depths))
-    return [1.2 + 1.6 * order.index(depth) / max(1, len(order) - 1) for depth in depths]
+    thinnest, thickest = (1.2, 2.8) if order[1:] else (1.8, 1.8)
+    return [thinnest + (thickest - thinnest) * order.index(depth) / max(1, len(order) - 1) for depth in depths]
 
 
 def _kind_colour(kind: str) -> str | None:

@@ -9,7 +9,7 @@ from plusx.recipes.words import in_words
 from plusx.runs.card import Card
 from plusx.runs.figure import panels, svg
 from plusx.runs.page import facts, heading, illustration, page, paragraph, table
-from plusx.runs.palette import SPLITS, net_colours, net_widths
+from plusx.runs.palette import SOFT, SPLITS, net_colours, net_widths
 from plusx.runs.store import read_card, read_metrics, replace_file
 
 Curves = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
@@ -215,7 +215,7 @@ def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
 
 def _single(run: _Finished) -> list[tuple[str, str]]:
     measured = [p for p in _PARTS if f"{p}_error" in run.curves]
-    drawn = []
+    drawn, notes, kept = [], ["Errors are measured in evaluation mode."], run.card.results["kept_step"]
     if measured:
         [panel] = panels("Error")
         for part in measured:
@@ -224,6 +224,9 @@ def _single(run: _Finished) -> list[tuple[str, str]]:
             panel.line(run.epochs(steps), percent, SPLITS[part], name=_PARTS[part], width=2, marker="o")
         panel.axis.set(xlabel="epoch", ylabel="error (%)")
         panel.axis.set_ylim(bottom=0)
+        if kept < run.card.results["steps"]:
+            panel.axis.axvline(run.epochs([kept])[0], color=SOFT, linewidth=1, linestyle=":")
+            notes.append("The dotted line is where the kept weights were.")
         drawn.append(panel)
     if "batch_loss" in run.curves:
         [panel] = panels("Training loss of the batches")
@@ -232,11 +235,8 @@ def _single(run: _Finished) -> list[tuple[str, str]]:
         panel.axis.set(xlabel="epoch", ylabel="cross entropy (nats)")
         panel.axis.set_ylim(bottom=0)
         drawn.append(panel)
-    if not drawn:
-        return []
-    every = run.card.recipe.log_every
-    points = f"Each point of the loss is the mean of {every} batches" if every > 1 else "The loss is that of each batch"
-    return [(svg(drawn), f"{points}; errors are measured in evaluation mode.")]
+        notes.append(f"Batches averaged for each point of the loss: {run.card.recipe.log_every}.")
+    return [(svg(drawn), " ".join(notes))] if drawn else []
 
 
 def _duration(seconds: float) -> str:
