@@ -42,7 +42,9 @@ thead th { color: var(--soft); font-weight: 500; font-size: .88rem; }
 .wide { width: 100%; max-width: 34rem; height: auto; display: block; }
 .confusion { width: auto; }
 .confusion td, .confusion th { text-align: center; padding: .3rem .5rem; min-width: 2.4rem; }
-.confusion tbody th { text-align: right; position: sticky; left: 0; background: var(--ground); }
+.confusion tbody th { text-align: right; position: sticky; left: 0; background: var(--ground);
+  max-width: min(16rem, 30vw); overflow: hidden; text-overflow: ellipsis; }
+.confusion thead th { vertical-align: bottom; }
 .confusion .upright span { writing-mode: vertical-rl; transform: rotate(180deg); }
 .confusion .right, .confusion thead td { color: var(--soft); }
 details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); }
