@@ -126,11 +126,11 @@ def published_run(lab: Lab, net: str) -> Path:
 
 
 def _errors(lab: Lab, run: Path, views: str) -> tuple[float, float]:
-    """Top-1 and top-5 error in per cent."""
+    """Top-1 and top-5 error in per cent; of fewer than six classes the second is 0."""
     assert lab.data_dir is not None
     out = lab.folder / "imagenet-table" / "evaluations" / f"{run.name}-{views.replace(' ', '-')}"
     found = lab.evaluated([run], out, data=lab.data_dir / "val", views=VIEWS[views])
-    return 100 * found["error"], 100 * found["top5_error"]
+    return 100 * found["error"], 100 * (found["top5_error"] or 0.0)
 
 
 IMAGENET_TABLE = Experiment(
