@@ -3,13 +3,18 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plusx.recipes import RECIPES, Recipe, digits, digits_degradation, override, recipe_for
+from plusx.recipes import RECIPES, Recipe, digits, digits_degradation, override, override_all, recipe_for
 from plusx.recipes.cifar10 import cifar10_94, cifar10_paper, cifar10_paper_110, cifar10_resnet20_fast
 from plusx.recipes.recipe import (
     SGD,
@@ -30,6 +35,7 @@ from plusx.recipes.recipe import (
     Progressive,
     RandomCrop,
     RMSprop,
+    as_text,
 )
 
 ALL = [make(1000) for make in RECIPES.values()] + [digits_degradation("plain20")]
@@ -60,6 +66,119 @@ def test_any_one_misspelt_key_is_refused_with_the_right_one(recipe: Recipe) -> N
     for key in leaves(recipe):
         with pytest.raises(ValueError, match=f"unknown key '{key}x'; did you mean '{key}'"):
             override(recipe, key + "x", "1")
+
+
+def fields_of(part: object, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+    """Key, annotation and value of every field, of every part and of every augmentation."""
+    assert dataclasses.is_dataclass(part)
+    hints = typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):
+        key, value = prefix + field.name, getattr(part, field.name)
+        yield key, hints[field.name], value
+        if dataclasses.is_dataclass(value):
+            yield from fields_of(value, f"{key}.")
+        for item in value if isinstance(value, tuple) else ():
+            if dataclasses.is_dataclass(item):
+                yield from fields_of(item, f"{key}.{type(item).__name__}.")
+
+
+def values_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of an annotated type that can be written as text, fit or not."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
+    if origin is tuple:
+        return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*map(values_of, arguments))
+    if dataclasses.is_dataclass(hint):
+        return st.just(hint()) if hint is not NetSpec else st.nothing()
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        type(None): st.none(),
+        bool: st.booleans(),
+        int: st.integers(0, 9),
+        float: st.one_of(st.floats(0, 1), st.integers(0, 2)),
+        str: st.sampled_from(["train", "val", "train[:9]"]),
+    }
+    return simple.get(hint, st.nothing())
+
+
+FIELDS = [(recipe, key, hint) for recipe in ALL for key, hint, _ in fields_of(recipe) if not values_of(hint).is_empty]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_a_value_and_its_text_change_a_recipe_alike(data: st.DataObject) -> None:
+    recipe, key, hint = data.draw(st.sampled_from(FIELDS))
+    value = data.draw(values_of(hint))
+
+    def changed(given: object) -> Recipe | str:
+        try:
+            return override(recipe, key, given)
+        except ValueError as fault:  # a number out of range, steps and epochs both none
+            return str(fault)
+
+    assert changed(value) == changed(as_text(value))
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda r: r.name)
+def test_a_recipe_overridden_with_its_own_values_is_itself(recipe: Recipe) -> None:
+    for key, _, value in fields_of(recipe):
+        assert override(recipe, key, value) == recipe, key
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("epochs", 3, lambda r: r.epochs == 3.0 and isinstance(r.epochs, float) and r.steps is None),
+        ("optim.lr", np.float32(0.5), lambda r: type(r.optim.lr) is float and r.optim.lr == 0.5),
+        ("batch_size", np.int64(8), lambda r: type(r.batch_size) is int and r.batch_size == 8),
+        ("seed", np.int64(3), lambda r: type(r.seed) is int and r.seed == 3),
+        ("data.val", None, lambda r: r.data.val is None),
+        ("placement.compile", True, lambda r: r.placement.compile is True),
+        ("optim", AdamW(lr=1e-3), lambda r: r.optim == AdamW(lr=1e-3)),
+        ("net", NetSpec("resnet56"), lambda r: r.net.name == "resnet56"),
+        ("net.weights", Path("a") / "b.pt", lambda r: r.net.weights == str(Path("a") / "b.pt")),
+        ("net.options", {"shortcut": "B", "survival": "0.5"}, lambda r: r.net.options["survival"] == 0.5),
+        ("net.options.depths", (2, 2), lambda r: r.net.options == {"depths": [2, 2]}),
+        ("augment", (RandomCrop(pad=2), FlipLR()), lambda r: r.augment == (RandomCrop(pad=2), FlipLR())),
+        ("augment", ["FlipLR", RandomCrop(pad=1)], lambda r: r.augment == (FlipLR(), RandomCrop(pad=1))),
+        ("evaluation.parts", ["val"], lambda r: r.evaluation.parts == ("val",)),
+    ],
+)
+def test_a_value_of_the_fields_own_type_is_taken(key: str, value: object, read: Callable[[Recipe], bool]) -> None:
+    changed = override(RECIPES["cifar10-quick"](0), key, value)
+    assert read(changed)
+    assert Recipe.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("batch_size", True, "batch_size is True; it must be a whole number"),
+        ("batch_size", 2.5, "batch_size is 2.5; it must be a whole number"),
+        ("optim.lr", float("nan"), "optim.lr is nan; it must be a finite number"),
+        ("optim.lr", None, "optim.lr is None; it must be a finite number"),
+        ("epochs", [3], "epochs is [3]; it must be a finite number or None"),
+        ("placement.compile", 1, "placement.compile is 1; it must be True or False"),
+        ("data.val", 5, "data.val is 5; it must be a text or None"),
+        ("optim", RandomCrop(), "it must be SGD or AdamW or Adam"),
+        ("optim", AdamW, "it must be SGD or AdamW or Adam"),
+        ("augment", RandomCrop(), "it must be a tuple, each RandomCrop or FlipLR"),
+        ("augment", (RandomCrop(), 3), "augment is 3; it must be RandomCrop or FlipLR"),
+        ("evaluation.keep", 1, "evaluation.keep is 1; it must be one of best, last"),
+        ("net.options.shortcut", object, "it must be a number, a text, true, false or a list of these"),
+        ("net.options", 3, "it must be a mapping of options"),
+    ],
+)
+def test_a_value_of_another_type_is_one_sentence(key: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        override(RECIPES["cifar10-quick"](0), key, value)
+
+
+@pytest.mark.parametrize("changes", [{"optim.lr": 0.5, "optim": "AdamW"}, {"optim": AdamW(), "optim.lr": "0.5"}])
+def test_a_field_of_a_part_is_kept_whatever_the_order(changes: Mapping[str, object]) -> None:
+    assert override_all(RECIPES["digits"](0), changes).optim == AdamW(lr=0.5)
 
 
 def test_the_paper_recipe_is_that_of_section_4_2() -> None:
@@ -152,7 +271,8 @@ def test_values_are_read_by_the_type_of_their_field(key: str, text: str, read) -
         ),
         ("evaluation.keep", "first", "choose one of best, last"),
         ("optim.nesterov", "yes", "write true or false"),
-        ("net", "resnet20", "choose one of NetSpec"),
+        ("net", "resnet20", "set net.name=resnet20"),
+        ("net", "NetSpec", "net cannot be set as a whole from text"),
         ("augment.Flip.p", "1", "unknown key 'augment.Flip.p'; did you mean 'augment.FlipLR.p'"),
         ("seed.x", "1", "'seed' has no parts"),
         ("", "1", "unknown key"),

@@ -5,6 +5,8 @@ An entry is a claim: `tests/contracts/test_every_net.py` holds each net to its e
 
 import difflib
 import inspect
+import re
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -12,7 +14,19 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
-from plusx.nets.layers import initialise, swap_activations, swap_poolings
+from plusx.nets.layers import ACTIVATIONS, INITIALISERS, POOLINGS, initialise, swap_activations, swap_poolings
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword argument of a net's builder."""
+
+    name: str
+    default: Any
+    sentence: str
+    """What the builder's docstring says of it."""
+    choices: tuple[Any, ...] = ()
+    """What it may be, where that is a closed set."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,30 @@ class Entry:
     @property
     def family(self) -> str:
         """The file of plusx.nets that the net is in."""
-        return getattr(self.builder, "func", self.builder).__module__.rpartition(".")[2]
+        return self.function.__module__.rpartition(".")[2]
+
+    @property
+    def function(self) -> Callable[..., nn.Module]:
+        """The function or class that builds it, of which `builder` may fix some arguments."""
+        function: Callable[..., nn.Module] = getattr(self.builder, "func", self.builder)
+        return function
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the builder's docstring."""
+        return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].split())
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """What the builder takes, and what every net takes besides."""
+        sentences = _arguments(inspect.getdoc(self.function) or "")
+        init = vars(self.function)["__init__"] if isinstance(self.function, type) else self.function
+        hints = typing.get_type_hints(init)
+        own = [
+            Option(name, parameter.default, sentences.get(name, ""), _choices(hints.get(name)))
+            for name, parameter in inspect.signature(self.builder).parameters.items()
+        ]
+        return (*own, *(Option(name, None, *about) for name, about in _SWAPS_IN_WORDS.items()))
 
 
 class Facts(TypedDict):
@@ -63,6 +100,11 @@ SWAPS: Mapping[str, Callable[[nn.Module, str], None]] = {
     "init": initialise,
 }
 """Options that every net takes beside its builder's: what the paper chose is replaced throughout."""
+_SWAPS_IN_WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "activation": ("In place of every activation of the net; none leaves the paper's.", tuple(ACTIVATIONS)),
+    "pooling": ("In place of every pooling but the global; none leaves the paper's.", tuple(POOLINGS)),
+    "init": ("Draws the weights of every convolution and linear layer; none is as the paper.", tuple(INITIALISERS)),
+}
 
 
 def register(name: str, builder: Callable[..., nn.Module], **facts: Any) -> None:
@@ -163,3 +205,18 @@ def require_input(name: str, options: Mapping[str, Any], input_shape: tuple[int,
         shape, own = (" x ".join(map(str, s)) for s in (input_shape, entry(name).input_shape))
         reason = str(fault).splitlines()[0]
         raise ValueError(f"{name} does not take images of {shape} (the paper's are {own}): {reason}") from None
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """The sentences of a docstring's Args."""
+    section = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """The values of a Literal, also of one beside None."""
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    inner = [_choices(argument) for argument in typing.get_args(hint)]
+    return next((choices for choices in inner if choices), ())

@@ -1,7 +1,11 @@
 """How a net is trained: plain data, no torch."""
 
 import difflib
+import functools
+import inspect
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from plusx.recipes.cifar10 import (
     cifar10_94,
@@ -13,21 +17,78 @@ from plusx.recipes.cifar10 import (
 from plusx.recipes.digits import digits, digits_degradation
 from plusx.recipes.folder import folder
 from plusx.recipes.imagenet import imagenet
-from plusx.recipes.recipe import Recipe, override
+from plusx.recipes.recipe import Recipe, override, override_all
+from plusx.recipes.settings import Setting, settings
+
+
+def _of_any_number(make: Callable[[], Recipe]) -> Callable[[int], Recipe]:
+    """A recipe that does not look at the number of training images, as a function of it."""
+
+    @functools.wraps(make)
+    def made(num_train: int) -> Recipe:
+        return make()
+
+    return made
+
 
 RECIPES: dict[str, Callable[[int], Recipe]] = {
-    "digits": lambda num_train: digits(),
-    "cifar10-quick": lambda num_train: cifar10_quick(),
-    "cifar10-paper": lambda num_train: cifar10_paper(),
-    "cifar10-paper-110": lambda num_train: cifar10_paper_110(),
-    "cifar10-resnet20-fast": lambda num_train: cifar10_resnet20_fast(),
-    "cifar10-94": lambda num_train: cifar10_94(),
-    "imagenet": lambda num_train: imagenet(),
+    "digits": _of_any_number(digits),
+    "cifar10-quick": _of_any_number(cifar10_quick),
+    "cifar10-paper": _of_any_number(cifar10_paper),
+    "cifar10-paper-110": _of_any_number(cifar10_paper_110),
+    "cifar10-resnet20-fast": _of_any_number(cifar10_resnet20_fast),
+    "cifar10-94": _of_any_number(cifar10_94),
+    "imagenet": _of_any_number(imagenet),
     "folder": folder,
 }
 """Name -> function of the number of training images, which only `folder` looks at."""
 
 _DEFAULTS = {"digits": "digits", "cifar10": "cifar10-quick", "cifar100": "cifar10-quick"}
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """What is known of a recipe before it is used."""
+
+    name: str
+    recipe: Recipe
+    """As for 1,000 training images, on whose number only `folder` depends."""
+    about: str
+    """Its docstring, a paragraph a line."""
+    run: str
+    """The command that trains with it."""
+
+    @property
+    def summary(self) -> str:
+        """The first sentence or two."""
+        return self.about.partition("\n")[0]
+
+    @property
+    def data(self) -> str:
+        """What it is for, as `run` has it: the name of a data set, or a folder in capitals."""
+        return self.run.split()[2]
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of all recipes."""
+    return tuple(RECIPES)
+
+
+def recipe_entry(name: str) -> RecipeEntry:
+    """A recipe by name, with what its docstring says.
+
+    Raises:
+        ValueError: No recipe has that name; the nearest is named.
+
+    Example:
+        >>> recipe_entry("cifar10-paper").run
+        'plusx train cifar10 --recipe cifar10-paper --set net.name=resnet56'
+    """
+    recipe = recipe_for("", name, 1_000)
+    text = (inspect.getdoc(RECIPES[name]) or "").partition("\n\nArgs:")[0]
+    found = re.search(r"Run: `([^`]+)`", text)
+    assert found, f"the docstring of {name} has no line `Run:`"
+    return RecipeEntry(name, recipe, "\n".join(" ".join(each.split()) for each in text.split("\n\n")), found[1])
 
 
 def recipe_for(source: str, name: str | None, num_train: int) -> Recipe:
@@ -48,4 +109,17 @@ def recipe_for(source: str, name: str | None, num_train: int) -> Recipe:
     return RECIPES[name](num_train)
 
 
-__all__ = ["RECIPES", "Recipe", "digits_degradation", "folder", "override", "recipe_for"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "RecipeEntry",
+    "Setting",
+    "digits_degradation",
+    "folder",
+    "override",
+    "override_all",
+    "recipe_entry",
+    "recipe_for",
+    "recipe_names",
+    "settings",
+]

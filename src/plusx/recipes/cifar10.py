@@ -1,4 +1,4 @@
-"""Recipes for CIFAR-10, and for CIFAR-100, which has the same pictures' size and number."""
+"""Recipes for CIFAR-10, and for CIFAR-100, which has as many images of the same size."""
 
 import dataclasses
 

@@ -13,7 +13,7 @@ from plusx.recipes.recipe import (
     Warmup,
 )
 
-# On pictures of 8 x 8 pixels, converting to bf16 costs more than it saves, and a second thread gains a third on an idle
+# On images of 8 x 8 pixels, converting to bf16 costs more than it saves, and a second thread gains a third on an idle
 # machine and loses tenfold on a busy one, where threads wait for each other after every small operation.
 PLACEMENT = PlacementSpec(precision="fp32", threads=1)
 
@@ -21,7 +21,7 @@ PLACEMENT = PlacementSpec(precision="fp32", threads=1)
 def digits() -> Recipe:
     """ResNet-20 on the digits, in well under a minute on two cores.
 
-    Run: `plusx train digits`. No paper: the net is that of He et al. (2015), Sec. 4.2, on smaller pictures. Length and
+    Run: `plusx train digits`. No paper: the net is that of He et al. (2015), Sec. 4.2, on smaller images. Length and
     label smoothing were chosen on the last fifth of the training images.
     """
     return Recipe(

@@ -1,4 +1,4 @@
-"""Recipe for your own pictures: a folder of class folders."""
+"""Recipe for your own images: a folder of class folders."""
 
 from plusx.recipes.recipe import (
     SGD,
@@ -15,13 +15,13 @@ from plusx.recipes.recipe import (
 
 
 def folder(num_train: int = 1000) -> Recipe:
-    """ResNet-18 at 128 pixels, from random weights; the length follows the number of training pictures.
+    """ResNet-18 at 128 pixels, from random weights; the length follows the number of training images.
 
-    Run: `plusx train FOLDER`. A few hundred pictures get 60 epochs, 100,000 get 15: small sets need the passes, large
+    Run: `plusx train FOLDER`. A few hundred images get 60 epochs, 100,000 get 15: small sets need the passes, large
     ones cannot afford them. Szegedy et al. (2014), Sec. 6, for the crops.
 
     Args:
-        num_train: Pictures that will be trained on.
+        num_train: Images that will be trained on.
     """
     return Recipe(
         name="folder",

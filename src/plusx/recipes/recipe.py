@@ -12,6 +12,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
+import os
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -40,7 +43,7 @@ class NetSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which images play which part, as slices of the source's splits, such as `train[:45000]` or `train[90%:]`.
+    """Images to train on, to choose by and to measure on: slices of splits, as `train[:45000]` or `train[90%:]`.
 
     Slices of CIFAR and the digits go by position, those of folders take as much of every class, by content.
     """
@@ -65,7 +68,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """How a picture becomes a tensor. Means and deviations come from the training images and are kept in the run."""
+    """How an image becomes a tensor. Means and deviations come from the training images and are kept in the run."""
 
     size: int | None = None
     """Side of the square input in pixels; none keeps the size of data that has one size."""
@@ -90,7 +93,7 @@ class RandomCrop:
     pad: int = 4
     """Pixels on each side."""
     mode: Literal["zeros", "reflect"] = "zeros"
-    """What they show: zeros, which are the mean after normalisation, or the picture mirrored at its edge."""
+    """What they show: zeros, which are the mean after normalisation, or the image mirrored at its edge."""
 
     def __post_init__(self) -> None:
         _require(self.pad >= 0, "RandomCrop.pad", self.pad, "0 or more")
@@ -107,10 +110,10 @@ class FlipLR:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Crop a random part of the picture and resize it; Szegedy et al. (2014), Sec. 6. Only for image files."""
+    """Crop a random part of the image and resize it; Szegedy et al. (2014), Sec. 6. Only for image files."""
 
     min_area: float = 0.25
-    """Smallest share of the picture's area."""
+    """Smallest share of the image's area."""
     max_aspect: float = 4 / 3
     """Largest ratio of the crop's sides, either way."""
 
@@ -121,10 +124,10 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class ScaleCrop:
-    """Crop the input's size out of the picture at a random scale; He et al. (2015), Sec. 3.4. Only for image files."""
+    """Crop the input's size out of the image at a random scale; He et al. (2015), Sec. 3.4. Only for image files."""
 
     low: int = 256
-    """Shortest that the picture's shorter side is made, in pixels."""
+    """Shortest that the image's shorter side is made, in pixels."""
     high: int = 480
     """Longest."""
 
@@ -436,7 +439,7 @@ class Progressive:
     until: float = 0.5
     """Fraction of the run that sees them."""
     by: Literal["resize", "crop"] = "resize"
-    """`resize` shows the whole picture smaller; `crop` a random part at the size that things have in evaluation, which
+    """`resize` shows the whole image smaller; `crop` a random part at the size that things have in evaluation, which
     Touvron et al. (2019), arXiv:1906.06423, find to matter."""
 
     def __post_init__(self) -> None:
@@ -462,7 +465,7 @@ class Evaluation:
     batch_size: int = 256
     """Images at once; changes no number."""
     flip: bool = False
-    """Average the softmax of each image and of its mirror image; for pictures whose classes have no left and right."""
+    """Average the softmax of each image and of its mirror image; for images whose classes have no left and right."""
 
     def __post_init__(self) -> None:
         _require(self.count is None or self.count >= 1, "evaluation.count", self.count, "1 or more")
@@ -499,17 +502,29 @@ class Recipe:
     """Everything that decides what a training run computes."""
 
     name: str
+    """What the recipe is called in the run's card."""
     net: NetSpec
+    """What is trained."""
     data: DataSpec = DataSpec()
+    """What it is trained, chosen and measured on."""
     preprocess: PreprocessSpec = PreprocessSpec()
+    """How an image becomes the net's input."""
     augment: tuple[Augment, ...] = ()
+    """Random changes of each training image, in this order."""
     optim: Optim = SGD()
+    """The optimizer."""
     penalty: Penalty = Penalty()
+    """A penalty on the weights besides the optimizer's weight decay."""
     schedule: Schedule = Constant()
+    """The learning rate over the run, as a multiple of the optimizer's."""
     warmup: Warmup | None = None
+    """How the learning rate begins; none begins with the schedule."""
     loss: CrossEntropy = CrossEntropy()
+    """What is minimised."""
     averaging: Averaging | None = None
+    """A moving average of the weights; none keeps the weights of the last step."""
     progressive: Progressive | None = None
+    """Smaller images early in the run; none has the full size throughout."""
     steps: int | None = None
     """Optimizer steps; 0 leaves the first weights as they are. Exactly one of steps and epochs is set, and setting one
     clears the other."""
@@ -520,7 +535,9 @@ class Recipe:
     seed: int = 0
     """Decides initial weights, data order and augmentation."""
     evaluation: Evaluation = Evaluation()
+    """When the net is measured, and which weights are kept."""
     placement: PlacementSpec = PlacementSpec()
+    """Where the run runs, and how fast."""
     log_every: int = 50
     """Steps between records of the training loss."""
     save_seconds: float = 60.0
@@ -588,50 +605,128 @@ class Recipe:
         return recipe
 
 
-def override(recipe: Recipe, key: str, value: str) -> Recipe:
-    """A recipe with one field changed, from text; what `--set key=value` does.
+def override(recipe: Recipe, key: str, value: Any) -> Recipe:
+    """A recipe with one field changed; what `--set key=value` does.
 
     Args:
         key: Path of the field, such as `optim.lr`, `net.options.shortcut` or `augment.RandomCrop.pad`.
-        value: Text of the value: a number, true or false, none, a choice, a comma-separated list, or the name of a
-            part (`optim=AdamW`, `augment=RandomCrop,FlipLR,ColorNoise`).
+        value: A value of the field's own type, or its text: a number, true or false, none, a choice, a comma-separated
+            list, or the name of a part (`optim=AdamW`, `augment=RandomCrop,FlipLR,ColorNoise`).
 
     Raises:
         ValueError: The key is unknown (the nearest is named) or the value does not fit it.
 
     Example:
         >>> from plusx.recipes import digits
-        >>> override(digits(), "optim.lr", "0.2").optim.lr
-        0.2
+        >>> override(digits(), "optim.lr", "0.2") == override(digits(), "optim.lr", 0.2)
+        True
+        >>> override(digits(), "augment", (RandomCrop(pad=2), FlipLR())).augment
+        (RandomCrop(pad=2, mode='zeros'), FlipLR(alternate=False))
     """
     changed = _override(recipe, key.split("."), value, key)
-    if key == "epochs":
-        changed["steps"] = None
-    elif key == "steps":
-        changed["epochs"] = None
+    for length, other in (("epochs", "steps"), ("steps", "epochs")):
+        if changed.get(length) is not None:
+            changed[other] = None
     return dataclasses.replace(recipe, **changed)
 
 
-def _override(part: Any, path: list[str], text: str, key: str) -> dict[str, Any]:
+def override_all(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with several fields changed; a whole part before the fields within it, whatever their order.
+
+    Args:
+        changes: Keys and values, as for `override`.
+
+    Raises:
+        ValueError: As for `override`.
+
+    Example:
+        >>> from plusx.recipes import digits
+        >>> override_all(digits(), {"optim.lr": 0.01, "optim": "AdamW"}).optim.lr
+        0.01
+    """
+    for key in sorted(changes, key=lambda key: key.count(".")):
+        recipe = override(recipe, key, changes[key])
+    return recipe
+
+
+def _override(part: Any, path: list[str], value: Any, key: str) -> dict[str, Any]:
     """The fields of `part` that change: one, rebuilt from the leaf upwards."""
     fields = {f.name for f in dataclasses.fields(part)}
     if path[0] not in fields:
         raise ValueError(f"unknown key {key!r}; {_suggest(path[0], fields, key)}")
     hint, current = typing.get_type_hints(type(part))[path[0]], getattr(part, path[0])
     if len(path) == 1:
-        return {path[0]: _parse(hint, text, key)}
+        return {path[0]: _fitted(hint, value, key)}
     if isinstance(current, Mapping):
-        return {path[0]: {**current, ".".join(path[1:]): option_value(text)}}
+        return {path[0]: {**current, ".".join(path[1:]): _fitted_option(value, key)}}
     if isinstance(current, tuple) and len(path) > 2:
         names = [type(item).__name__ for item in current]
         if path[1] not in names:
             raise ValueError(f"unknown key {key!r}; {_suggest(path[1], names, key)}")
         at = names.index(path[1])
-        item = dataclasses.replace(current[at], **_override(current[at], path[2:], text, key))
+        item = dataclasses.replace(current[at], **_override(current[at], path[2:], value, key))
         return {path[0]: (*current[:at], item, *current[at + 1 :])}
     if not dataclasses.is_dataclass(current):
         raise ValueError(f"unknown key {key!r}; {path[0]!r} has no parts")
-    return {path[0]: dataclasses.replace(current, **_override(current, path[1:], text, key))}  # type: ignore[type-var]
+    return {path[0]: dataclasses.replace(current, **_override(current, path[1:], value, key))}  # type: ignore[type-var]
+
+
+def _fitted(hint: Any, value: Any, key: str) -> Any:
+    """A value, or the text of one, as the annotated type; ValueError says what would fit."""
+    if isinstance(value, str):
+        return _parse(hint, value, key)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    options = arguments if origin in (typing.Union, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    if type(value) in options and dataclasses.is_dataclass(value):
+        return value
+    for option in options:
+        if typing.get_origin(option) is tuple and isinstance(value, tuple | list):
+            return tuple(_fitted(typing.get_args(option)[0], item, key) for item in value)
+        if typing.get_origin(option) is Mapping and isinstance(value, Mapping):
+            return {str(name): _fitted_option(item, f"{key}.{name}") for name, item in value.items()}
+        if option is bool and isinstance(value, bool):
+            return value
+        if option is str and isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if option in (int, float) and isinstance(value, numbers.Real) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                break
+            if option is float or isinstance(value, numbers.Integral):
+                return option(value)
+    raise ValueError(f"{key} is {reprlib.repr(value)}; it must be {_in_words(hint)}")
+
+
+def _fitted_option(value: Any, key: str) -> Any:
+    """A builder's option as JSON has it, so that the run's card can keep it."""
+    match value:
+        case str():
+            return option_value(value)
+        case bool() | None:
+            return value
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real() if math.isfinite(value):
+            return float(value)
+        case list() | tuple():
+            return [_fitted_option(item, key) for item in value]
+    raise ValueError(f"{key} is {reprlib.repr(value)}; it must be a number, a text, true, false or a list of these")
+
+
+def _in_words(hint: Any) -> str:
+    """What a value of the annotated type is."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple:
+        return f"a tuple, each {_in_words(arguments[0])}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_in_words, arguments))
+    if origin is Mapping:
+        return "a mapping of options"
+    words = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a text", type(None): "None"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def _parse(hint: Any, text: str, key: str) -> Any:
@@ -664,14 +759,35 @@ def _parse(hint: Any, text: str, key: str) -> Any:
         return number
     if hint is str:
         return text
-    raise ValueError(f"{key} cannot be set as a whole; name one of its fields")
+    raise ValueError(f"{key} cannot be set as a whole from text; set {key}.NAME=VALUE")
 
 
 def _named_part(options: list[Any], text: str, key: str) -> Any:
     by_name = {option.__name__: option for option in options}
+    needed = [f.name for f in dataclasses.fields(options[0]) if not _has_default(f)]
+    if needed:
+        raise ValueError(f"{key}={text}: {key} cannot be set as a whole from text; set {key}.{needed[0]}={text}")
     if text not in by_name:
         raise ValueError(f"{key}={text}: choose one of {', '.join(by_name)}")
     return by_name[text]()
+
+
+def _has_default(field_: dataclasses.Field[Any]) -> bool:
+    return field_.default is not dataclasses.MISSING or field_.default_factory is not dataclasses.MISSING
+
+
+def as_text(value: Any) -> str:
+    """A field's value as `--set` takes it; of a part, its name.
+
+    Example:
+        >>> as_text(None), as_text(True), as_text(0.1), as_text(("train", "val")), as_text((RandomCrop(), FlipLR()))
+        ('none', 'true', '0.1', 'train,val', 'RandomCrop,FlipLR')
+    """
+    if dataclasses.is_dataclass(value):
+        return type(value).__name__
+    if isinstance(value, tuple | list):
+        return ",".join(map(as_text, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def option_value(text: str) -> Any:
