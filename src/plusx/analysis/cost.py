@@ -80,6 +80,10 @@ Bytes on disk: all parameters and buffers, without the file's header."""
     """Kept besides, whatever the batch size: batch norm's means and deviations."""
     disk_bytes: int
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.input_shape))
+        return f"<Cost of {len(self.layers):,} layers at {shape}: {self.params:,} parameters, {self.macs:,} MACs>"
+
 
 def cost(net: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
     """Count a net without running it.
@@ -145,7 +149,7 @@ def cost(net: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 
 
 def summarise(
-    net_or_run: str, *, options: Mapping[str, Any] | None = None, size: int | None = None
+    net_or_run: str | Path, *, options: Mapping[str, Any] | None = None, size: int | None = None
 ) -> tuple[str, Cost]:
     """The cost of a net of the catalog, or of the net of a run directory.
 
@@ -169,12 +173,15 @@ def summarise(
 
 
 def compare(
-    nets_or_runs: Sequence[str], *, options: Mapping[str, Any] | None = None, size: int | None = None
+    nets_or_runs: str | Path | Sequence[str | Path],
+    *,
+    options: Mapping[str, Any] | None = None,
+    size: int | None = None,
 ) -> list[tuple[str, Cost]]:
     """The costs of several nets. An option goes to the nets that have it; one at least must.
 
     Args:
-        nets_or_runs: Catalog names or run directories.
+        nets_or_runs: Catalog names or run directories; one stands for itself.
         options: Builder options.
         size: Side of the input in pixels; each net's own if not given.
 
@@ -185,7 +192,8 @@ def compare(
         >>> [(name, total.receptive_field) for name, total in compare(["resnet18", "resnet34"])]
         [('resnet18', 435), ('resnet34', 899)]
     """
-    known = [_known(net_or_run) for net_or_run in nets_or_runs]
+    several = [nets_or_runs] if isinstance(nets_or_runs, str | Path) else nets_or_runs
+    known = [_known(str(net_or_run)) for net_or_run in several]
     given = dict(options or {})
     takes = [{*inspect.signature(entry(name).builder).parameters, *SWAPS} for name, _, _ in known]
     strange = set(given) - set().union(*takes)

@@ -29,6 +29,10 @@ class Check:
     problem: str | None
     """Why the folder cannot be trained on even without the faulty files, or None."""
 
+    def __repr__(self) -> str:
+        classes = len({name for tally in self.counts.values() for name in tally})
+        return f"<Check of {self.images:,} images in {classes:,} classes, {len(self.left_out):,} files left out>"
+
     @property
     def images(self) -> int:
         """How many are used."""

@@ -42,6 +42,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels_N)
 
+    def __repr__(self) -> str:
+        kind = "files" if self.pixels_NCHW is None else " x ".join(map(str, self.pixels_NCHW.shape[1:]))
+        return f"<ImageSet of {len(self):,} images in {len(self.class_names):,} classes, {kind}>"
+
     @property
     def channels(self) -> int:
         """Channels of the pixels; files are read as RGB."""

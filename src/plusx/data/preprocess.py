@@ -49,6 +49,13 @@ class Preprocess:
     def channels(self) -> int:
         return self.mean_CHW.shape[0]
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, (self.channels, *self.size)))
+        mean, std = (
+            ", ".join(f"{value:.4g}" for value in t.flatten(1).mean(1).tolist()) for t in (self.mean_CHW, self.std_C11)
+        )
+        return f"<Preprocess to {shape}, {self.fit}, {self.interpolation}, mean {mean}, deviation {std}>"
+
     def pixels(self, source: Path | bytes, look: Look | None = None) -> Tensor:
         """A picture as uint8, C x H x W.
 

@@ -91,6 +91,9 @@ class Predictor:
         else:
             self.backend, self._answers = "eager", _eager(net, self.placement)
 
+    def __repr__(self) -> str:
+        return f"<Predictor of {self.card.in_words}: {self.backend}, {self.placement.precision}>"
+
     def predict(self, picture: str | Path | bytes, *, top_k: int = 5) -> Prediction:
         """The most probable classes of a picture.
 
@@ -107,15 +110,15 @@ class Predictor:
         return answer
 
     def predict_many(
-        self, pictures: Iterable[str | Path | bytes], *, top_k: int = 5
+        self, pictures: str | Path | bytes | Iterable[str | Path | bytes], *, top_k: int = 5
     ) -> Iterator[Prediction | UndecodableError]:
         """The most probable classes of each picture, in turn; of one that cannot be read, the reason.
 
         Args:
-            pictures: Files, or the bytes of them; taken as they are needed.
+            pictures: Files, or the bytes of them, taken as they are needed; one stands for itself.
             top_k: How many classes.
         """
-        threads, k, rest = self.placement.threads, _positive(top_k), iter(pictures)
+        threads, k, rest = self.placement.threads, _positive(top_k), iter(_several(pictures))
         first = list(islice(rest, threads * BATCH))
         every = chain(first, rest)
         size = max(1, -(-len(first) // threads))  # of few pictures, every processor takes its share
@@ -143,29 +146,44 @@ class Predictor:
 
 
 def predict(
-    run: str | Path, pictures: Sequence[str | Path | bytes], *, top_k: int = 5, precision: str = "auto"
+    run: str | Path,
+    pictures: str | Path | bytes | Iterable[str | Path | bytes],
+    *,
+    top_k: int = 5,
+    precision: str = "auto",
 ) -> list[Prediction]:
     """The most probable classes of each picture.
 
     Args:
         run: Run directory of a finished run.
-        pictures: Files, or the bytes of them.
+        pictures: Files, or the bytes of them; one stands for itself, and is answered by a list of one.
         top_k: How many classes.
         precision: auto, fp32, bf16 or int8; see `Predictor`.
 
     Raises:
         ValueError: The run cannot be used, or a picture cannot be read.
     """
-    predictor = Predictor(run, precision=precision, pictures=len(pictures))
+    every = list(_several(pictures))
+    predictor = Predictor(run, precision=precision, pictures=len(every))
     answers = []
-    for answer in predictor.predict_many(pictures, top_k=top_k):
+    for answer in predictor.predict_many(every, top_k=top_k):
         if isinstance(answer, UndecodableError):
             raise answer
         answers.append(answer)
     return answers
 
 
+def _several(pictures: str | Path | bytes | Iterable[str | Path | bytes]) -> Iterable[str | Path | bytes]:
+    if isinstance(pictures, str | Path | bytes) or not isinstance(
+        pictures, Iterable
+    ):  # what is no image is refused later
+        return [pictures]
+    return pictures
+
+
 def _read(preprocess: Preprocess, picture: str | Path | bytes) -> Tensor | UndecodableError:
+    if not isinstance(picture, str | Path | bytes):
+        raise ValueError(f"an image to predict is a {type(picture).__name__}; name its file, or pass the file's bytes")
     try:
         return preprocess.pixels(picture if isinstance(picture, bytes) else Path(picture))
     except UndecodableError as fault:

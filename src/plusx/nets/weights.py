@@ -64,6 +64,10 @@ class Translation:
     notes: tuple[str, ...] = ()
     """What the tensors do not show and was assumed, a sentence each."""
 
+    def __repr__(self) -> str:
+        counts = [f"{len(getattr(self, what)):,} {what}" for what in ("matched", "renamed", "dropped", "missing")]
+        return f"<Translation of {self.source}: {', '.join(counts)}>"
+
 
 class _Fit(NamedTuple):
     """One way to read a state dict as a net of ours."""

@@ -43,6 +43,21 @@ class Card:
     notes: tuple[str, ...] = ()
     """What was assumed of the weights that the run began with, a sentence each."""
 
+    @property
+    def in_words(self) -> str:
+        """Net, data and what was measured, in a few words."""
+        data = Path(self.source["name"]).name if self.source["name"] else "weights alone"
+        errors = [
+            f"{name.replace('_', ' ')} {100 * value:.2f} %"
+            for name, value in self.results.items()
+            if name in ("val_error", "test_error")
+        ]
+        about = [f"{self.recipe.net.name} on {data}", f"{len(self.class_names):,} classes", *errors]
+        return ", ".join(about if self.status == "finished" else [*about, self.status])
+
+    def __repr__(self) -> str:
+        return f"<Card {self.in_words}>"
+
     def finished(self, results: Mapping[str, Any]) -> "Card":
         """The card of the same run, done."""
         return replace(self, status="finished", results=dict(results))

@@ -60,6 +60,9 @@ class Converted:
     translation: Translation
     """What became of each of their tensors."""
 
+    def __repr__(self) -> str:
+        return f"<Converted {self.run} from {self.file}: {self.card.in_words}>"
+
     @property
     def preprocess_in_words(self) -> str:
         return in_words(self.card.preprocess)

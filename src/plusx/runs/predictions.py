@@ -36,6 +36,9 @@ class Predictions:
     losses_N: Tensor
     """-log of the true class's probability, in nats, float64."""
 
+    def __repr__(self) -> str:
+        return f"<Predictions for {len(self.images):,} images of {len(self.class_names):,} classes>"
+
     @staticmethod
     def of(class_names: Sequence[str], images: Sequence[str], labels_N: Tensor, logs_NK: Tensor) -> "Predictions":
         """Predictions from the logarithms of probabilities.
@@ -136,6 +139,9 @@ class Score:
     classes: tuple[OneClass, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Images by true class (row) and likeliest class (column)."""
+
+    def __repr__(self) -> str:
+        return f"<Score error {100 * self.error:.2f} % on {self.images:,} images of {len(self.classes):,} classes>"
 
 
 def score(predictions: Predictions) -> Score:

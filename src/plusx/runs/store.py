@@ -61,6 +61,9 @@ class Run:
         self.path, self.card, self._lock = path, card, lock
         self._metrics = (path / "metrics.jsonl").open("ab")
 
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {self.card.in_words}>"
+
     def log(self, step: int, measurements: Iterable[Measurement], *, seconds: float) -> None:
         """Append measurements to metrics.jsonl, one a line, in one write."""
         lines = [
@@ -180,6 +183,9 @@ def load_run(path: str | Path) -> tuple[nn.Module, Card]:
 
     Of a run that was stopped it is the best net so far, by its newest whole resume point: the card says so in `status`
     and in the results `steps` and `kept_step`, and `unfinished` says it in a sentence.
+
+    Args:
+        run: Run directory.
 
     Raises:
         ValueError: The directory is no run, it has no resume point yet, or its weights are damaged or another net's.
