@@ -11,16 +11,38 @@ import plusx
 from plusx.analysis.analyse import PICTURES, QUESTIONS, fresh
 from plusx.engine.training import train
 
+HEADS = {
+    "responses": ("layer", "deviation of its response"),
+    "gradients": ("layer", "norm of its weights' gradient"),
+    "lesions": ("block taken away", "error (%)"),
+    "shuffling": ("blocks taken away", "error (%)"),
+    "paths": ("branches passed", "norm of a path's gradient", "share of all gradient (%)"),
+    "shortcuts": ("block", "|S(x)| / |F(x)|", "error without S (%)"),
+}
+
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_answer_is_a_figure_with_its_numbers(digits_run: Path, question: str) -> None:
-    found = plusx.analyse(digits_run, question)
+def test_an_answer_is_a_figure_with_its_numbers_and_tables_with_units(digits_run: Path, question: str) -> None:
+    heard: list[tuple[int, int]] = []
+    found = plusx.analyse(digits_run, question, watch=lambda done, total: heard.append((done, total)))
     svg = found.figure.read_text()
     assert found.figure == digits_run / "figures" / f"{question}.svg" and svg.startswith("<svg")
     assert "prefers-color-scheme" in svg and "black" not in re.sub(r"<!--.*?-->", "", svg)
     told = json.loads(found.figure.with_suffix(".json").read_text())
     assert told["series"] == {name: [m._asdict() for m in each] for name, each in found.series.items()}
     assert all(told["series"].values()) and told["images"] == found.images > 0
+
+    (total,) = {total for _, total in heard}  # every image that is read, and every image that the net looks at
+    done = [done for done, _ in heard]
+    assert done == sorted(set(done)) and done[-1] == total and total % found.images == 0
+
+    assert [table.title for table in found.tables()] == list(found.series)
+    first, series = found.tables()[0], next(iter(found.series.values()))
+    assert first.head == HEADS[question] and all(len(row) == len(first.head) for row in first.rows)
+    shares = [head.endswith("(%)") for head in first.head[1:]]
+    shown = [(cell, share) for row in first.rows for cell, share in zip(row[1:], shares, strict=True) if cell]
+    for (cell, share), m in zip(shown, series, strict=True):
+        assert float(cell) == pytest.approx(100 * m.value if share else m.value, rel=1e-3, abs=0.006 if share else 0)
 
 
 @pytest.mark.parametrize("question", PICTURES)

@@ -290,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_rate(tmp_
 
 def test_a_run_can_be_asked_to_stop_and_then_goes_on(tmp_path: Path) -> None:
     answers = iter([False, False, True])
-    with pytest.raises(StoppedError, match="stopped at step 3 of 8; go on with: plusx train --resume"):
+    with pytest.raises(StoppedError, match="stopped at step 3 of 8; resume with: plusx train --resume"):
         train("digits", recipe=SMALL, out=tmp_path / "run", should_stop=lambda: next(answers))
     assert [p.name for p in (tmp_path / "run" / "state").iterdir()] == ["step-00000003"]
 

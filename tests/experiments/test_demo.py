@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from plusx.engine.training import StoppedError
 from plusx.experiments import demo as experiment
 from plusx.experiments.demo import demo
+from plusx.experiments.lab import Progress
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,23 @@ def test_the_demo_command_writes_four_runs_and_a_report(tmp_path: Path, monkeypa
     assert all((tmp_path / "demo" / link).is_file() for link in links)
     with pytest.raises(ValueError, match="is not an empty folder"):
         demo(tmp_path / "demo")
+
+
+def test_a_stopped_demo_is_resumed_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = experiment.digits_degradation
+    monkeypatch.setattr(experiment, "digits_degradation", lambda net: recipe(net).smoke())
+    folder, heard = tmp_path / "demo", list[Progress]()
+    with pytest.raises(StoppedError, match=f"stopped at step 1 of 6; resume with: plusx demo --out {folder}$"):
+        demo(folder, watch=heard.append, should_stop=lambda: len(heard) > 0 and heard[-1].number == 2)
+    with pytest.raises(ValueError, match="was trained with another recipe"):
+        demo(folder, seed=1)
+    written = (folder / "plain20" / "weights.safetensors").stat().st_mtime_ns
+    found = demo(folder, watch=heard.append)
+    assert (folder / "plain20" / "weights.safetensors").stat().st_mtime_ns == written
+    assert [run.run.name for run in found.runs] == list(experiment.NETS)
+    done = [progress.done for progress in heard]
+    assert done == sorted(done) and done[-1] == heard[-1].total
+    assert [p.number for p in heard if p.event.step == 6 and p.event.measurements] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

@@ -14,10 +14,21 @@ from plusx.engine.evaluation import evaluate
 from plusx.engine.training import DivergedError, StoppedError
 from plusx.engine.views import Views
 from plusx.experiments import degradation, imagenet_table, shortcuts
-from plusx.experiments.lab import Experiment, Figure, Lab, Result, Table, Trial, mean_std, verdict, write_result
-from plusx.experiments.reproduce import EXPERIMENTS, find, reproduce, standing
+from plusx.experiments.lab import (
+    Experiment,
+    Figure,
+    Lab,
+    Progress,
+    Result,
+    Table,
+    Trial,
+    mean_std,
+    verdict,
+    write_result,
+)
+from plusx.experiments.reproduce import EXPERIMENTS, _work, find, reproduce, standing
 from plusx.recipes import Recipe, digits
-from plusx.recipes.recipe import SGD
+from plusx.recipes.recipe import SGD, NetSpec
 from plusx.runs.convert import Converted, convert
 from plusx.runs.store import read_card
 from tests.conftest import save_picture, write_cifar
@@ -59,6 +70,45 @@ def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     assert read_card(lab.path(trial())).status == "training" and not lab.finished(trial(steps=3))
     assert lab.card(trial(steps=3)).status == "finished"
+
+
+def test_progress_is_over_all_trainings_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [trial(steps, seed) for seed, steps in enumerate((2, 2, 6))]
+    small = Experiment(
+        "small", "", lambda lab, budget: Result(tuple(map(str, map(lab.run, trials))), {}), lambda b: trials
+    )
+    monkeypatch.setitem(EXPERIMENTS, "small", small)
+    Lab(tmp_path / "quick").run(trials[0])
+    heard: list[Progress] = []
+    reproduce("small", out=tmp_path, watch=heard.append)
+    assert {(p.training, p.number, p.trainings) for p in heard} == {("digits-seed1", 2, 3), ("digits-seed2", 3, 3)}
+    done = [p.done for p in heard]
+    assert done == sorted(done) and done[-1] == heard[-1].total
+    [half] = {p.done / p.total for p in heard if p.number == 2 and p.event.step == 2}
+    assert half == pytest.approx(2 / 8)  # by steps, where the nets are equal
+
+
+def test_a_net_of_more_work_counts_for_more() -> None:
+    work = {net: _work(dataclasses.replace(digits(), net=NetSpec(net)), "digits") for net in ("resnet20", "resnet56")}
+    assert work["resnet56"] / work["resnet20"] == pytest.approx(125_485_696 / 40_551_040)
+
+
+def test_a_stopped_experiment_names_what_resumes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [trial(3)]
+    small = Experiment("small", "", lambda lab, budget: Result((str(lab.run(trials[0])),), {}), lambda b: trials)
+    monkeypatch.setitem(EXPERIMENTS, "small", small)
+    with pytest.raises(StoppedError, match="stopped at step 1 of 3; resume with: plusx reproduce small"):
+        reproduce("small", out=tmp_path, should_stop=lambda: True)
+    assert reproduce("small", out=tmp_path).result.findings
+
+
+def test_the_minutes_of_an_experiment_are_those_of_results() -> None:
+    measured = {}
+    for file in (Path(__file__).parents[2] / "results").glob("*.json"):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if told.get("experiment") and told["budget"] == "quick":
+            measured[told["experiment"]] = round(told["seconds"] / 60)
+    assert measured and measured == {e.name: e.minutes for e in EXPERIMENTS.values() if e.minutes is not None}
 
 
 def test_a_diverged_training_is_an_outcome(tmp_path: Path) -> None:

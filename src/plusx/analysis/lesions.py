@@ -62,6 +62,13 @@ def shuffling(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measuremen
                 yield Measurement(f"{kendall(orders):.4f}", error(model, seen), "1")
 
 
+def passes(model: nn.Module) -> int:
+    """Evaluations that `removing` and `shuffling` make together."""
+    found, rows = blocks(model), _rows(model)
+    counts = [*_spread(len(found)), *_spread(sum(len(row) for row in rows))]
+    return sum(DRAWS if count else 1 for count in counts)
+
+
 def draw(found: Mapping[str, Sequence[Measurement]]) -> str:
     """The error without each block in turn, as SVG; a curve for each net."""
     [panel] = panels("")

@@ -71,7 +71,7 @@ def take_turns(
     *,
     rounds: int,
     at_least: float = 0.25,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Turns:
     """Time contenders in turn, in rounds of alternating order, so that what disturbs the machine disturbs all.
@@ -80,7 +80,7 @@ def take_turns(
         contenders: By name; each is called three times before the first round, which leaves compiling out.
         rounds: One measurement of each contender in each.
         at_least: Seconds of a measurement; faster calls are repeated within it.
-        watch: Told of finished rounds.
+        watch: Called with the rounds done and the rounds in all.
         clock: Seconds.
     """
 
@@ -98,7 +98,8 @@ def take_turns(
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             seconds[name].append(timed(name, repeats[name]))
-        watch(number + 1, rounds)
+        if watch:
+            watch(number + 1, rounds)
     return Turns(seconds)
 
 
@@ -196,7 +197,7 @@ def benchmark_training(
     *,
     batch_size: int = 128,
     rounds: int = 10,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Callable[[int, int], None] | None = None,
 ) -> TrainingSpeed:
     """Time training steps, ours and plain PyTorch's (eager, fp32, contiguous) in turn.
 
@@ -204,7 +205,7 @@ def benchmark_training(
         net: Catalog name; its input is the catalog's.
         batch_size: Images a step.
         rounds: In each, ours and theirs are timed once, for a quarter of a second or one step.
-        watch: Told of finished rounds.
+        watch: Called with the rounds done and the rounds in all.
 
     Raises:
         ValueError: The net is unknown, or a number is below 1.

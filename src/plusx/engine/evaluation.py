@@ -69,6 +69,10 @@ class Evaluated:
     notes: tuple[str, ...] = ()
     """What a reader of the score must know: images left out, data that changed, a run that is not finished."""
 
+    def __repr__(self) -> str:
+        runs = " + ".join(map(str, self.runs))
+        return f"<Evaluated {runs} on {self.part}: {self.score!r}>"
+
 
 def evaluate(
     runs: str | Path | Sequence[str | Path],
@@ -80,7 +84,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     device: str = "auto",
     on_scan: Callable[[int, int], None] | None = None,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Evaluated:
     """Measure a run, or several as an ensemble, whose softmaxes are averaged.
 
@@ -121,7 +125,8 @@ def evaluate(
     for number, (net, card) in enumerate(loaded):
 
         def count(done: int, total: int, before: int = number * len(images)) -> None:
-            watch(before + done, len(paths) * total)
+            if watch:
+                watch(before + done, len(paths) * total)
 
         found_NK = _answered(net, card, images, views, device, count)
         order = [card.class_names.index(name) for name in cards[0].class_names]

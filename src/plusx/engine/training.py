@@ -6,6 +6,7 @@ Shapes: B images in a batch, C channels, H height, W width.
 import dataclasses
 import inspect
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,9 +32,9 @@ from plusx.engine.step import train_step
 from plusx.nets import build, entry, require_input
 from plusx.nets.weights import Translation
 from plusx.placement.choose import Choice
-from plusx.placement.machine import accelerator, describe, peak_memory_bytes
+from plusx.placement.machine import accelerator, describe, peak_memory_bytes, require_one_process
 from plusx.placement.place import Placement
-from plusx.recipes import Recipe, override, recipe_for
+from plusx.recipes import Recipe, override_all, recipe_for
 from plusx.recipes.recipe import (
     Augment,
     ColorNoise,
@@ -63,21 +64,49 @@ class Event:
     measurements: tuple[Measurement, ...] = ()
     notes: tuple[str, ...] = ()
     """Before the first step: what a reader of the results must know, in sentences."""
+    steps_per_epoch: float | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training images in all, begun ones counted; 0 where that is not known."""
+        return int(max(0, self.total_steps - 1) / self.steps_per_epoch) + 1 if self.steps_per_epoch else 0
+
+    @property
+    def epoch(self) -> int:
+        """The pass that the step is in, from 1."""
+        return min(int(self.step / self.steps_per_epoch) + 1, self.epochs) if self.steps_per_epoch else 0
 
 
 Watcher = Callable[[Event], None]
+SHOWN_SECONDS = 0.5
+"""A watcher hears of the steps this often where no loss is recorded, so that what it shows moves."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A finished run."""
 
     run: Path
     card: Card
 
+    def __repr__(self) -> str:
+        return f"<Trained {self.run}: {self.card.in_words}>"
+
 
 class StoppedError(ValueError):
-    """A run ended before its last step; the message says at which step, why, and what to do."""
+    """A run ended before its last step.
+
+    Args:
+        where: At which step, and why.
+        then: What to do.
+    """
+
+    def __init__(self, where: str, then: str) -> None:
+        super().__init__(where, then)
+        self.where = where
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 class DivergedError(StoppedError):
@@ -92,12 +121,22 @@ def fit(
     placement: Placement,
     run: Run,
     *,
-    watch: Watcher,
-    should_stop: Callable[[], bool],
+    watch: Watcher | None,
+    should_stop: Callable[[], bool] | None,
 ) -> None:
     """The loop: from the state's step to the recipe's last."""
-    total = recipe.total_steps(len(batches.images))
+    total, shown = recipe.total_steps(len(batches.images)), 0.0
     evaluations = recipe.evaluations(len(batches.images), sum(len(view.images) for view in parts.values()))
+
+    def show(
+        loss: float | None = None, images_per_s: float | None = None, measurements: Iterable[Measurement] = ()
+    ) -> None:
+        nonlocal shown
+        shown = time.monotonic()
+        if watch:
+            per_epoch = len(batches.images) / recipe.batch_size
+            watch(Event(state.step, total, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch))
+
     loss_fn, clock = make_loss(recipe.loss), Clock(state)
     for x_BCHW, labels_B in batches.steps(state.step, total, workers=recipe.data.workers):
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
@@ -109,28 +148,30 @@ def fit(
         average(state, recipe.averaging)
         clock.stepped()
         last, record = state.step == total, state.step % recipe.log_every == 0
-        stopping = should_stop() and not last
+        stopping = should_stop is not None and should_stop() and not last
         saving = last or stopping or clock.since_save() >= recipe.save_seconds
         if record or saving or placement.reads_are_free:  # elsewhere .item() would stall the device every step
             _require_finite(loss.item(), state)
         if record:
             mean = state.loss_sum.item() / recipe.log_every
             run.log(state.step, _pace(mean, state.optimizer), seconds=state.seconds)
-            watch(Event(state.step, total, mean, clock.images_per_s(recipe.batch_size)))
+            show(mean, clock.images_per_s(recipe.batch_size))
             state.loss_sum.zero_()
+        elif time.monotonic() - shown > SHOWN_SECONDS:
+            show()
         if state.step * evaluations // total > (state.step - 1) * evaluations // total:
             with averaged(state):
                 found = _measure(state, recipe, parts, placement)
                 keep_best(state, recipe, found)
             clock.evaluated()
             run.log(state.step, found, seconds=state.seconds)
-            watch(Event(state.step, total, measurements=tuple(found)))
+            show(measurements=found)
         if saving:
             save(state, run)
             clock.saved()
         if stopping:
             raise StoppedError(
-                f"stopped at step {state.step:,} of {total:,}; go on with: plusx train --resume {run.path}"
+                f"stopped at step {state.step:,} of {total:,}", f"resume with: plusx train --resume {run.path}"
             )
 
 
@@ -140,13 +181,13 @@ def train(
     recipe: str | Recipe | None = None,
     out: str | Path | None = None,
     seed: int | None = None,
-    overrides: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
-    watch: Watcher = lambda event: None,
+    watch: Watcher | None = None,
     on_scan: Callable[[int, int], None] | None = None,
-    on_choice: Callable[[Choice], None] = lambda choice: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    on_choice: Callable[[Choice], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Train a net and leave a run directory.
 
@@ -155,12 +196,12 @@ def train(
         recipe: A recipe or its name; the data's own if not given.
         out: Run directory, new or empty; a free name under runs/ if not given.
         seed: In place of the recipe's.
-        overrides: Recipe fields to change, as `{"optim.lr": "0.05"}`.
+        overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Where CIFAR lies.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
-        watch: Told of progress.
-        on_scan: Told how far reading a folder has come.
-        on_choice: Told where the run will run, and what else was measured.
+        watch: Called with progress.
+        on_scan: Called with the files read and the files in all, while a folder is read.
+        on_choice: Called with where the run will run, and what else was measured.
         should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
 
     Raises:
@@ -174,11 +215,11 @@ def train(
         6
     """
 
+    require_one_process()
+
     def chosen(num_train: int) -> Recipe:
         result = recipe if isinstance(recipe, Recipe) else recipe_for(str(data), recipe, num_train)
-        for key, value in (overrides or {}).items():
-            result = override(result, key, value)
-        return result if seed is None else dataclasses.replace(result, seed=seed)
+        return override_all(result, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
 
     provisional = chosen(1)  # what is misspelt or in the way stops here, before any data is read
     placement = placement_of(provisional)
@@ -211,7 +252,8 @@ def train(
     image = (preprocess.channels, *preprocess.size)
     choice = chosen_placement(final, net_options, image, final.total_steps(len(parts["train"])), placement)
     placement = choice.placement
-    on_choice(choice)
+    if on_choice:
+        on_choice(choice)
     card = Card(
         recipe=final,
         net_options=net_options,
@@ -240,9 +282,9 @@ def resume(
     *,
     data_dir: str | Path | None = None,
     device: str | None = None,
-    watch: Watcher = lambda event: None,
+    watch: Watcher | None = None,
     on_scan: Callable[[int, int], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Resume a run that was stopped or killed, to the same weights, bit for bit, as if it had not been.
 
@@ -250,7 +292,7 @@ def resume(
         run: Run directory.
         data_dir: Where its images lie now, if not where they lay: the folder itself, or the one that CIFAR is in.
         device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
-        watch: Called with what happens.
+        watch: Called with progress.
         on_scan: Called with how many files of a folder were read, and how many there are.
         should_stop: As for `train`.
 
@@ -259,6 +301,7 @@ def resume(
             device that it began on.
         StoppedError: As for `train`.
     """
+    require_one_process()
     path = Path(run)
     card = read_card(path)
     if card.status == "finished":
@@ -413,8 +456,8 @@ def _finish(
     parts: Mapping[str, ImageSet],
     placement: Placement,
     *,
-    watch: Watcher,
-    should_stop: Callable[[], bool],
+    watch: Watcher | None,
+    should_stop: Callable[[], bool] | None,
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
@@ -427,7 +470,8 @@ def _finish(
         for part, images in parts.items()
     }
     watched: dict[str, EvalBatches] = {part: view for part, view in views.items() if part in recipe.evaluation.parts}
-    watch(Event(state.step, total, notes=(_split_in_words(run.card),)))
+    if watch:
+        watch(Event(state.step, total, notes=(_split_in_words(run.card),)))
     try:
         fit(state, recipe, batches, watched, placement, run, watch=watch, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
@@ -439,8 +483,8 @@ def _finish(
         write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
         raise StoppedError(
-            f"cannot write to {run.path} at step {state.step:,}: {fault.strerror or fault}; its last resume point is "
-            f"whole: make room and go on with plusx train --resume {run.path}"
+            f"cannot write to {run.path} at step {state.step:,}: {fault.strerror or fault}",
+            f"its last resume point is whole: make room and resume with: plusx train --resume {run.path}",
         ) from None
     finally:
         run.close()
@@ -480,8 +524,8 @@ def _require_finite(loss: float, state: TrainState) -> None:
     if not math.isfinite(loss):
         rate = state.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"the loss is {loss} at step {state.step:,} with learning rate {rate:.3g}; try a lower optim.lr (a third), "
-            f"a longer warmup, or placement.precision=fp32"
+            f"the loss is {loss} at step {state.step:,} with learning rate {rate:.3g}",
+            "try a lower optim.lr (a third), a longer warmup, or placement.precision=fp32",
         )
 
 

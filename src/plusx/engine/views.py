@@ -86,7 +86,7 @@ def answers(
     batch_size: int,
     workers: int,
     readers: int,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Iterator[Tensor]:
     """The logarithm of the mean softmax over each picture's views, batch by batch, B x K.
 
@@ -109,7 +109,9 @@ def answers(
     if views.as_in_training:
         for x_BCHW, _ in EvalBatches(images, preprocess, batch_size, workers, readers):
             yield mean_softmax([run(forward, x) for x in ((x_BCHW, x_BCHW.flip(-1)) if views.flip else (x_BCHW,))])
-            watch(done := done + len(x_BCHW), len(images))
+            done += len(x_BCHW)
+            if watch:
+                watch(done, len(images))
         return
     with ThreadPoolExecutor(readers) as pool:
         for start in range(0, len(images), batch_size):
@@ -120,7 +122,8 @@ def answers(
                 for owner, logits_K in zip(owners, run(forward, _normalise(preprocess, x_BCHW)), strict=True):
                     found[owner].append(logits_K)
             yield mean_softmax([torch.stack(view) for view in zip(*found, strict=True)])
-            watch(indices.stop, len(images))
+            if watch:
+                watch(indices.stop, len(images))
 
 
 def mean_softmax(views: Sequence[Tensor]) -> Tensor:

@@ -118,4 +118,5 @@ CIFAR10_TABLE = Experiment(
     conclude,
     lambda budget: pooled(*nets(budget).values()),
     _figures,
+    minutes=205,
 )

@@ -49,7 +49,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     return Result(
         tuple(findings),
         {"plain-56 trains worse than plain-20": degrades, "resnet-56 trains better than resnet-20": cured},
-        (Table("Error at the last step, in per cent", ("net", "training error", "test error"), tuple(rows)),),
+        (Table("Error at the last step", ("net", "training error (%)", "test error (%)"), tuple(rows)),),
         {
             **{part: {f"{kind}{d}": values for (kind, d), values in each.items()} for part, each in errors.items()},
             "curves": {
@@ -99,4 +99,5 @@ DEGRADATION = Experiment(
     conclude,
     lambda budget: pooled(*nets(budget).values()),
     _figures,
+    minutes=338,
 )

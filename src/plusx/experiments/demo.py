@@ -9,16 +9,19 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from plusx.data.sources import load_digits
-from plusx.engine.training import Event, Trained, train
+from plusx.engine.training import Event, StoppedError, Trained, resume, train
 from plusx.experiments.building_blocks import building_blocks
-from plusx.recipes import digits_degradation
+from plusx.experiments.lab import Progress
+from plusx.nets import entry
+from plusx.recipes import Recipe, digits_degradation
 from plusx.runs.page import embedded, heading, illustration
 from plusx.runs.report import write_report
-from plusx.runs.store import free_path
+from plusx.runs.store import free_path, read_card
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56")
 
@@ -39,32 +42,40 @@ def demo(
     out: str | Path | None = None,
     *,
     seed: int = 0,
-    watch: Callable[[Event, str], None] = lambda event, net: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Demo:
     """Train four nets and compare their training errors.
 
     Args:
-        out: Directory for four run directories and report.html, new or empty; a free name under runs/ if not given.
+        out: Directory for four run directories and report.html, new, empty, or that of a demo that was stopped; a free
+            name under runs/ if not given.
         seed: Of all four.
-        watch: Told of progress over all four, and which net it is.
+        watch: Called with progress over all four.
         should_stop: As for `train`.
 
     Raises:
-        ValueError: The directory is not empty.
+        ValueError: The directory is not empty, and not that of a stopped demo of this seed.
+        StoppedError: It was stopped; the message has the command that resumes it.
     """
     folder = Path(out) if out else free_path(Path("runs") / "demo")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - set(NETS)):
         raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
+    work = [entry(net).macs for net in NETS]
     runs = []
-    for done, net in enumerate(NETS):
+    for number, net in enumerate(NETS):
 
-        def show(event: Event, done: int = done, net: str = net) -> None:
-            total = event.total_steps
-            watch(dataclasses.replace(event, step=done * total + event.step, total_steps=len(NETS) * total), net)
+        def show(event: Event, number: int = number, net: str = net) -> None:
+            done = sum(work[:number]) + work[number] * event.step / event.total_steps
+            if watch:
+                watch(Progress(net, number + 1, len(NETS), event, done, sum(work)))
 
-        recipe = dataclasses.replace(digits_degradation(net), seed=seed)
-        runs.append(train("digits", recipe=recipe, out=folder / net, should_stop=should_stop, watch=show))
+        try:
+            recipe = dataclasses.replace(digits_degradation(net), seed=seed)
+            runs.append(_trained(folder / net, recipe, watch=show, should_stop=should_stop))
+        except StoppedError as stopped:
+            seeded = f" --seed {seed}" if seed else ""
+            raise StoppedError(stopped.where, f"resume with: plusx demo --out {folder}{seeded}") from None
     errors = {net: run.card.results["train_error"] for net, run in zip(NETS, runs, strict=True)}
     findings, holds = _judge(errors)
     report = folder / "report.html"
@@ -102,6 +113,16 @@ def _some_digits() -> tuple[Image.Image, str]:
         for row, position in enumerate((images.labels_N == label).nonzero()[:rows, 0].tolist()):
             sheet.paste(images.picture(position), (9 * label, 9 * row))
     return sheet, f"{rows * classes} of the {len(images):,} training images, {rows} of each digit, 8 x 8 pixels each"
+
+
+def _trained(run: Path, recipe: Recipe, **how: Any) -> Trained:
+    """A training, which is made or resumed if need be."""
+    if not (run / "card.json").is_file():
+        return train("digits", recipe=recipe, out=run, **how)
+    card = read_card(run)
+    if card.recipe != recipe:
+        raise ValueError(f"{run} was trained with another recipe; choose another --out")
+    return Trained(run, card) if card.status == "finished" else resume(run, **how)
 
 
 def _judge(errors: dict[str, float]) -> tuple[tuple[str, ...], bool]:

@@ -67,4 +67,5 @@ ENSEMBLE = Experiment(
     conclude,
     trials,
     _figures,
+    minutes=87,
 )

@@ -59,7 +59,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     return Result(
         findings,
         seen,
-        (Table("Training error in per cent", ("net", *(f"{d} layers" for d in DEPTHS)), rows),),
+        (Table("Training error by depth", ("net", *(f"{d} layers (%)" for d in DEPTHS)), rows),),
         {kind: {str(d): each for d, each in by_depth.items()} for kind, by_depth in found.items()},
     )
 
@@ -97,4 +97,5 @@ GATES = Experiment(
     conclude,
     lambda budget: [trial for depth in DEPTHS for kind in NETS for trial in trials(kind, depth)],
     _figures,
+    minutes=5,
 )

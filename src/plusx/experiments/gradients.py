@@ -86,4 +86,5 @@ GRADIENTS = Experiment(
     conclude,
     trials,
     _figures,
+    minutes=92,
 )

@@ -92,7 +92,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     for kind, each in found.items():
         rows = [(BASE, _cell(base), "")]
         rows += [(name, _cell(errors), f"{100 * (_mean(errors) - base_mean):+.2f}") for name, errors in each.items()]
-        tables.append(Table(f"Validation error (%): {kind}", ("changed", "error", "difference"), tuple(rows)))
+        tables.append(Table(f"Validation error: {kind}", ("changed", "error (%)", "difference (points)"), tuple(rows)))
     blocks = {name: lab.results(trials, "train_error") for name, trials in one_layer_blocks(budget).items()}
     head = ("20 layers", "training error (%)")
     tables.append(
@@ -172,4 +172,5 @@ INGREDIENTS = Experiment(
         *(t for trials in one_layer_blocks(budget).values() for t in trials),
     ],
     _figures,
+    minutes=72,
 )

@@ -45,6 +45,22 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a series of trainings has come."""
+
+    training: str
+    """What is trained now."""
+    number: int
+    """Of this training, from 1."""
+    trainings: int
+    event: Event
+    """Of this training."""
+    done: float
+    """Work of all trainings, in multiply-adds."""
+    total: float
+
+
+@dataclass(frozen=True)
 class Table:
     """Numbers as they are shown."""
 
@@ -61,6 +77,9 @@ class Figure:
     svg: str
     caption: str
 
+    def __repr__(self) -> str:
+        return f"<Figure {self.name}: {self.caption}>"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -73,6 +92,9 @@ class Result:
     tables: tuple[Table, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """What the tables were made of and the figures are drawn from, as JSON has it."""
+
+    def __repr__(self) -> str:
+        return f"<Result, claim seen: {verdict(self.seen)}: {self.findings[0] if self.findings else ''}>"
 
 
 @dataclass(frozen=True)
@@ -88,6 +110,8 @@ class Experiment:
     """All of the trainings, in the order in which they are made."""
     figures: Callable[[Mapping[str, Any]], Sequence[Figure]] = lambda numbers: ()
     """Drawn from a result's numbers alone, so that a stored result can be drawn again."""
+    minutes: int | None = None
+    """What the trainings of the quick budget took on the machine of results/; None where they were not made there."""
 
 
 class Lab:
@@ -96,7 +120,7 @@ class Lab:
     Args:
         folder: Of all experiments; runs/ in it has the trainings.
         data_dir: Where CIFAR lies.
-        watch: Told of progress, and which training it is.
+        watch: Called with progress, and the training's key.
         should_stop: As for `train`.
         shrink: Changes every recipe; for trying an experiment out.
     """
@@ -106,31 +130,33 @@ class Lab:
         folder: Path,
         *,
         data_dir: Path | None = None,
-        watch: Callable[[Event, str], None] = lambda event, key: None,
-        should_stop: Callable[[], bool] = lambda: False,
-        shrink: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+        watch: Callable[[Event, str], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        shrink: Callable[[Recipe], Recipe] | None = None,
     ) -> None:
-        self.folder, self.data_dir, self.shrink = folder, data_dir, shrink
-        self._watch, self._should_stop = watch, should_stop
+        self.folder, self.data_dir, self._shrink = folder, data_dir, shrink
+        self.watch, self._should_stop = watch, should_stop
 
     def path(self, trial: Trial) -> Path:
         """Where a training is, or will be."""
         return self.folder / "runs" / trial.key
 
+    def recipe(self, trial: Trial) -> Recipe:
+        """What a training is made with."""
+        return self._shrink(trial.recipe) if self._shrink else trial.recipe
+
     def run(self, trial: Trial) -> Path:
-        """The directory of a finished training, which is made, or gone on with, if need be.
+        """The directory of a finished training, which is made or resumed if need be.
 
         Raises:
             ValueError: The directory is there with another recipe, or the data is not there.
             StoppedError: It was asked to stop.
             DivergedError: The loss became infinite.
         """
-        path, recipe = self.path(trial), self.shrink(trial.recipe)
-        how: dict[str, Any] = {
-            "data_dir": self.data_dir,
-            "watch": lambda event: self._watch(event, trial.key),
-            "should_stop": self._should_stop,
-        }
+        path, recipe = self.path(trial), self.recipe(trial)
+        how: dict[str, Any] = {"data_dir": self.data_dir, "should_stop": self._should_stop}
+        if watch := self.watch:
+            how["watch"] = lambda event: watch(event, trial.key)
         if not (path / "card.json").is_file():
             data = str(self.data_dir) if trial.data == "imagenet" else trial.data
             train(data, recipe=recipe, out=path, **how)

@@ -113,4 +113,5 @@ LESIONS = Experiment(
     conclude,
     trials,
     _figures,
+    minutes=74,
 )

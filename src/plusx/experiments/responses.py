@@ -84,4 +84,5 @@ RESPONSES = Experiment(
     conclude,
     trials,
     _figures,
+    minutes=165,
 )

@@ -88,4 +88,5 @@ SHORTCUTS = Experiment(
     conclude,
     lambda budget: pooled(*nets(budget).values()),
     _figures,
+    minutes=66,
 )

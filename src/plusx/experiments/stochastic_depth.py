@@ -74,4 +74,5 @@ STOCHASTIC_DEPTH = Experiment(
     conclude,
     lambda budget: pooled(*nets(budget).values()),
     _figures,
+    minutes=38,
 )

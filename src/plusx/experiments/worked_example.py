@@ -148,4 +148,5 @@ WORKED_EXAMPLE = Experiment(
     "teaching example, retold in many places, of what a shortcut does to gradients.",
     conclude,
     figures=_figures,
+    minutes=0,
 )

@@ -106,6 +106,16 @@ def _onednn_limit(environ: Mapping[str, str]) -> str:
     return environ.get("ONEDNN_MAX_CPU_ISA", environ.get("DNNL_MAX_CPU_ISA", "DEFAULT")).upper()
 
 
+def require_one_process() -> None:
+    """Raises ValueError under a launcher of several processes, each of which would train the same run."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes.strip() not in ("", "1"):
+        raise ValueError(
+            f"WORLD_SIZE is {processes}: each of these processes would train the whole run; training on several "
+            f"processes is not there yet, so start it once, without torchrun"
+        )
+
+
 def describe() -> dict[str, str | int]:
     """The machine in one line of evidence for a measurement."""
     flags = cpu_flags()
