@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -123,7 +124,14 @@ def test_summary_compares() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
 @pytest.mark.parametrize("columns", [80, 100])
-@pytest.mark.parametrize("verb", [["nets"], ["summary", "mlp"], ["summary", "resnet18", "vgg16", "densenet121"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["nets"],
+        ["summary", "mlp"],
+        ["summary", "resnet18", "vgg16", "densenet121"],
+    ],
+)
 def test_nothing_is_cut_off_on_a_terminal(verb: list[str], columns: int) -> None:
     screen, terminal = os.openpty()
     env = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb"}
@@ -136,6 +144,52 @@ def test_nothing_is_cut_off_on_a_terminal(verb: list[str], columns: int) -> None
     os.close(screen)
     assert done.wait(timeout=60) == 0 and "…" not in shown.decode()
     assert 40 < max(map(len, shown.decode().splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["nets"],
+        ["nets", "vgg16"],
+        ["recipes"],
+        ["recipes", "cifar10-94"],
+        ["reproduce", "--list"],
+        ["summary", "mlp", "lenet5"],
+    ],
+    ids=" ".join,
+)
+def test_sixty_columns_are_enough(verb: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for commands and file names, which are left in one piece to be copied."""
+    monkeypatch.setattr("plusx.cli._width", lambda: 60)
+    shown = CliRunner().invoke(app, verb).stdout.splitlines()
+    whole = re.compile(r" *plusx |file  |[a-z_.]+=")
+    assert len(shown) > 5
+    assert all(len(line) <= 60 and "…" not in line for line in shown if not whole.match(line)), shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_progress_on_a_terminal_has_the_whole_time_left(columns: int, tmp_path: Path) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    screen, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "plusx", "train", "digits", "--set", "steps=40", "--out", "run"]
+    env = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"}
+    done = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal, env=env)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):
+        while more := os.read(screen, 65536):
+            shown += more
+    os.close(screen)
+    assert done.wait(timeout=60) == 0
+    frames = [frame.strip() for frame in re.split(r"\r|\n|\x1b\[[?0-9;]*[a-zA-Z]", shown.decode()) if "/40 " in frame]
+    assert frames and all(len(frame) < columns for frame in frames)
+    assert all(re.search(r" \d+/40 (\d+:\d\d left|-:-- left|\d+:\d\d)( |$)", frame) for frame in frames), frames
+    assert any("loss " in frame and "epoch " in frame for frame in frames), frames
 
 
 def test_benchmark_prints_its_ratio() -> None:
@@ -182,6 +236,10 @@ def test_help_does_not_import_torch() -> None:
         (["reproduce", "imagenet-table"], "needs the folder of ImageNet, with val/"),
         (["predict", "x", "y.jpg"], "no such run directory: x"),
         (["predict", "x", "y.jpg", "--precision", "fp8"], "precision is 'fp8'; choose one of auto, fp32, bf16, int8"),
+        (["nets", "resnet2O"], "unknown net 'resnet2O'; did you mean"),
+        (["recipes", "digit"], "unknown recipe 'digit'; did you mean 'digits'?"),
+        (["recipes", "digits", "--set", "optim.lrr=1"], "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        (["recipes", "--set", "optim.lr=1"], "--set changes one recipe; name it"),
         (["convert", "x.pth", "--net", "resnet2O"], "unknown net 'resnet2O'; did you mean"),
         (["convert", "x.pth", "--net", "resnet20"], "no such file: x.pth; published weights are torchvision:NAME"),
         (["convert", "x.pth", "--net", "resnet20", "--mean", "a,b"], "--mean is 'a,b'; write one number a channel"),
@@ -238,6 +296,87 @@ def test_the_verbs_of_experiments_answer_in_json(digits_run: Path, tmp_path: Pat
     assert list(listed["worked-example"]["seen"].values()) == [True] and listed["degradation"]["trained"] == 0
     shown = CliRunner().invoke(app, ["reproduce", "--list", "--out", str(tmp_path / "out")]).stdout
     assert "worked-example" in shown and "claim seen: yes" in shown and "not run" in shown
+
+
+def test_a_stopped_command_names_the_command_that_resumes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: str, run: str) -> str:
+        """What is said when an interrupt comes in the first training."""
+
+        def interrupt() -> None:
+            while not ended and not ((metrics := tmp_path / run / "metrics.jsonl").exists() and metrics.stat().st_size):
+                time.sleep(0.01)
+            if not ended:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        ended: list[bool] = []
+        monkeypatch.setattr(sys, "argv", ["plusx", *arguments, "--quiet"])
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        finally:
+            ended.append(True)
+            thread.join()
+        assert exit_.value.code == 130
+        return capsys.readouterr().err
+
+    monkeypatch.chdir(tmp_path)
+    first = "my out/quick/runs/digits-plain-10-seed0"
+    assert "; resume with: plusx reproduce gates --out 'my out' --quiet" in stopped(
+        "reproduce", "gates", "--out", "my out", run=first
+    )
+    assert "; resume with: plusx demo --out runs/demo" in stopped("demo", run="runs/demo/plain20")
+    assert "; resume with: plusx train --resume a" in stopped("train", "digits", "--out", "a", run="a")
+
+
+def test_the_version_is_printed_without_importing_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import version
+
+    code = "import sys, plusx, plusx.cli; print(plusx.__version__, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == [version("plusx"), "False"]
+    shown = CliRunner().invoke(app, ["--version"]).stdout
+    assert shown == f"plusx {version('plusx')} (torch {version('torch')})\n"
+
+
+def test_a_net_is_shown_with_its_options_facts_and_file() -> None:
+    shown = CliRunner().invoke(app, ["nets", "resnet20"]).stdout
+    assert "269,722" in shown and "8.75 % top-1: Table 6" in shown and "arXiv:1512.03385" in shown
+    assert "shortcut=A\n    Option A" in shown and "One of A, B, C." in shown and "resnet.py:" in shown
+    told = json.loads(CliRunner().invoke(app, ["nets", "vgg16", "--json"]).stdout)
+    assert told["params"] == 138_357_544
+    assert {o["name"]: o["default"] for o in told["options"]}["head"] == "paper"
+    assert "summary vgg16 --set head=gap" in CliRunner().invoke(app, ["nets", "vgg16"]).stdout
+
+
+def test_recipes_are_listed_and_shown_as_they_can_be_set() -> None:
+    listed = CliRunner().invoke(app, ["recipes"]).stdout
+    assert "cifar10-paper: resnet20, 64,000 steps, 128 images a step" in listed and "plusx train digits" in listed
+    told = {r["recipe"]: r for r in json.loads(CliRunner().invoke(app, ["recipes", "--json"]).stdout)["recipes"]}
+    assert told["digits"]["data"] == "digits" and told["cifar10-94"]["epochs"] == 12
+    shown = CliRunner().invoke(app, ["recipes", "digits"]).stdout
+    assert "optim.lr=0.1\n    Learning rate at the peak" in shown and "--set optim.lr=0.05" in shown
+    changed = json.loads(CliRunner().invoke(app, ["recipes", "digits", "--set", "optim=AdamW", "--json"]).stdout)
+    each = {s["key"]: s["value"] for s in changed["settings"]}
+    assert each["optim"] == "AdamW" and each["optim.beta2"] == 0.999 and each["data.val"] is None
+
+
+def test_a_training_under_a_launcher_of_several_processes_is_refused(
+    tmp_path: Path, digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import plusx as package
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE is 2: each of these processes would train the whole run"):
+        package.train("digits", out=tmp_path / "run")
+    with pytest.raises(ValueError, match="WORLD_SIZE is 2"):
+        package.resume(digits_run)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert package.train("digits", overrides={"steps": 1, "data.limit": 20}, out=tmp_path / "run").run.is_dir()
 
 
 def test_a_mistyped_option_or_verb_has_exit_code_2() -> None:
@@ -322,7 +461,7 @@ def test_an_interrupt_keeps_the_work(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130 and "go on with: plusx train --resume run" in complaint
+    assert process.returncode == 130 and "resume with: plusx train --resume run" in complaint
     assert len(list((tmp_path / "run" / "state").iterdir())) == 1
 
 

@@ -6,6 +6,7 @@ The verbs of the command line, as functions. Each is imported when it is first u
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.benchmark import benchmark_training
     from plusx.engine.evaluation import evaluate
-    from plusx.engine.training import resume, train
+    from plusx.engine.training import StoppedError, resume, train
     from plusx.engine.views import Views
     from plusx.experiments.demo import demo
     from plusx.experiments.reproduce import reproduce, standing
     from plusx.nets import entry, names
+    from plusx.recipes import recipe_entry, recipe_names, settings
     from plusx.recipes.recipe import option_value
     from plusx.runs.convert import build, convert
     from plusx.runs.store import load_run as load
+
+    __version__: str
 
 _HOMES = {
     "build": ("plusx.runs.convert", "build"),  # a net by name, with fresh weights or somebody's
@@ -34,9 +38,13 @@ _HOMES = {
     "summarise": ("plusx.analysis.cost", "summarise"),  # the same for a catalog name or a run directory
     "compare": ("plusx.analysis.cost", "compare"),  # the same for several
     "check": ("plusx.data.check", "check"),  # a class folder: what is in it, what is left out, what looks wrong
+    "recipe_entry": ("plusx.recipes", "recipe_entry"),  # a recipe by name, and what its docstring says
+    "recipe_names": ("plusx.recipes", "recipe_names"),
+    "settings": ("plusx.recipes", "settings"),  # every field of a recipe: its key, value and sentence
     "option_value": ("plusx.recipes.recipe", "option_value"),  # the text of a builder's option as its value
     "train": ("plusx.engine.training", "train"),
     "resume": ("plusx.engine.training", "resume"),
+    "StoppedError": ("plusx.engine.training", "StoppedError"),  # a run ended before its last step
     "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
     "evaluate": ("plusx.engine.evaluation", "evaluate"),
     "Views": ("plusx.engine.views", "Views"),  # crops, scales, mirror images: what of a picture is evaluated
@@ -50,6 +58,7 @@ _HOMES = {
 
 __all__ = [
     "Predictor",
+    "StoppedError",
     "Views",
     "analyse",
     "benchmark_training",
@@ -65,15 +74,24 @@ __all__ = [
     "names",
     "option_value",
     "predict",
+    "recipe_entry",
+    "recipe_names",
     "reproduce",
     "resume",
+    "settings",
     "standing",
     "summarise",
     "train",
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__", *(name for name in globals() if name.startswith("__"))})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("plusx")
     if name not in _HOMES:
         raise AttributeError(f"module 'plusx' has no attribute {name!r}")
     module, attribute = _HOMES[name]

@@ -5,18 +5,21 @@ one JSON object. Exit code 0 is success, 2 a user's mistake in one sentence, 130
 does not import torch: `plusx --help` answers at once.
 """
 
+import inspect
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
+from importlib import metadata
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +32,8 @@ from plusx.screen import watching
 if TYPE_CHECKING:
     from plusx.data.check import Check
     from plusx.engine.evaluation import Evaluated
+    from plusx.nets import Entry
+    from plusx.recipes import Recipe, RecipeEntry
     from plusx.runs.card import Card
 
 app = typer.Typer(
@@ -36,7 +41,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Residual networks and the convolutional networks before and after them: y = F(x) + x.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before training on it.")
 benchmark_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, beside plain PyTorch.")
@@ -54,6 +58,23 @@ DataDir = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps, wherever it was trained.")]
+FEW = 20
+"""Images that are predicted in no time."""
+
+
+def _version(asked: bool) -> None:
+    if asked:  # of the installed packages: nothing is imported for it
+        print(f"plusx {metadata.version('plusx')} (torch {metadata.version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions of plusx and torch.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Residual networks and the convolutional networks before and after them: y = F(x) + x."""
 
 
 def main() -> None:
@@ -76,8 +97,11 @@ def main() -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path | None, typer.Option(help="New folder for the four runs and report.html.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder for the four runs and report.html, or that of a demo that was stopped."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all four nets.")] = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -85,8 +109,8 @@ def demo(
 
     Example: plusx demo
     """
-    with _stoppable() as should_stop, watching("demo", quiet=quiet) as watch:
-        found = plusx.demo(out, seed=seed, watch=watch.event, should_stop=should_stop)
+    with _stoppable() as should_stop, watching("demo", quiet=quiet, stopping=should_stop) as watch:
+        found = plusx.demo(out, seed=seed, watch=watch.series, should_stop=should_stop)
     results = [run.card.results for run in found.runs]
     if as_json:
         runs = [{"run": str(run.run), **run.card.results} for run in found.runs]
@@ -98,7 +122,9 @@ def demo(
         for r in results
     ]
     _print_table(["net", "parameters", "training error", "test error", "time"], rows)
-    print("\n" + "\n".join(found.findings) + f"\n\nCurves: {found.report}")
+    for sentence in found.findings:
+        print(_filled(sentence))
+    print(f"\nCurves: {found.report}")
 
 
 class Speed(StrEnum):
@@ -150,7 +176,7 @@ def train(
     if resume is None and data is None:
         raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
     title = str(resume or data)
-    with _stoppable() as should_stop, watching(title, quiet=quiet) as watch:
+    with _stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as watch:
         common: dict[str, Any] = {
             "watch": watch.event,
             "on_scan": watch.count,
@@ -230,7 +256,7 @@ def evaluate(
     if out is not None and len(paths) > 1 and not ensemble:
         raise ValueError("--out is one folder; give one run, or --ensemble")
     found = []
-    with watching("evaluating", quiet=quiet) as watch:
+    with watching("evaluating", quiet=quiet, unit="images") as watch:
         for group in [paths] if ensemble else [[path] for path in paths]:
             where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device}
             shown: dict[str, Any] = {"on_scan": watch.count, "watch": watch.count}
@@ -296,22 +322,28 @@ def predict(
         str, typer.Option(help="auto, fp32, bf16, or int8 by OpenVINO, calibrated on the run's own images.")
     ] = "auto",
     device: Device = "auto",
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Name what is on pictures. Unreadable files are named at the end; the others are answered all the same.
+    """Predict the classes of images. Unreadable files are named at the end; the others are answered all the same.
 
     Example: plusx predict runs/photos-resnet18-seed0 cat.jpg dog.jpg
     """
-    predictor = plusx.Predictor(run, precision=precision, device=device, pictures=len(images))
+    with watching("loading", quiet=quiet):
+        predictor = plusx.Predictor(run, precision=precision, device=device, pictures=len(images))
     answers, faults = [], []
-    for image, answer in zip(images, predictor.predict_many(images, top_k=top), strict=True):
-        if isinstance(answer, ValueError):
-            faults.append((image, str(answer)))
-        elif as_json:
-            answers.append(asdict(answer))
-        else:
-            shares = [f"{name} {100 * p:.1f} %" for name, p in zip(answer.classes, answer.probabilities, strict=True)]
-            print(f"{answer.file}: {', '.join(shares)}")
+    shown = sys.stdout.isatty() and not as_json  # the answers themselves are the progress
+    with watching("predicting", quiet=quiet or shown or len(images) <= FEW, unit="images") as watch:
+        each = zip(images, predictor.predict_many(images, top_k=top), strict=True)
+        for number, (image, answer) in enumerate(each, start=1):
+            if isinstance(answer, ValueError):
+                faults.append((image, str(answer)))
+            elif as_json:
+                answers.append(asdict(answer))
+            else:
+                shares = zip(answer.classes, answer.probabilities, strict=True)
+                print(f"{answer.file}: {', '.join(f'{name} {100 * p:.1f} %' for name, p in shares)}")
+            watch.count(number, len(images))
     if as_json:
         bad = [{"file": image, "error": fault} for image, fault in faults]
         _print_json({"run": str(run), "note": predictor.note, "files": answers + bad})
@@ -332,6 +364,7 @@ def analyse(
         ),
     ],
     data_dir: DataDir = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Put a question to a trained net: how strongly layers respond, what is lost without a block, and others.
@@ -340,15 +373,17 @@ def analyse(
 
     Example: plusx analyse runs/cifar10-resnet56-seed0 lesions
     """
-    found = plusx.analyse(run, question, data_dir=data_dir)
+    with watching(question, quiet=quiet, unit="images") as watch:
+        found = plusx.analyse(run, question, data_dir=data_dir, watch=watch.count)
     if as_json:
         series = {name: [m._asdict() for m in each] for name, each in found.series.items()}
         about = {"run": str(run), "question": question, "images": found.images, "figure": str(found.figure)}
         _print_json({**about, "series": series})
         return
-    print(found.asks)
-    for name, measurements in found.series.items():
-        _print_table([name, "value"], [[m.name, f"{m.value:.4g}"] for m in measurements])
+    print(_filled(found.asks))
+    for shown in found.tables():
+        print(f"\n{shown.title}")
+        _print_table(shown.head, shown.rows)
     print(f"figure: {found.figure}")
 
 
@@ -367,7 +402,7 @@ def reproduce(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a table or figure of the papers, paper beside ours. Stop it at any time; the same command goes on.
+    """Run a table or figure of the papers, paper beside ours. Stop it at any time; the same command resumes it.
 
     Examples: plusx reproduce --list; plusx reproduce worked-example; plusx reproduce degradation
     """
@@ -376,21 +411,22 @@ def reproduce(
         return
     if experiment is None:
         raise ValueError("name an experiment, or --list them")
-    with _stoppable() as should_stop, watching(experiment, quiet=quiet) as watch:
+    typed = shlex.join(["plusx", *sys.argv[1:]])
+    with _stoppable(typed) as should_stop, watching(experiment, quiet=quiet, stopping=should_stop) as watch:
         found = plusx.reproduce(
-            experiment, out=out, budget=budget.value, data_dir=data_dir, watch=watch.event, should_stop=should_stop
+            experiment, out=out, budget=budget.value, data_dir=data_dir, watch=watch.series, should_stop=should_stop
         )
     report = found.folder / "report.html"
     if as_json:
         about = {"experiment": experiment, "budget": budget, "seen": found.result.seen, "seconds": found.seconds}
         _print_json({**about, "findings": found.result.findings, "report": str(report)})
         return
-    print(textwrap.fill(found.experiment.claim, min(_width(), 120)))
+    print(_filled(found.experiment.claim))
     for shown in found.result.tables:
-        print(f"\n{shown.title}")
+        print(f"\n{_filled(shown.title)}")
         _print_table(shown.head, shown.rows)
     for sentence in found.result.findings:
-        print(textwrap.fill(sentence, min(_width(), 120)))
+        print(_filled(sentence))
     print(f"\nFigures: {report}")
 
 
@@ -403,12 +439,16 @@ def _standing(found: Sequence[Any], as_json: bool) -> None:
         status = "not run" if each.trained == 0 else f"{each.trained} of {each.trials} trained"
         if each.findings:
             status = "done" if not each.seen else f"claim seen: {each.verdict}"
-        cost = "–" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
+        cost = "–" if each.minutes is None else f"about {each.minutes or 1:,}"
+        if each.seconds is not None:
+            cost = f"{each.seconds / 60:,.0f}"
         rows.append([each.name, f"{each.trials}", cost, status])
-    _print_table(["experiment", "trainings", "cost", "status"], rows)
+    _print_table(["experiment", "trainings", "minutes", "status"], rows)
+    if any(each.seconds is None and each.minutes is not None for each in found):
+        print(_filled("about: on two cores, as in results/; experiments share trainings."))
     for each in found:
         if each.findings:
-            print(textwrap.fill(f"{each.name}: {each.findings[0]}", min(_width(), 120), subsequent_indent="  "))
+            print(_filled(f"{each.name}: {each.findings[0]}", 2))
 
 
 @app.command()
@@ -513,11 +553,17 @@ def convert(
 
 
 @app.command()
-def nets(as_json: Json = False) -> None:
-    """List the nets with the facts that tests hold them to.
+def nets(
+    net: Annotated[str | None, typer.Argument(help="One net: its options, facts and file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the nets with the facts that tests hold them to, or show one net with its options.
 
-    Example: plusx nets
+    Examples: plusx nets; plusx nets resnet50
     """
+    if net is not None:
+        _one_net(plusx.entry(net), as_json)
+        return
     entries = [plusx.entry(name) for name in plusx.names()]
     if as_json:
         keys = ("name", "paper", "table", "layers", "params", "macs", "input_shape", "num_classes", "top1_error")
@@ -536,14 +582,135 @@ def nets(as_json: Json = False) -> None:
         )
         for e in entries
     ]
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    columns, left_out = _fitting(list(zip(head, *lines, strict=True)), ["input", "layers", "MACs"], between=2)
+    head, *lines = zip(*columns, strict=True)
+    widths = [max(map(len, column)) for column in columns]
     sources = [f"{e.paper}, {e.table}" for e in entries]
     for before, source, cells in zip(["", "", *sources], ["", *sources], [head, *lines], strict=False):
         if source != before:  # a heading, because a column of its own is too wide for a terminal
-            print(f"\n{source}")
+            print(f"\n{_filled(source)}")
         row = (f"{c:{'>' if i else '<'}{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
         print("  ".join(row).rstrip())
-    print("\nerror: top-1, as published; --json says where and how it was measured")
+    print()
+    if left_out:
+        print(left_out)
+    print(_filled("error: top-1, as published; `plusx nets NAME` says where, and which options a net has"))
+
+
+def _one_net(entry: "Entry", as_json: bool) -> None:
+    code = inspect.unwrap(entry.function)
+    where = f"{inspect.getsourcefile(code)}:{inspect.getsourcelines(code)[1]}"
+    facts = {
+        "paper": entry.paper,
+        "table": entry.table,
+        "layers": entry.layers,
+        "params": entry.params,
+        "macs": entry.macs,
+        "input_shape": entry.input_shape,
+        "num_classes": entry.num_classes,
+        "top1_error": entry.top1_error,
+        "top1_source": entry.top1_source,
+    }
+    if as_json:
+        options = [asdict(option) for option in entry.options]
+        _print_json({"net": entry.name, "about": entry.summary, **facts, "options": options, "file": where})
+        return
+    print(f"{entry.name}\n{_filled(entry.summary)}\n")
+    lines = {
+        "paper": f"{entry.paper}, {entry.table}",
+        "layers": f"{entry.layers}",
+        "parameters": f"{entry.params:,}",
+        "MACs": f"{entry.macs:,} an image",
+        "input": f"{_by(entry.input_shape)}, {entry.num_classes:,} classes",
+        "error": "" if entry.top1_error is None else f"{_pct(entry.top1_error)} top-1: {entry.top1_source}",
+        "file": where,
+    }
+    for title, text in lines.items():
+        if text:
+            print(_filled(f"{title:<12}{text}", 12))
+    print("\nOptions")
+    for option in entry.options:
+        _print_field(f"{option.name}={_as_text(option.default)}", option.sentence, list(map(_as_text, option.choices)))
+    chosen = next((o for o in entry.options if o.choices and o.default in o.choices), entry.options[0])
+    other = next((c for c in chosen.choices if c != chosen.default), chosen.default)
+    print(f"\nplusx summary {entry.name} --set {chosen.name}={_as_text(other)}")
+    print(f"plusx train DATA --set net.name={entry.name} --set net.options.{chosen.name}={_as_text(other)}")
+
+
+@app.command()
+def recipes(
+    recipe: Annotated[str | None, typer.Argument(help="One recipe: every field, as --set takes it.")] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or show every field of one with its value and what it means.
+
+    A part that is set by name brings its own fields: plusx recipes digits --set optim=AdamW
+
+    Examples: plusx recipes; plusx recipes digits
+    """
+    if recipe is not None:
+        _one_recipe(plusx.recipe_entry(recipe), _pairs(settings), as_json)
+        return
+    if settings:
+        raise ValueError("--set changes one recipe; name it: plusx recipes NAME --set KEY=VALUE")
+    entries = [plusx.recipe_entry(name) for name in plusx.recipe_names()]
+    if as_json:
+        _print_json({"recipes": [_recipe_facts(entry) for entry in entries]})
+        return
+    for entry in entries:
+        facts = f"{entry.recipe.net.name}, {_length(entry.recipe)}, {entry.recipe.batch_size:,} images a step"
+        print(_filled(f"{entry.name}: {facts}", 4))
+        print(_filled(f"    {entry.summary}", 4))
+        print(f"    {entry.run}")  # not filled: what is copied must be one line
+    print("\n`plusx recipes NAME` shows every field")
+
+
+def _one_recipe(entry: "RecipeEntry", overrides: dict[str, str], as_json: bool) -> None:
+    found = plusx.settings(entry.recipe, overrides)
+    if as_json:
+        each = [
+            {
+                "key": s.key,
+                "value": s.value if isinstance(s.value, str | int | float | None) else s.text,
+                "about": s.sentence,
+                "choices": s.choices,
+            }
+            for s in found
+        ]
+        _print_json({**_recipe_facts(entry), "settings": each})
+        return
+    print(entry.name)
+    for paragraph in entry.about.splitlines():
+        print(f"{_filled(paragraph)}\n")
+    for setting in found:
+        one_by_one = isinstance(setting.value, Mapping)
+        sentence = (
+            f"{setting.sentence} `plusx nets {entry.recipe.net.name}` has all." if one_by_one else setting.sentence
+        )
+        named = f"{setting.key}.NAME=VALUE" if one_by_one else f"{setting.key}={setting.text}"
+        several = "Any of" if isinstance(setting.value, tuple) else "One of"
+        _print_field(named, sentence, setting.choices, several)
+    rate = next(s for s in found if s.key == "optim.lr")
+    print(f"\n{entry.run} --set optim.lr={rate.value / 2:g}")
+
+
+def _recipe_facts(entry: "RecipeEntry") -> dict[str, Any]:
+    recipe = entry.recipe
+    return {
+        "recipe": entry.name,
+        "data": entry.data,
+        "net": recipe.net.name,
+        "steps": recipe.steps,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "about": entry.about,
+        "run": entry.run,
+    }
+
+
+def _length(recipe: "Recipe") -> str:
+    return f"{recipe.steps:,} steps" if recipe.steps is not None else f"{recipe.epochs:g} epochs"
 
 
 @app.command()
@@ -564,7 +731,8 @@ def summary(
 
     Examples: plusx summary resnet50 --set stride_on=1x1; plusx summary plain34 resnet34
     """
-    found = plusx.compare(nets, options=_options(settings), size=size)
+    with watching("counting", quiet=as_json):
+        found = plusx.compare(nets, options=_options(settings), size=size)
     costs = [cost for _, cost in found]
     rule = costs[0].rule
     if as_json:
@@ -572,7 +740,7 @@ def summary(
         _print_json({**each[0], "rule": rule} if len(each) == 1 else {"nets": each, "rule": rule})
         return
     if len(costs) == 1:
-        head = ["layer", "kind", "output", "parameters", "MACs", "FLOPs", "field", "activations", "saved bytes"]
+        head = ["layer", "kind", "output", "parameters", "MACs", "FLOPs", "field (px)", "activations", "saved bytes"]
         rows = [
             [
                 x.name,
@@ -589,7 +757,7 @@ def summary(
         ]
         shape = costs[0].input_shape
         first = ["input", "", _by(shape), "", "", "", "1", f"{prod(shape):,}", ""]
-        _print_table(head, [first, *rows], spare=["FLOPs", "kind", "saved bytes", "activations", "field"])
+        _print_table(head, [first, *rows], spare=["FLOPs", "kind", "saved bytes", "activations", "field (px)"])
     lines: dict[str, list[int | str]] = {
         "input": [_by(c.input_shape) for c in costs],
         "parameters": [c.params for c in costs],
@@ -602,7 +770,7 @@ def summary(
         "saved bytes, an image": [c.saved_bytes for c in costs],
         "saved bytes, a batch": [c.saved_bytes_per_batch for c in costs],
         "bytes on disk": [c.disk_bytes for c in costs],
-        "receptive field": [c.receptive_field or "all" for c in costs],
+        "receptive field (px)": [c.receptive_field or "all" for c in costs],
     }
     column = max(15, *map(len, nets)) + 3
     beside = max(1, (_width() - 23 - column) // (column + 8))  # nets that a table holds beside the first
@@ -612,7 +780,7 @@ def summary(
         table = [_against_first(line, [values[0], *(values[i] for i in shown)]) for line, values in lines.items()]
         _print_table(["", nets[0], *titles], table)
     for sentence in rule.splitlines():
-        print(textwrap.fill(sentence, min(_width(), 120), subsequent_indent="  "))
+        print(_filled(sentence, 2))
 
 
 def _against_first(title: str, values: Sequence[int | str]) -> list[str]:
@@ -623,6 +791,11 @@ def _against_first(title: str, values: Sequence[int | str]) -> list[str]:
         cells.append(f"{value:,}" if isinstance(value, int) else value)
         cells.append(f"{value / first:.2f}" if isinstance(value, int) and isinstance(first, int) and first else "")
     return cells
+
+
+def _as_text(value: Any) -> str:
+    """A builder's option as `--set` takes it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _by(shape: Sequence[int] | None) -> str:
@@ -639,7 +812,7 @@ def data_check(
 
     Example: plusx data check ./photos
     """
-    with watching("checking", quiet=quiet) as watch:
+    with watching("checking", quiet=quiet, unit="files") as watch:
         found = plusx.check(folder, on_progress=watch.count)
     if as_json:
         _print_json(
@@ -710,7 +883,7 @@ def benchmark_train(
 
     Example: plusx benchmark train --net resnet20 --batch 128
     """
-    with watching(f"{net}, batch {batch}", quiet=quiet) as watch:
+    with watching(f"{net}, batch {batch}", quiet=quiet, unit="rounds") as watch:
         speed = plusx.benchmark_training(net, batch_size=batch, rounds=rounds, watch=watch.count)
     if as_json:
         _print_json({"batch": speed.batch_size, **asdict(speed)})
@@ -752,8 +925,12 @@ def _options(settings: Sequence[str] | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask training to stop after its step, with a resume point; a second Ctrl-C ends it at once."""
+def _stoppable(typed: str | None = None) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask training to stop after its step, with a resume point; a second Ctrl-C ends it at once.
+
+    Args:
+        typed: The command that resumes it; the message of `StoppedError` has one if not given.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
@@ -766,11 +943,32 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
     except ValueError as fault:
         if not asked:
             raise
-        print(f"plusx: {fault}", file=sys.stderr)
+        known = typed and isinstance(fault, plusx.StoppedError)
+        print(f"plusx: {f'{fault.args[0]}; resume with: {typed}' if known else fault}", file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        if typed is None:
+            raise
+        print(f"plusx: interrupted; resume with: {typed}", file=sys.stderr)
         sys.exit(130)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _filled(text: str, indent: int = 0) -> str:
+    """Text in lines of the terminal's width, but no longer than is read with ease."""
+    return textwrap.fill(
+        text, min(_width(), 100), subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _print_field(setting: str, sentence: str, choices: Sequence[str], several: str = "One of") -> None:
+    """A field as it is set, and below it what it means and may be."""
+    print(setting)
+    others = f" {several} {', '.join(choices)}." if choices and set(choices) != {"true", "false"} else ""
+    if about := f"{sentence}{others}".strip():
+        print(_filled(f"    {about}", 4))
 
 
 def _pct(share: float) -> str:
@@ -790,21 +988,29 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, spare: S
     from rich.console import Console
     from rich.table import Table
 
-    columns = list(zip(head, *rows, strict=True))
-    left_out = []
-    for title in spare:
-        if sum(max(map(len, column)) + 3 for column in columns) - 1 > _width():  # between columns, and at the edges
-            columns = [column for column in columns if column[0] != title]
-            left_out.append(title)
+    columns, left_out = _fitting(list(zip(head, *rows, strict=True)), spare, between=3)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, (title, *_) in enumerate(columns):
-        table.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
+    for index, (title, *cells) in enumerate(columns):  # a head may take several lines, a cell where nothing else helps
+        wide = max(map(len, cells), default=0)
+        table.add_column(title, justify="left" if index == 0 else "right", min_width=wide, overflow="fold")
     for row in list(zip(*columns, strict=True))[1:]:
         table.add_row(*row)
     Console(width=_width(), height=25, markup=False).print(table)  # without a height, rich may not take the width
     if left_out:
-        note = f"The terminal is too narrow for {', '.join(left_out)}; a pipe or --json shows all."
-        print(f"{textwrap.fill(note, _width())}\n")
+        print(f"{left_out}\n")
+
+
+def _fitting(
+    columns: list[tuple[str, ...]], spare: Sequence[str], *, between: int
+) -> tuple[list[tuple[str, ...]], str]:
+    """The columns that a terminal has room for, and a sentence on those that it has not."""
+    left_out = []
+    for title in spare:
+        if sum(max(map(len, column)) + between for column in columns) - 1 > _width():
+            columns = [column for column in columns if column[0] != title]
+            left_out.append(title)
+    note = f"The terminal is too narrow for {', '.join(left_out)}; a pipe or --json shows all."
+    return columns, _filled(note) if left_out else ""
 
 
 def _width() -> int:

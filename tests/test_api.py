@@ -1,0 +1,144 @@
+"""The package as a notebook meets it: every verb is listed, takes text and Path, one item for several, and shows itself
+in a line.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import plusx
+from plusx.data.images import ImageSet
+from tests.conftest import save_picture
+
+PATHS = ("classes", "data_dir", "net_or_run", "nets_or_runs", "out", "root", "run", "runs", "weights")
+"""Names of parameters that are files or folders, or may be."""
+
+
+def test_the_package_lists_its_verbs_and_its_version() -> None:
+    assert {*plusx.__all__, "__version__"} <= set(dir(plusx))
+    assert [name for name in dir(plusx) if not name.startswith("_")] == sorted(plusx.__all__)
+    assert plusx.__version__.count(".") == 2
+    assert set(plusx._HOMES) == set(plusx.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'tain'"):
+        plusx.tain  # noqa: B018
+
+
+@pytest.mark.parametrize("name", plusx.__all__)
+def test_help_shows_no_addresses(name: str) -> None:
+    assert " at 0x" not in str(inspect.signature(getattr(plusx, name)))
+
+
+@pytest.mark.parametrize("name", plusx.__all__)
+def test_whatever_takes_a_path_takes_text_as_well(name: str) -> None:
+    for parameter in inspect.signature(getattr(plusx, name)).parameters.values():
+        if parameter.name in PATHS or "Path" in str(parameter.annotation):
+            assert "str" in str(parameter.annotation) and "Path" in str(parameter.annotation), parameter
+
+
+def refusal(verb: Callable[..., object], *arguments: object, **options: object) -> str:
+    with pytest.raises(ValueError) as fault:
+        verb(*arguments, **options)
+    return str(fault.value)
+
+
+@pytest.fixture
+def calls(
+    digits_run: Path, tmp_path: Path, class_folder: Callable[..., Path]
+) -> dict[str, Callable[[Callable[[Path], Any]], Any]]:
+    """Each verb that takes a path, with paths that `of` makes from a Path, and what it answers."""
+    image, folder, weights = save_picture(tmp_path / "a.png"), class_folder([], {"ant": 2, "bee": 2}), tmp_path / "w.pt"
+    torch.save(plusx.build("resnet20").state_dict(), weights)
+    short: dict[str, Any] = {"overrides": {"steps": 1, "data.limit": 20}}
+    numbers = iter(range(99))
+
+    def new() -> Path:
+        return tmp_path / f"new{next(numbers)}"
+
+    def converted(of: Callable[[Path], Any]) -> object:
+        made = plusx.convert(of(weights), "resnet20", out=of(new()), data="cifar10", mean=[0.5] * 3, std=[1.0] * 3)
+        return made.card.results
+
+    return {
+        "Predictor": lambda of: plusx.Predictor(of(digits_run)).predict(of(image)),
+        "analyse": lambda of: plusx.analyse(of(digits_run), "filters", data_dir=of(folder)).figure.read_bytes(),
+        "build": lambda of: len(plusx.build("resnet20", of(weights)).state_dict()),
+        "check": lambda of: plusx.check(of(folder)),
+        "compare": lambda of: plusx.compare([of(digits_run)]),
+        "convert": converted,
+        "demo": lambda of: refusal(plusx.demo, of(digits_run)),
+        "evaluate": lambda of: plusx.evaluate(of(digits_run), out=of(new()), data_dir=of(folder)).score,
+        "load": lambda of: plusx.load(of(digits_run))[1].to_dict(),
+        "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),
+        "reproduce": lambda of: refusal(plusx.reproduce, "degradation", out=of(new()), data_dir=of(folder)),
+        "resume": lambda of: refusal(plusx.resume, of(digits_run), data_dir=of(folder)),
+        "standing": lambda of: plusx.standing(of(folder)),
+        "summarise": lambda of: plusx.summarise(of(digits_run)),
+        "train": lambda of: plusx.train("digits", out=of(new()), data_dir=of(folder), **short).card.results[
+            "test_error"
+        ],
+    }
+
+
+def test_a_path_and_its_text_are_answered_alike(calls: dict[str, Callable[[Callable[[Path], Any]], Any]]) -> None:
+    takers = {
+        name
+        for name in plusx.__all__
+        if any("Path" in str(p.annotation) for p in inspect.signature(getattr(plusx, name)).parameters.values())
+    }
+    assert set(calls) == takers
+    for name, call in calls.items():
+        assert call(str) == call(Path), name
+
+
+def test_one_image_stands_for_itself(digits_run: Path, tmp_path: Path) -> None:
+    image = save_picture(tmp_path / "cat.png")
+    predictor = plusx.Predictor(digits_run)
+    for one in (image, str(image), image.read_bytes()):
+        (alone,) = plusx.predict(digits_run, one)
+        assert [alone] == plusx.predict(digits_run, [one]) == list(predictor.predict_many(one))
+    assert plusx.compare(digits_run) == plusx.compare(str(digits_run)) == [plusx.summarise(digits_run)]
+    assert plusx.compare("resnet20") == [plusx.summarise("resnet20")]
+    assert len(list(plusx.predict(digits_run, (path for path in [image, image])))) == 2
+    for other, kind in ((np.zeros((8, 8), np.uint8), "ndarray"), (Image.new("L", (8, 8)), "Image"), (3, "int")):
+        assert f"an image to predict is a {kind}" in refusal(plusx.predict, digits_run, other)
+
+
+def test_what_a_notebook_shows_of_an_answer_is_a_line(
+    digits_run: Path, tmp_path: Path, class_folder: Callable[..., Path]
+) -> None:
+    net, card = plusx.load(digits_run)
+    weights = tmp_path / "w.pt"
+    torch.save(plusx.build("resnet20").state_dict(), weights)
+    trained = plusx.train("digits", overrides={"steps": 1, "data.limit": 20}, out=tmp_path / "run")
+    converted = plusx.convert(weights, "resnet20", out=tmp_path / "c", data="cifar10", mean=[0.5] * 3, std=[1.0] * 3)
+    evaluated = plusx.evaluate(digits_run, out=tmp_path / "e")
+    shown = [
+        card,
+        card.preprocess,
+        trained,
+        converted,
+        converted.translation,
+        evaluated,
+        evaluated.predictions,
+        evaluated.score,
+        ImageSet(torch.zeros(3, dtype=torch.int64), ("a",), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)),
+        plusx.check(class_folder([], {"ant": 2, "bee": 2})),
+        plusx.cost(net, (1, 8, 8)),
+        plusx.Predictor(digits_run),
+        plusx.analyse(digits_run, "responses"),
+    ]
+    for answer in shown:
+        line = repr(answer)
+        assert line.startswith(f"<{type(answer).__name__} ") and line.endswith(">") and "\n" not in line
+        assert len(line) < 300, line
+    error = 100 * card.results["test_error"]
+    assert repr(card) == f"<Card resnet20 on digits, 10 classes, test error {error:.2f} %>"
+    assert (
+        repr(evaluated) == f"<Evaluated {digits_run} on test: <Score error {error:.2f} % on 360 images of 10 classes>>"
+    )
