@@ -892,9 +892,9 @@ def benchmark_train(
     _print_table(
         ["", "images/s", "ratio"],
         [
-            ["plain PyTorch (eager, fp32)", f"{speed.eager_fp32_images_per_s:,.0f}", "1.00"],
+            [f"plain PyTorch ({speed.device}, eager, fp32)", f"{speed.eager_fp32_images_per_s:,.0f}", "1.00"],
             [
-                f"plusx ({speed.placement.precision}, {speed.placement.layout})",
+                f"plusx ({speed.device}, {speed.placement.precision}, {speed.placement.layout})",
                 f"{speed.images_per_s:,.0f}",
                 f"{speed.ratio_to_eager_fp32:.2f} ({low:.2f} to {high:.2f})",
             ],

@@ -42,6 +42,12 @@ class Frozen:
         return logits_BK.float()
 
 
+class _Tracer(fx.Tracer):
+    """Blocks that draw in training are traced into, since this graph will never train."""
+
+    evaluation_only = True
+
+
 @torch.no_grad()
 def freeze(net: nn.Module, *, precision: Precision = "fp32") -> Frozen:
     """A net that computes the same in evaluation mode, sooner, and cannot be trained any more.
@@ -59,7 +65,7 @@ def freeze(net: nn.Module, *, precision: Precision = "fp32") -> Frozen:
     """
     dtype = _DTYPES[precision]
     try:
-        graph = fx.symbolic_trace(net.eval())
+        graph = fx.GraphModule(net, _Tracer().trace(net.eval()))
     except Exception:  # whatever stands in a forward, tracing may stumble over
         return Frozen(net, torch.float32)
     _drop_idle(graph)

@@ -73,6 +73,7 @@ def take_turns(
     at_least: float = 0.25,
     watch: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    wait: Callable[[], object] = lambda: None,
 ) -> Turns:
     """Time contenders in turn, in rounds of alternating order, so that what disturbs the machine disturbs all.
 
@@ -82,12 +83,15 @@ def take_turns(
         at_least: Seconds of a measurement; faster calls are repeated within it.
         watch: Called with the rounds done and the rounds in all.
         clock: Seconds.
+        wait: Returns when a device has done what the calls gave it to do; `Placement.wait`.
     """
 
     def timed(name: str, repeats: int) -> float:
+        wait()
         began = clock()
         for _ in range(repeats):
             contenders[name]()
+        wait()
         return (clock() - began) / repeats
 
     names = list(contenders)
@@ -126,9 +130,9 @@ class WholeStep:
         with record_function("data"):  # seen by the profiler alone
             x_BCHW, labels_B = self.batches[next(self.numbers)]
         self.data_seconds.append(time.perf_counter() - began)
-        train_step(
-            self.net, self.optimizer, self.loss_fn, Penalty(), x_BCHW, labels_B, self.placement
-        ).item()  # as the loop does where reading is free
+        loss = train_step(self.net, self.optimizer, self.loss_fn, Penalty(), x_BCHW, labels_B, self.placement)
+        if self.placement.reads_are_free:  # as in the loop
+            loss.item()
 
 
 def ours(net: str, batch_size: int) -> WholeStep:
@@ -142,7 +146,7 @@ def plain_step(
     """A training step as PyTorch's tutorials write it, on one batch that is ready.
 
     Args:
-        net: Any; it is trained.
+        net: Any, on the device of the images; it is trained.
         x_BCHW: Normalised images.
         labels_B: Their classes.
         channels_last: Lay net and images out so, rather than contiguously.
@@ -153,7 +157,7 @@ def plain_step(
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(x_BCHW.device.type, torch.bfloat16, enabled=bf16):
             loss = F.cross_entropy(net(x_BCHW), labels_B)
         optimizer.zero_grad()
         loss.backward()
@@ -179,7 +183,10 @@ class TrainingSpeed:
     net: str
     batch_size: int
     rounds: int
+    device: str
+    """Where both ran."""
     placement: Placement
+    """Of ours."""
     images_per_s: float
     eager_fp32_images_per_s: float
     ratio_to_eager_fp32: float
@@ -199,7 +206,7 @@ def benchmark_training(
     rounds: int = 10,
     watch: Callable[[int, int], None] | None = None,
 ) -> TrainingSpeed:
-    """Time training steps, ours and plain PyTorch's (eager, fp32, contiguous) in turn.
+    """Time training steps, ours and plain PyTorch's (eager, fp32, contiguous) in turn and on the same device.
 
     Args:
         net: Catalog name; its input is the catalog's.
@@ -215,14 +222,17 @@ def benchmark_training(
             raise ValueError(f"{name} is {value}; it must be 1 or more")
     torch.set_num_threads(usable_cpus())
     mine = ours(net, batch_size)
-    x_BCHW, labels_B = mine.batches[0]
-    contenders: dict[str, Callable[[], None]] = {"ours": mine, "eager fp32": plain_step(build(net), x_BCHW, labels_B)}
-    turns = take_turns(contenders, rounds=rounds, watch=watch)
+    device = mine.placement.device
+    x_BCHW, labels_B = (tensor.to(device) for tensor in mine.batches[0])
+    theirs = plain_step(build(net).to(device), x_BCHW, labels_B)
+    contenders: dict[str, Callable[[], None]] = {"ours": mine, "eager fp32": theirs}
+    turns = take_turns(contenders, rounds=rounds, watch=watch, wait=mine.placement.wait)
     ratio = turns.ratio("ours", "eager fp32")
     return TrainingSpeed(
         net=net,
         batch_size=batch_size,
         rounds=rounds,
+        device=device,
         placement=mine.placement,
         images_per_s=turns.rate("ours", batch_size).median,
         eager_fp32_images_per_s=turns.rate("eager fp32", batch_size).median,

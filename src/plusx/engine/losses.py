@@ -5,6 +5,7 @@ Shapes: B images in a batch, C channels, H height, W width, K classes.
 
 from collections.abc import Callable
 from functools import partial
+from typing import assert_never
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,13 +17,20 @@ LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 def make_loss(spec: CrossEntropy) -> LossFn:
     """The loss that a recipe names."""
-    return partial(cross_entropy, label_smoothing=spec.label_smoothing, aux_weight=spec.aux_weight)
+    match spec:
+        case CrossEntropy(label_smoothing, aux_weight):
+            return partial(cross_entropy, label_smoothing=label_smoothing, aux_weight=aux_weight)
+        case _:
+            assert_never(spec)
 
 
 def cross_entropy(
     model: nn.Module, x_BCHW: Tensor, labels_B: Tensor, *, label_smoothing: float, aux_weight: float
 ) -> Tensor:
     """Mean cross entropy in nats, from logits in fp32 whatever the net's precision.
+
+    Auxiliary heads are trained by `forward_with_aux` alone, which a wrapper such as DistributedDataParallel does not
+    have: there, wrap `WithAuxiliaryHeads(net)`.
 
     Args:
         model: A net; where it has `forward_with_aux(x)`, that gives `main` logits and a tuple of `aux` logits.

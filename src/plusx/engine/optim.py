@@ -1,7 +1,7 @@
 """An optimizer from its spec. Its state is tensors by parameter name, so that a resume point can hold it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,8 @@ def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> t
             )
         case Muon():
             optimizer = muon.Muon(groups, ns_steps=spec.ns_steps, precision=precision)
+        case _:
+            assert_never(spec)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer

@@ -1,5 +1,7 @@
 """The L1 penalty, and which parameters a penalty touches. (L2 is the optimizers' own `weight_decay`.)"""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,13 @@ def touched(net: nn.Module, on: Touched) -> list[nn.Parameter]:
         >>> len(touched(net, "all")), len(touched(net, "weights"))
         (4, 1)
     """
-    return [p for p in net.parameters() if on == "all" or p.ndim >= 2]
+    match on:
+        case "all":
+            return list(net.parameters())
+        case "weights":
+            return [p for p in net.parameters() if p.ndim >= 2]
+        case _:
+            assert_never(on)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import assert_never
 
 from plusx.recipes.recipe import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
 
@@ -28,9 +29,18 @@ def multiplier(
     t = step / total
     m = _shape(schedule, t, val_errors)
     if warmup is not None and t < warmup.fraction:
-        rise = t / warmup.fraction if warmup.shape == "linear" else 0.0
-        m *= warmup.start + (1 - warmup.start) * rise
+        m *= warmup.start + (1 - warmup.start) * _rise(warmup, t)
     return m
+
+
+def _rise(warmup: Warmup, t: float) -> float:
+    match warmup.shape:
+        case "linear":
+            return t / warmup.fraction
+        case "constant":
+            return 0.0
+        case _:
+            assert_never(warmup.shape)
 
 
 def _shape(schedule: Schedule, t: float, val_errors: Sequence[float]) -> float:
@@ -49,6 +59,8 @@ def _shape(schedule: Schedule, t: float, val_errors: Sequence[float]) -> float:
             return 1 + (final - 1) * (t - peak_at) / (1 - peak_at)
         case Plateau(patience, factor):
             return factor ** plateaus(val_errors, patience) * 1.0
+        case _:
+            assert_never(schedule)
 
 
 def plateaus(val_errors: Sequence[float], patience: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
@@ -384,6 +384,8 @@ def make_augmentation(
                 look = partial(scale_box, side=max(preprocess.size), low=low, high=high)
             case ColorNoise(std):
                 change.append(partial(color_noise, std=std, scale_C11=preprocess.std_C11))
+            case _:
+                assert_never(item)
     if progressive is None:
         return Augmentation(look, tuple(change), tuple(by_epoch))
     smaller = partial(shrink, scale=progressive.scale, by=progressive.by)
@@ -436,10 +438,11 @@ def _fit_preprocess(recipe: Recipe, images: ImageSet) -> Preprocess:
 
 def _require_inputs(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
     """Raises ValueError when the net does not take images of the sizes that the run will have."""
-    require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size))
+    batch_size = recipe.batch_size if recipe.total_steps(1) else None  # with no step, nothing is trained
+    require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=batch_size)
     if recipe.progressive is not None:
         height, width = (shrunk_side(side, recipe.progressive.scale) for side in preprocess.size)
-        require_input(recipe.net.name, net_options, (preprocess.channels, height, width))
+        require_input(recipe.net.name, net_options, (preprocess.channels, height, width), batch_size=batch_size)
 
 
 def _measure(

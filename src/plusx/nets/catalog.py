@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plusx.nets.layers import ACTIVATIONS, INITIALISERS, POOLINGS, initialise, swap_activations, swap_poolings
 
@@ -189,13 +189,16 @@ def all_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {option.name: option.default for option in known if option.default is not option.empty} | dict(options)
 
 
-def require_input(name: str, options: Mapping[str, Any], input_shape: tuple[int, int, int]) -> None:
+def require_input(
+    name: str, options: Mapping[str, Any], input_shape: tuple[int, int, int], *, batch_size: int | None = None
+) -> None:
     """Raises ValueError when a net cannot be trained on images of that shape; nothing is computed.
 
     Args:
         name: Catalog name.
         options: As for `build`.
         input_shape: Channels, height and width.
+        batch_size: Images of a training step; none checks the shape alone.
     """
     with torch.device("meta"):
         net, x = build(name, **options).eval(), torch.zeros(1, *input_shape)
@@ -205,6 +208,26 @@ def require_input(name: str, options: Mapping[str, Any], input_shape: tuple[int,
         shape, own = (" x ".join(map(str, s)) for s in (input_shape, entry(name).input_shape))
         reason = str(fault).splitlines()[0]
         raise ValueError(f"{name} does not take images of {shape} (the paper's are {own}): {reason}") from None
+    if batch_size == 1:
+        _require_many_values(name, net, x)
+
+
+def _require_many_values(name: str, net: nn.Module, x: Tensor) -> None:
+    """Raises ValueError when a batch norm gets one value a channel: less its mean, any value is 0."""
+
+    def check(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].numel() == inputs[0].shape[1]:
+            height, width = x.shape[2:]
+            raise ValueError(
+                f"batch_size is 1, and the batch norm {places[norm]!r} of {name} gets one value a channel from an image "
+                f"of {height} x {width}, from which nothing can be learnt; set batch_size to 2 or more"
+            )
+
+    places = {module: place for place, module in net.named_modules()}
+    for module in places:
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_pre_hook(check)
+    getattr(net, "forward_with_aux", net)(x)
 
 
 def _arguments(docstring: str) -> dict[str, str]:

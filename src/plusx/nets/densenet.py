@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import NormReluConv, classifier, initialise, zero_biases
+from plusx.nets.layers import NormReluConv, classifier, initialise, is_recorded, zero_biases
 
 
 class DenseLayer(nn.Module):
@@ -52,7 +52,9 @@ class DenseBlock(nn.Sequential):
         self.save_memory = save_memory
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.save_memory and torch.is_grad_enabled()):
+        # Tracers cannot record what computes again. The results are equal.
+        recorded = is_recorded(x) or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if recorded or not (self.save_memory and torch.is_grad_enabled()):
             for layer in self.children():
                 x = layer(x)
             return x
@@ -71,13 +73,10 @@ def _computed_twice(unit: NormReluConv, maps: Sequence[Tensor]) -> Tensor:
     def compute(*maps: Tensor) -> Tensor:
         return unit(torch.cat(maps, 1))
 
-    return checkpoint(
-        compute,
-        *maps,
-        use_reentrant=False,
-        preserve_rng_state=False,  # nothing random in it
-        context_fn=lambda: (nullcontext(), _statistics_kept(unit.norm)),
-    )
+    twice = partial(checkpoint, compute, *maps, use_reentrant=False, preserve_rng_state=False)  # nothing random in it
+    if torch.compiler.is_compiling():  # a compiler changes the running statistics once, whatever it computes twice
+        return twice()
+    return twice(context_fn=lambda: (nullcontext(), _statistics_kept(unit.norm)))
 
 
 @contextmanager

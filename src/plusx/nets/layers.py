@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 
@@ -46,6 +46,29 @@ def local_response_norm() -> nn.LocalResponseNorm:
     k = 2, alpha = 1e-4, beta = 0.75. PyTorch divides alpha by n, the paper does not, hence 5e-4.
     """
     return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+
+
+# ---- in tracers' hands -----------------------------------------------------------------------------------------------
+
+
+@torch.jit.ignore  # type: ignore[untyped-decorator]
+def is_recorded(x: Tensor) -> bool:
+    """Whether torch.fx records what is computed with x, in order to repeat it in training too.
+
+    A tracer for evaluation alone says so by its attribute `evaluation_only`.
+    """
+    return isinstance(x, fx.Proxy) and not getattr(x.tracer, "evaluation_only", False)
+
+
+@torch.jit.ignore  # type: ignore[untyped-decorator]
+def as_one_node(module: nn.Module, x: Tensor) -> Tensor:
+    """A call of the whole module in the graph that torch.fx records.
+
+    Numbers that a forward draws, and ways that it takes by its mode, would else stay for ever what they were while it
+    was recorded.
+    """
+    assert isinstance(x, fx.Proxy) and isinstance(x.tracer, fx.Tracer)
+    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
 
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -100,7 +123,9 @@ class StochasticPool2d(nn.Module):
         self.kernel_size, self.stride, self.padding, self.ceil_mode = kernel_size, stride, padding, ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
+        if not torch.jit.is_scripting() and is_recorded(x):  # type: ignore[attr-defined]
+            return as_one_node(self, x)
+        batch, channels, height, width = map(int, x.shape)  # numbers for torch.jit.trace too
         out = [self._length(side) for side in (height, width)]
         # Zeros around the picture, to the right and below as many as the last region needs: they are never drawn.
         need = [(n - 1) * self.stride + self.kernel_size for n in out]

@@ -34,7 +34,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
-from plusx.nets.layers import ConvNorm, NormReluConv, classifier, initialise, zero_biases
+from plusx.nets.layers import (
+    ConvNorm,
+    NormReluConv,
+    as_one_node,
+    classifier,
+    initialise,
+    is_recorded,
+    zero_biases,
+)
 
 Shortcut = Literal["A", "B", "C"]
 Stride = Literal["1x1", "3x3"]
@@ -84,6 +92,8 @@ class Block(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting() and self.survival < 1.0 and is_recorded(x):  # type: ignore[attr-defined]
+            return as_one_node(self, x)
         if not self.residual:
             return self.relu(self.branch(x))
         if self.survival == 1.0:
@@ -108,6 +118,8 @@ class PreActBlock(nn.Module):
         self.survival = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting() and self.survival < 1.0 and is_recorded(x):  # type: ignore[attr-defined]
+            return as_one_node(self, x)
         if self.training and self.survival < 1.0 and not survives(self.survival):
             return self.shortcut(self.open(x) if self.projects else x)
         opened = self.open(x)
@@ -117,6 +129,11 @@ class PreActBlock(nn.Module):
 
 def survives(p: float) -> bool:
     """One Bernoulli draw for the whole mini-batch, from torch's generator."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        raise ValueError(
+            "survival is below 1: each training step draws which blocks survive, and torch.jit.trace would keep the "
+            "first draw for ever; trace the net in evaluation, or use torch.fx, torch.jit.script or torch.compile"
+        )
     return bool(torch.rand(()) < p)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint as computed_twice
 
+from plusx.placement.graph import changes
 from plusx.placement.kernels.fuse import own_norms
 from plusx.placement.kernels.norm import recomputing
 
@@ -42,18 +43,27 @@ def checkpoint(net: nn.Module, graph: fx.Graph | None) -> int:
     own_norms(net, native=False)  # those that `fuse` has not put there already
     chosen = [cuts[len(cuts) * i // count] for i in range(1, count)]
     segments = [fx.GraphModule(net, part) for part in _split(graph, chosen)]
-
-    def forward(x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            for segment in segments:
-                x = segment(x)
-            return x
-        for segment in segments[:-1]:
-            x = computed_twice(segment, x, use_reentrant=False, context_fn=lambda: (nullcontext(), recomputing()))
-        return segments[-1](x)  # its backward comes first: it would be computed again at once
-
-    net.forward = forward
+    net.forward = _Segments(segments)
     return len(segments)
+
+
+class _Segments:
+    """The forward of a net in segments; an object, so that a copy of the net gets segments of its own modules."""
+
+    def __init__(self, segments: Sequence[nn.Module]) -> None:
+        self.segments = segments
+
+    def __call__(self, x: Tensor) -> Tensor:
+        *segments, last = self.segments
+        for segment in segments:
+            x = _computed_twice(segment, x) if torch.is_grad_enabled() else segment(x)
+        return last(x)  # its backward comes first: it would be computed again at once
+
+
+def _computed_twice(segment: nn.Module, x: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # a compiler changes the running moments once, whatever it computes twice
+        return computed_twice(segment, x, use_reentrant=False)
+    return computed_twice(segment, x, use_reentrant=False, context_fn=lambda: (nullcontext(), recomputing()))
 
 
 def _cuts(net: nn.Module, graph: fx.Graph) -> list[fx.Node]:
@@ -64,7 +74,7 @@ def _cuts(net: nn.Module, graph: fx.Graph) -> list[fx.Node]:
     last_read = [max((place[user] for user in node.users), default=place[node]) for node in nodes]
     cuts, reach = [], 0
     for node, read in zip(nodes[:-1], last_read[:-1], strict=True):
-        changed = any(getattr(modules.get(user.target), "inplace", False) for user in node.users)
+        changed = any(changes(user, node, modules) for user in node.users)
         if reach <= place[node] and node.op != "placeholder" and not changed:
             cuts.append(node)
         reach = max(reach, read)

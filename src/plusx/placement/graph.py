@@ -1,23 +1,34 @@
 """A net's forward as a graph (torch.fx), where it is one: the same in training and in evaluation, nothing drawn."""
 
+import operator
+from collections.abc import Mapping
 from typing import Any
 
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_IN_PLACE = {
+    vars(operator)[f"i{name}"] for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+}
+_IN_PLACE |= {operator.iand, operator.ior, operator.ixor, operator.setitem}
+
 
 def trace(net: nn.Module) -> fx.Graph | None:
     """The net's forward as a graph that holds in training and in evaluation, or None where there is no such graph."""
-    graphs, was_training = [], net.training
+    graphs, was_training, tracer = [], net.training, fx.Tracer()
     try:
         for training in (True, False):
             with _NothingComputed():  # type: ignore[no-untyped-call]
-                graphs.append(fx.Tracer().trace(net.train(training)))
+                graphs.append(tracer.trace(net.train(training)))
     except Exception:  # whatever stands in a forward, tracing may stumble over
         return None
     finally:
         net.train(was_training)
-    return graphs[0] if str(graphs[0]) == str(graphs[1]) else None
+    modules = {
+        str(node.target): net.get_submodule(str(node.target)) for node in graphs[0].nodes if node.op == "call_module"
+    }
+    opaque = any(not tracer.is_leaf_module(module, name) for name, module in modules.items())  # they draw in training
+    return graphs[0] if str(graphs[0]) == str(graphs[1]) and not opaque else None
 
 
 class _NothingComputed(TorchDispatchMode):
@@ -34,3 +45,19 @@ def erase(graph: fx.Graph, node: fx.Node) -> None:
     for x in before:
         if not x.users:
             erase(graph, x)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody has hooked onto the module, as pruning and weight norm do: it is then more than its class."""
+    return any(getattr(module, kind) for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks"))
+
+
+def changes(node: fx.Node, x: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether the node may change x in place, as `relu_`, `ReLU(inplace=True)`, `F.relu(x, True)` and `x += y` do."""
+    if x not in node.all_input_nodes:
+        return False
+    if node.op == "call_module":
+        return bool(getattr(modules.get(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    flags = (*node.args, *node.kwargs.values())
+    return name.endswith("_") or node.target in _IN_PLACE or "out" in node.kwargs or any(f is True for f in flags)

@@ -15,6 +15,13 @@ from plusx.placement.kernels.fuse import fuse
 from plusx.placement.kernels.native import vector_level
 from plusx.placement.machine import accelerator, cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
 
+_NOT_ALL_THREE = "torch.compile would enter a batch's moments twice where checkpointing computes our kernels again"
+_KNOWN = {
+    "layout": ("channels_last", "contiguous"),
+    "precision": ("fp32", "bf16"),
+    "kernels": ("plain", "fused"),
+}
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -34,6 +41,13 @@ class Placement:
     """Whether the backward pass computes again what the forward pass did not keep."""
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, known in _KNOWN.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"placement.{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
+        if self.compile and self.checkpoint and self.kernels == "fused":
+            raise ValueError(f"placement.kernels is 'fused'; {_NOT_ALL_THREE}")
+
     def place(self, net: nn.Module) -> nn.Module:
         """The net on its device, in its layout and on its kernels; also sets threads and cuDNN's kernels.
 
@@ -47,7 +61,7 @@ class Placement:
         net = net.to(self.device).to(memory_format=self._memory_format)
         graph = trace(net) if self.kernels == "fused" or self.checkpoint else None
         if self.kernels == "fused":
-            fuse(net, graph, dense=not self.checkpoint)
+            fuse(net, graph, dense=not (self.checkpoint or self.compile))
         if self.checkpoint:
             checkpoint(net, graph)
         if self.compile:
@@ -61,6 +75,11 @@ class Placement:
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision, for forward passes."""
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def wait(self) -> None:
+        """Return when the device has done all that it was given, as a clock wants it."""
+        if self.device != "cpu":
+            torch.accelerator.synchronize()
 
     @property
     def reads_are_free(self) -> bool:
@@ -115,8 +134,9 @@ def choose_placement(
         threads, reasons["threads"] = usable_cpus(), "processors that affinity and cgroup quota allow"
     can_fuse = device == "cpu" and vector_level() > 0
     if kernels == "auto":
-        kernels = "fused" if can_fuse else "plain"
-        reasons["kernels"] = _why_kernels(device)
+        both = compile and checkpoint
+        kernels = "fused" if can_fuse and not both else "plain"
+        reasons["kernels"] = _NOT_ALL_THREE if can_fuse and both else _why_kernels(device)
     elif kernels == "fused" and not can_fuse:
         raise ValueError(f"placement.kernels is 'fused'; {_why_kernels(device)}")
     reasons["layout"] = "convolutions of every backend read channels last without reordering"

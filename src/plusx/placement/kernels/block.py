@@ -14,7 +14,7 @@ from torch import Tensor
 from plusx.placement.kernels.convolution import TileConv2d
 from plusx.placement.kernels.memory import empty_like
 from plusx.placement.kernels.native import BlockCall, has_tiles, library
-from plusx.placement.kernels.norm import FusedNorm
+from plusx.placement.kernels.norm import FusedNorm, once
 
 _LIBRARY = torch.library.Library("plusx", "FRAGMENT")
 _LIBRARY.define(
@@ -41,8 +41,9 @@ class FusedBlock:
 
     def __call__(self, x: Tensor) -> Tensor:
         conv1, norm1, conv2, norm2 = self.conv1, self.norm1, self.conv2, self.norm2
-        fits = x.dtype == torch.bfloat16 and x.is_cpu and conv1.weight.dtype == torch.float32 and has_tiles()
-        if not (fits and norm1.training and norm2.training and x.is_contiguous(memory_format=torch.channels_last)):
+        fits = norm1.fits(x) and norm2.fits(x) and conv1.fits(x) and conv2.fits(x)
+        same = conv1.out_channels == conv2.out_channels == norm1.num_features
+        if not (fits and same and norm1.training and norm2.training):
             return norm2(conv2(norm1(conv1(x), relu=True)), x, relu=True)
         z, _, _, *moments = torch.ops.plusx.block(
             x, conv1.weight, norm1.weight, norm1.bias, conv2.weight, norm2.weight, norm2.bias, norm1.eps, norm2.eps
@@ -127,3 +128,4 @@ _LIBRARY.impl("block_backward", _block_backward, "CPU")
 torch.library.register_fake("plusx::block", _block_fake)
 torch.library.register_fake("plusx::block_backward", _block_backward_fake)
 torch.library.register_autograd("plusx::block", _gradients, setup_context=_save)
+torch.library.register_autograd("plusx::block_backward", once)

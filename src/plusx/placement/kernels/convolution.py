@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plusx.placement.graph import has_hooks
 from plusx.placement.kernels.memory import empty, empty_like
 from plusx.placement.kernels.native import ConvolutionCall, has_tiles, library
+from plusx.placement.kernels.norm import once
 
 _LIBRARY = torch.library.Library("plusx", "FRAGMENT")
 _LIBRARY.define("convolution(Tensor x, Tensor weight) -> Tensor")
@@ -36,10 +38,23 @@ class TileConv2d(nn.Conv2d):
         self.train(conv.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        fits = x.dtype == torch.bfloat16 and self.weight.dtype == torch.float32 and x.is_cpu and has_tiles()
-        if not (fits and x.is_contiguous(memory_format=torch.channels_last)):
-            return super().forward(x)
-        return torch.ops.plusx.convolution(x, self.weight)
+        return torch.ops.plusx.convolution(x, self.weight) if self.fits(x) else super().forward(x)
+
+    def fits(self, x: Tensor) -> bool:
+        """Whether the native code can take this; whatever else it is, PyTorch computes it or says why it cannot."""
+        return (
+            has_tiles()
+            and x.dim() == 4
+            and x.is_cpu
+            and x.dtype == torch.bfloat16
+            and x.is_contiguous(memory_format=torch.channels_last)
+            and x.numel() > 0
+            and x.shape[1] == self.in_channels
+            and self.weight.is_cpu
+            and self.weight.dtype == torch.float32
+            and self.weight.shape == (self.out_channels, self.in_channels, 3, 3)
+            and (self.weight.is_contiguous() or self.weight.is_contiguous(memory_format=torch.channels_last))
+        )
 
 
 def fits_tiles(conv: nn.Module) -> bool:
@@ -50,6 +65,7 @@ def fits_tiles(conv: nn.Module) -> bool:
         and (conv.groups, conv.bias, conv.padding_mode) == (1, None, "zeros")
         and conv.in_channels % 16 == conv.out_channels % 16 == 0
         and max(conv.in_channels, conv.out_channels) <= _MOST_CHANNELS
+        and not has_hooks(conv)
     )
 
 
@@ -114,3 +130,4 @@ _LIBRARY.impl("convolution_backward", _convolution_backward, "CPU")
 torch.library.register_fake("plusx::convolution", _convolution_fake)
 torch.library.register_fake("plusx::convolution_backward", _convolution_backward_fake)
 torch.library.register_autograd("plusx::convolution", _gradients, setup_context=_save)
+torch.library.register_autograd("plusx::convolution_backward", once)

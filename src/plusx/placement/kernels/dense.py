@@ -39,7 +39,8 @@ class DenseMaps:
 
     def __init__(self, norms: Sequence[FusedNorm], x: Tensor) -> None:
         self.maps, self.norms = x, iter(norms)
-        self.shared = all(norm.training and norm.fits(x) for norm in norms)
+        # Where this is false, or ends to be, maps are concatenated as the net says and PyTorch computes or refuses.
+        self.shared = all(norm.training and norm.takes(x) for norm in norms) and x.shape[1] < norms[-1].num_features
         if self.shared:
             last = norms[-1]
             self.channels = 0
@@ -49,6 +50,8 @@ class DenseMaps:
 
     def add(self, f: Tensor) -> "DenseMaps":
         """x_l = cat([x_{l-1}, f])."""
+        if self.shared and not self._has_room_for(f):
+            self.maps, self.shared = self.maps[:, : self.channels], False
         if self.shared:
             self.maps = _Append.apply(self.maps, f, self.channels)
             self._enter(f)
@@ -59,12 +62,19 @@ class DenseMaps:
     def normed(self) -> Tensor:
         """y_l, by the next of the norms."""
         norm = next(self.norms)
+        if self.shared and norm.num_features != self.channels:
+            self.maps, self.shared = self.maps[:, : self.channels], False
         if not self.shared or self.channels == self.maps.shape[1]:
             return norm(self.maps, relu=True)
         mean, variance = self.mean[: self.channels], self.variance[: self.channels]
         y, self.maps = _Norm.apply(self.maps, norm.weight, norm.bias, mean, variance, norm.eps)
         norm.track(mean, variance, y.numel() // self.channels)
         return y
+
+    def _has_room_for(self, f: Tensor) -> bool:
+        batch, channels, height, width = self.maps.shape
+        fits = f.dim() == 4 and f.shape == (batch, f.shape[1], height, width) and f.numel() > 0
+        return fits and f.is_cpu and f.dtype == self.maps.dtype and self.channels + f.shape[1] <= channels
 
     @torch.no_grad()
     def _enter(self, new: Tensor) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from plusx.placement.graph import erase
+from plusx.placement.graph import changes, erase, has_hooks
 from plusx.placement.kernels.block import FusedBlock
 from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
 from plusx.placement.kernels.dense import DenseMaps
@@ -31,7 +31,8 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
     Args:
         net: In place.
         graph: Of `trace`; without one only modules are replaced.
-        dense: Whether a dense block's maps are to lie in one tensor, which leaves no place to cut the graph within it.
+        dense: Whether a dense block's maps are to lie in one tensor, which leaves no place to cut the graph within it,
+            and which compilers, that write out changes in place, do not take.
 
     Example:
         >>> from plusx.placement.graph import trace
@@ -47,7 +48,11 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
         return 0
     modules, count = dict(net.named_modules()), 0
     for node in list(graph.nodes):
-        if node.op == "call_module" and type(modules[node.target]) is nn.Identity:
+        if (
+            node.op == "call_module"
+            and type(modules[node.target]) is nn.Identity
+            and not has_hooks(modules[node.target])
+        ):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
     for node in list(graph.nodes):
@@ -166,14 +171,22 @@ def _pattern(norm: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node | No
     """The ReLU that ends it, what is added before, its stride or 0; no ReLU where the pattern does not stand."""
     user = _only_user(norm)
     if user is None or _is_relu(user, modules):
-        return user, None, 0
-    if user.op != "call_function" or user.target not in _ADDS or len(user.args) != 2:
+        return _if_unchanged(norm, user, modules), None, 0
+    if user.op != "call_function" or user.target not in _ADDS or len(user.args) != 2 or user.kwargs:
         return None, None, 0
     last = _only_user(user)
     other = user.args[1] if user.args[0] is norm else user.args[0]
     if last is None or not _is_relu(last, modules) or not isinstance(other, fx.Node) or other is norm:
         return None, None, 0
-    return last, *(_zero_padding(other) or (other, 0))
+    return _if_unchanged(norm, last, modules), *(_zero_padding(other, modules[str(norm.target)]) or (other, 0))
+
+
+def _if_unchanged(norm: fx.Node, last: fx.Node | None, modules: dict[str, nn.Module]) -> fx.Node | None:
+    """The last, if what the norm reads is still the same there."""
+    for x in norm.all_input_nodes:
+        if any(last and norm < user < last and changes(user, x, modules) for user in x.users):
+            return None
+    return last
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
@@ -182,17 +195,22 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        return type(modules[str(node.target)]) is nn.ReLU
+        module = modules[str(node.target)]
+        return type(module) is nn.ReLU and not has_hooks(module)
     return node.op == "call_function" and node.target in _RELUS
 
 
-def _zero_padding(node: fx.Node) -> tuple[fx.Node, int] | None:
+def _zero_padding(node: fx.Node, norm: Any) -> tuple[fx.Node, int] | None:
     """(x, stride) where the node is option A's shortcut of x: one pixel pooled, channels padded behind."""
     if node.op != "call_function" or node.target is not F.pad or _only_user(node) is None:
         return None
-    pooled, padding = node.args
-    if not isinstance(pooled, fx.Node) or pooled.target is not F.avg_pool2d or pooled.args[1] != 1:
+    if node.kwargs or len(node.args) != 2:
         return None
-    x, _, stride = pooled.args
-    plain = isinstance(padding, tuple | list) and len(padding) == 6 and not any(padding[:5])
-    return (x, stride) if plain and isinstance(x, fx.Node) and isinstance(stride, int) else None
+    pooled: Any = node.args[0]
+    padding: Any = node.args[1]
+    if not isinstance(pooled, fx.Node) or pooled.target is not F.avg_pool2d or pooled.kwargs or len(pooled.args) != 3:
+        return None
+    x, kernel_size, stride = pooled.args
+    behind = isinstance(padding, tuple | list) and len(padding) == 6 and not any(padding[:5])
+    fits = behind and kernel_size == 1 and 0 < padding[5] < norm.num_features
+    return (x, stride) if fits and isinstance(x, fx.Node) and isinstance(stride, int) else None

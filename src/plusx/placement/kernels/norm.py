@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plusx.placement.graph import has_hooks
 from plusx.placement.kernels.memory import empty, empty_like
 from plusx.placement.kernels.native import NormCall, library, vector_level
 
@@ -78,23 +79,39 @@ class FusedNorm(nn.BatchNorm2d):
         return y
 
     def fits(self, x: Tensor, residual: Tensor | None = None, stride: int = 0) -> bool:
-        """Whether the native code can take these."""
-        tensors = [x]
-        if residual is not None:
-            tensors.append(residual)
-            batch, channels, height, width = x.shape
-            has = residual.shape[1] if stride else channels
-            # A side of 27 has 14 strides of 2 too, and a sum may be of shapes that differ: both are left to PyTorch.
-            if residual.shape != (batch, has, height * (stride or 1), width * (stride or 1)) or has > channels:
-                return False
+        """Whether the native code can take these; whatever else it is, PyTorch computes it or says why it cannot."""
+        if not self.takes(x) or x.shape[1] != self.num_features:
+            return False
+        if residual is None:
+            return True
+        batch, channels, height, width = x.shape
+        has = residual.shape[1] if stride and residual.dim() == 4 else channels
+        # A side of 27 has 14 strides of 2 too, and a sum may be of shapes that differ: both are left to PyTorch.
+        return (
+            residual.shape == (batch, has, height * (stride or 1), width * (stride or 1))
+            and has <= channels
+            and residual.is_cpu
+            and residual.dtype == x.dtype
+            and residual.is_contiguous(memory_format=torch.channels_last)
+        )
+
+    def takes(self, x: Tensor) -> bool:
+        """Whether the native code can take this module as it is now, and x but for its number of channels."""
+        vectors = (self.weight, self.bias, self.running_mean, self.running_var)
         return (
             self.native
-            and x.dtype in (torch.float32, torch.bfloat16)
-            and self.weight.dtype == torch.float32
             and vector_level() > 0
+            and x.dim() == 4
+            and x.is_cpu
+            and x.dtype in (torch.float32, torch.bfloat16)
+            and x.is_contiguous(memory_format=torch.channels_last)
+            # More than one value a channel, without which PyTorch refuses to train, and some to evaluate.
+            and x.numel() > (x.shape[1] if self.training else 0)
             and (self.training or not torch.is_grad_enabled())
-            and all(t.is_cpu and t.dtype == x.dtype for t in tensors)
-            and all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors)
+            and self.momentum is not None
+            and self.num_batches_tracked is not None
+            and all(v is not None and v.is_cpu and v.dtype == torch.float32 for v in vectors)
+            and all(v is not None and v.shape == (self.num_features,) and v.is_contiguous() for v in vectors)
         )
 
     def _plain(self, x: Tensor) -> Tensor:
@@ -111,7 +128,7 @@ class FusedNorm(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
 
 @contextmanager
@@ -127,7 +144,13 @@ def recomputing() -> Iterator[None]:
 
 def fits_fusion(norm: nn.Module | None) -> bool:
     """Whether `FusedNorm` can stand in for this module."""
-    return type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None
+    return (
+        type(norm) is nn.BatchNorm2d
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
+        and not has_hooks(norm)
+    )
 
 
 def zero_padded(residual: Tensor, channels: int, stride: int) -> Tensor:
@@ -294,6 +317,11 @@ def _gradients(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     return dx, dweight, dbias, dresidual if ctx.residual_channels else None, None, None, None
 
 
+def once(ctx: Any, *gradients: Any) -> None:
+    """The gradient of a gradient, which none of our operators has; without this it would be zero."""
+    raise RuntimeError("fused kernels are differentiated once; for gradients of gradients set placement.kernels=plain")
+
+
 _LIBRARY.impl("norm", _norm, "CPU")
 _LIBRARY.impl("norm_apply", _norm_apply, "CPU")
 _LIBRARY.impl("norm_backward", _norm_backward, "CPU")
@@ -301,3 +329,4 @@ torch.library.register_fake("plusx::norm", _norm_fake)
 torch.library.register_fake("plusx::norm_apply", _norm_apply_fake)
 torch.library.register_fake("plusx::norm_backward", _norm_backward_fake)
 torch.library.register_autograd("plusx::norm", _gradients, setup_context=_save)
+torch.library.register_autograd("plusx::norm_backward", once)
