@@ -29,21 +29,26 @@ def cross_entropy(
 ) -> Tensor:
     """Mean cross entropy in nats, from logits in fp32 whatever the net's precision.
 
-    Auxiliary heads are trained by `forward_with_aux` alone, which a wrapper such as DistributedDataParallel does not
-    have: there, wrap `WithAuxiliaryHeads(net)`.
-
     Args:
         model: A net; where it has `forward_with_aux(x)`, that gives `main` logits and a tuple of `aux` logits.
         x_BCHW: Normalised images.
         labels_B: Their classes.
         label_smoothing: Share of the target that is spread over all classes.
         aux_weight: Weight of each auxiliary head's cross entropy; 0 leaves the heads out of the computation.
+
+    Raises:
+        ValueError: A wrapper such as `DistributedDataParallel` hides the net's auxiliary heads.
     """
 
     def mean_nats(logits_BK: Tensor) -> Tensor:
         return F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=label_smoothing)
 
     forward_with_aux = getattr(model, "forward_with_aux", None)
+    if aux_weight and forward_with_aux is None and hasattr(getattr(model, "module", None), "forward_with_aux"):
+        raise ValueError(
+            f"{type(model).__name__} hides the auxiliary heads of its net, which would not be trained; give it a "
+            "module whose forward is forward_with_aux and take the loss of its outputs, or set loss.aux_weight to 0"
+        )
     if aux_weight == 0 or forward_with_aux is None:
         return mean_nats(model(x_BCHW))
     outputs = forward_with_aux(x_BCHW)

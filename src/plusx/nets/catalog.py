@@ -219,8 +219,8 @@ def _require_many_values(name: str, net: nn.Module, x: Tensor) -> None:
         if inputs[0].numel() == inputs[0].shape[1]:
             height, width = x.shape[2:]
             raise ValueError(
-                f"batch_size is 1, and the batch norm {places[norm]!r} of {name} gets one value a channel from an image "
-                f"of {height} x {width}, from which nothing can be learnt; set batch_size to 2 or more"
+                f"batch_size is 1, and from one image of {height} x {width} the batch norm {places[norm]!r} of {name} "
+                "gets one value a channel, of which nothing can be learnt; set batch_size to 2 or more"
             )
 
     places = {module: place for place, module in net.named_modules()}

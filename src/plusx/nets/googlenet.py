@@ -61,6 +61,8 @@ class Inception(nn.Module):
 class GoogLeNet(nn.Module):
     """A stem, three groups of inception modules, global average pooling and one linear layer; Table 1.
 
+    `forward` gives the logits of the net; `forward_with_aux` those of the auxiliary heads too, which train on it alone.
+
     Args:
         batch_norm: The libraries' form instead of the paper's.
         aux: Auxiliary heads.
@@ -125,11 +127,29 @@ class GoogLeNet(nn.Module):
         initialise(self, "xavier")
         zero_biases(self)
 
+    # A loss of these logits alone never trains the auxiliary heads: see `forward_with_aux`.
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.stages(self.stem(x)))
 
     def forward_with_aux(self, x: Tensor) -> Outputs:
-        """Logits of all heads; Sec. 5. Without auxiliary heads, `aux` is empty."""
+        """Logits of all heads; Sec. 5. Without auxiliary heads, `aux` is empty.
+
+        In a training loop of one's own, the loss is of these: `forward` leaves the auxiliary heads out, which then get
+        no gradient. `DistributedDataParallel` averages gradients after its own `forward` alone, so that
+        `ddp.module.forward_with_aux(x)` lets the ranks drift apart; give it a module whose `forward` is this method:
+
+        Example:
+            >>> class WithAux(nn.Module):
+            ...     def __init__(self, net: GoogLeNet) -> None:
+            ...         super().__init__()
+            ...         self.net = net
+            ...
+            ...     def forward(self, x: Tensor) -> Outputs:
+            ...         return self.net.forward_with_aux(x)
+            >>> outputs = WithAux(GoogLeNet(batch_norm=True, num_classes=10))(torch.zeros(2, 3, 64, 64))
+            >>> outputs.main.shape, len(outputs.aux)
+            (torch.Size([2, 10]), 2)
+        """
         if not self.aux:
             return Outputs(self.forward(x), ())
         stages: Any = self.stages
