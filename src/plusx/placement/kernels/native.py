@@ -8,7 +8,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-import torch  # noqa: F401  first: the library takes its threads from what this loads
+import torch  # first: the library takes its threads from what this loads
 
 from plusx.placement.machine import cpu_flags, multiplies_bf16, vector_limit
 
@@ -69,6 +69,7 @@ def library() -> ctypes.CDLL | None:
 
 
 @cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no files
 def vector_level() -> int:
     """2 where the processor has AVX-512, 1 where it has AVX2, 0 where the library cannot be used."""
     found = library()
@@ -76,6 +77,7 @@ def vector_level() -> int:
 
 
 @cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no files
 def has_tiles() -> bool:
     """Whether the processor has the matrix unit that convolution.c is written for, and the system grants it."""
     found = library()
