@@ -15,9 +15,10 @@ import torch
 import torchvision
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
-from plusx.engine.benchmark import Turns, WholeStep, ours, plain_step, take_turns
+from plusx.engine.benchmark import Turns, WholeStep, plain_step, take_turns
 from plusx.nets import build, entry
 from plusx.placement.machine import usable_cpus
+from plusx.placement.place import choose_placement
 
 ROUNDS = 11
 CASES = (
@@ -93,7 +94,7 @@ def names(net: str, *, has_bf16: bool) -> list[str]:
 def contender(who: str, net: str, batch_size: int) -> Callable[[], None]:
     """A training step, by the name of who takes it."""
     if who == "ours":
-        return ours(net, batch_size)
+        return WholeStep(net, batch_size, choose_placement(device="cpu"))  # where the others are
     torch.set_num_threads(usable_cpus())
     match who.split()[0]:
         case "torchvision":

@@ -1,6 +1,7 @@
 """What the benchmarks make of what they measure."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 import torch
 
 from benchmarks import depth, profile, training
-from plusx.engine.benchmark import Turns, WholeStep, plain_step
+from plusx.engine import benchmark
+from plusx.engine.benchmark import Turns, WholeStep, plain_step, take_turns
 from plusx.nets import build, entry
-from plusx.placement.place import plain_placement
+from plusx.placement.place import Placement, plain_placement
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,62 @@ def test_what_a_depth_keeps_is_held_against_free_memory(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
     assert depth.free_bytes(tmp_path / "meminfo") == 7 * 1024
     assert depth.free_bytes(tmp_path / "absent") == math.inf
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_plain_step_runs_where_its_images_are(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    autocast = torch.autocast
+
+    def watched(device: str, *args: object, **kwargs: object) -> object:
+        asked.append(device)
+        return autocast("cpu", enabled=False)
+
+    monkeypatch.setattr(torch, "autocast", watched)
+    monkeypatch.setattr(torch.optim, "SGD", lambda parameters, **options: torch.optim.Adadelta(parameters))
+    with torch.device("meta"):  # any device but the one that a script would name by habit
+        net, x, labels = build("lenet5"), torch.zeros(2, 1, 32, 32), torch.zeros(2, dtype=torch.long)
+    plain_step(net, x, labels, bf16=bf16)()
+    assert asked == ["meta"]
+
+
+def test_the_peer_of_a_benchmark_runs_where_ours_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere:
+        """Our step on another device, as far as `benchmark_training` looks."""
+
+        placement = Placement("meta", "channels_last", "fp32", 1)
+        batches = ((torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.long)),)
+        data_seconds = (0.1,)
+
+        def __call__(self) -> None: ...
+
+    seen, waited = [], []
+
+    def peer(net: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+        seen.extend(tensor.device.type for tensor in (*net.parameters(), *net.buffers(), x, labels))
+        return lambda: None
+
+    def turns(contenders: object, *, wait: object, **options: object) -> Turns:
+        waited.append(wait)
+        return Turns({"ours": [1.0], "eager fp32": [2.0]})
+
+    monkeypatch.setattr(benchmark, "ours", lambda net, batch_size: Elsewhere())
+    monkeypatch.setattr(benchmark, "plain_step", peer)
+    monkeypatch.setattr(benchmark, "take_turns", turns)
+    threads = torch.get_num_threads()
+    speed = benchmark.benchmark_training("resnet20", batch_size=2, rounds=1)
+    torch.set_num_threads(threads)
+    assert set(seen) == {"meta"} and speed.device == "meta" and speed.ratio_to_eager_fp32 == 2
+    assert waited == [Elsewhere.placement.wait]
+
+
+def test_a_clock_is_read_when_the_device_is_done() -> None:
+    order = []
+    take_turns(
+        {"a": lambda: order.append("call")},
+        rounds=1,
+        at_least=0,
+        clock=lambda: 0.5 * len(order),
+        wait=lambda: order.append("wait"),
+    )
+    assert order[:4] == ["wait", "call", "call", "wait"] and order[-1] == "wait"

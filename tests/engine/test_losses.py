@@ -58,3 +58,23 @@ def test_heads_of_weight_zero_are_not_computed() -> None:
     net = ThreeHeads(2)
     make_loss(CrossEntropy(aux_weight=0.0))(net, X, LABELS).backward()
     assert net.heads[0].weight.grad is not None and net.heads[1].weight.grad is None
+
+
+class Wrapper(nn.Module):
+    """As `DistributedDataParallel`: its forward is the net's, and it has no other method of the net."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x)
+
+
+def test_heads_that_a_wrapper_hides_are_not_left_untrained_in_silence() -> None:
+    with pytest.raises(
+        ValueError, match="Wrapper hides the auxiliary heads of its net, .* or set loss.aux_weight to 0"
+    ):
+        make_loss(CrossEntropy())(Wrapper(ThreeHeads(2)), X, LABELS)
+    make_loss(CrossEntropy(aux_weight=0.0))(Wrapper(ThreeHeads(2)), X, LABELS)
+    make_loss(CrossEntropy())(Wrapper(nn.Linear(5, 4)), X, LABELS)

@@ -65,7 +65,7 @@ class Placement:
         if self.checkpoint:
             checkpoint(net, graph)
         if self.compile:
-            net.compile()
+            _compile(net)
         return net
 
     def place_images(self, x_BCHW: Tensor) -> Tensor:
@@ -146,6 +146,26 @@ def choose_placement(
 def plain_placement(*, threads: int | None = None) -> Placement:
     """PyTorch as it comes: CPU, fp32, contiguous. What `benchmark` compares with."""
     return Placement("cpu", "contiguous", "fp32", threads or usable_cpus())
+
+
+def _compile(net: nn.Module) -> None:
+    """Have torch.compile make the net's code at its first call, or say in one sentence why it cannot."""
+    from torch._dynamo.exc import TorchDynamoException  # imports a compiler, which takes seconds
+
+    net.compile()
+    compiled = net._compiled_call_impl
+    assert compiled is not None
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compiled(*args, **kwargs)
+        except TorchDynamoException as fault:
+            reason = str(fault).strip().partition("\n")[0]
+            raise ValueError(
+                f"placement.compile is true, and torch.compile fails on this net and machine ({reason}); set it to false"
+            ) from fault
+
+    net._compiled_call_impl = call
 
 
 def _why_kernels(device: str) -> str:
