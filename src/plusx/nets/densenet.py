@@ -16,6 +16,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.utils.checkpoint import checkpoint
 
 from plusx.nets.catalog import Facts, register
@@ -53,7 +54,7 @@ class DenseBlock(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         # Tracers cannot record what computes again. The results are equal.
-        recorded = is_recorded(x) or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        recorded = is_recorded(x) or is_tracing()
         if recorded or not (self.save_memory and torch.is_grad_enabled()):
             for layer in self.children():
                 x = layer(x)

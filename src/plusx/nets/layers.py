@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, fx, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 
@@ -123,7 +124,7 @@ class StochasticPool2d(nn.Module):
         self.kernel_size, self.stride, self.padding, self.ceil_mode = kernel_size, stride, padding, ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and is_recorded(x):  # type: ignore[attr-defined]
+        if not is_scripting() and is_recorded(x):
             return as_one_node(self, x)
         batch, channels, height, width = map(int, x.shape)  # numbers for torch.jit.trace too
         out = [self._length(side) for side in (height, width)]

@@ -31,6 +31,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
@@ -92,7 +93,7 @@ class Block(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and self.survival < 1.0 and is_recorded(x):  # type: ignore[attr-defined]
+        if not is_scripting() and self.survival < 1.0 and is_recorded(x):
             return as_one_node(self, x)
         if not self.residual:
             return self.relu(self.branch(x))
@@ -118,7 +119,7 @@ class PreActBlock(nn.Module):
         self.survival = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and self.survival < 1.0 and is_recorded(x):  # type: ignore[attr-defined]
+        if not is_scripting() and self.survival < 1.0 and is_recorded(x):
             return as_one_node(self, x)
         if self.training and self.survival < 1.0 and not survives(self.survival):
             return self.shortcut(self.open(x) if self.projects else x)
@@ -129,7 +130,7 @@ class PreActBlock(nn.Module):
 
 def survives(p: float) -> bool:
     """One Bernoulli draw for the whole mini-batch, from torch's generator."""
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if is_tracing():
         raise ValueError(
             "survival is below 1: each training step draws which blocks survive, and torch.jit.trace would keep the "
             "first draw for ever; trace the net in evaluation, or use torch.fx, torch.jit.script or torch.compile"

@@ -162,7 +162,7 @@ def _compile(net: nn.Module) -> None:
         except TorchDynamoException as fault:
             reason = str(fault).strip().partition("\n")[0]
             raise ValueError(
-                f"placement.compile is true, and torch.compile fails on this net and machine ({reason}); set it to false"
+                f"placement.compile is true, and torch.compile fails on this net or machine: {reason}; set it to false"
             ) from fault
 
     net._compiled_call_impl = call
