@@ -72,11 +72,6 @@ def functional(net: nn.Module, x: Tensor) -> Tensor:
     return found
 
 
-def in_double(net: nn.Module, x: Tensor) -> Tensor:
-    found: Tensor = net.double()(x.double())
-    return found.float()
-
-
 def by_image(net: nn.Module, x: Tensor) -> Tensor:
     found: Tensor = torch.func.vmap(net, randomness="different")(x[:, None])
     return found[:, 0]
@@ -98,7 +93,6 @@ WAYS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "channels last": lambda net, x: net.to(memory_format=torch.channels_last)(
         x.contiguous(memory_format=torch.channels_last)
     ),
-    "double": in_double,
     "vmap": by_image,
 }
 
@@ -114,14 +108,14 @@ def test_a_net_computes_the_same_in_anyones_hands(name: str, way: str, training:
     make, image = NETS[name]
     if training and way in ("vmap", "torch.jit.trace"):
         return  # PyTorch's batch norm refuses the one; the other draws once more, to record: see below
-    torch.manual_seed(0)
-    net, x = make().train(training), torch.rand(batch, *image)
+    torch.manual_seed(0)  # in double: over two images of few pixels, batch norm makes much of rounding
+    net, x = make().double().train(training), torch.rand(batch, *image, dtype=torch.float64)
     torch.manual_seed(1)
     expected = copy.deepcopy(net)(x)
     torch.manual_seed(1)  # what is drawn in training is drawn in the same order
     found = WAYS[way](net, x)
     assert found.isfinite().all()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * max(1.0, expected.abs().max().item()))
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
 
 
 @pytest.mark.parametrize("name", sorted(set(NETS) - {"dpn", "googlenet"}))
@@ -190,7 +184,7 @@ def test_a_way_that_would_keep_one_draw_is_refused(draw: str) -> None:
             way()
 
 
-@pytest.mark.parametrize("name", ["resnet", "resnet, some survive", "densenet", "mlp", "airbench"])
+@pytest.mark.parametrize("name", ["resnet", "resnet, some survive", "vgg", "highway", "airbench"])
 def test_a_net_is_scripted(name: str) -> None:
     make, image = NETS[name]
     torch.manual_seed(0)
@@ -202,14 +196,17 @@ def test_a_net_is_scripted(name: str) -> None:
         torch.testing.assert_close(torch.jit.script(copy.deepcopy(net)).train(mode)(x), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float64, 1 - 1e-6), (torch.bfloat16, 0.99)])
 @pytest.mark.parametrize("name", ["vgg", "resnet", "densenet", "highway"])
-def test_a_net_in_bf16_answers_about_the_same(name: str) -> None:
+def test_a_net_in_another_type_answers_the_same_within_its_precision(
+    name: str, dtype: torch.dtype, least: float
+) -> None:
     make, image = NETS[name]
     torch.manual_seed(0)
     net, x = make().eval(), torch.rand(4, *image)
     with torch.no_grad():
-        expected, found = net(x), net.bfloat16()(x.bfloat16()).float()
-    assert nn.functional.cosine_similarity(found, expected).min() > 0.99
+        expected, found = net(x), net.to(dtype)(x.to(dtype)).float()
+    assert nn.functional.cosine_similarity(found, expected).min() > least
 
 
 @pytest.mark.slow
