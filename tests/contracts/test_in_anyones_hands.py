@@ -100,7 +100,7 @@ DRAW = {name for name in NETS if "some survive" in name}
 """Nets whose forward takes another way by lot, which `torch.jit.trace` cannot keep."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(list(NETS)), way=st.sampled_from(list(WAYS)), training=st.booleans(), batch=st.integers(2, 3)
 )

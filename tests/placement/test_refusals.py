@@ -88,7 +88,7 @@ CHANGES: list[Callable[[nn.BatchNorm2d], object]] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     shape=st.one_of(
         st.tuples(
@@ -172,7 +172,7 @@ def test_one_value_a_channel_is_refused_in_training_wherever_the_net_runs(name: 
         assert net.eval()(images).shape == (1, 10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     name=st.sampled_from(list(SMALL_NETS)),
     place=st.sampled_from(list(PLACES)),
