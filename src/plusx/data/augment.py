@@ -1,5 +1,7 @@
 """Augmentations of whole batches: pure functions of (x, generator), or of (x, coins and epochs of its images).
 
+Random numbers are drawn on the CPU and copied to where x is: whatever computes, a batch gets the same ones.
+
 Shapes: B images, C channels, H height, W width, I principal axes.
 """
 
@@ -38,13 +40,13 @@ def random_crop(
     height, width = x_BCHW.shape[2:]
     padded = F.pad(x_BCHW, (pad, pad, pad, pad), mode="reflect" if mode == "reflect" else "constant")
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # views: B C 2p+1 2p+1 H W
-    down_B, across_B = torch.randint(0, 2 * pad + 1, (2, len(x_BCHW)), generator=generator)
-    return windows[torch.arange(len(x_BCHW)), :, down_B, across_B]
+    down_B, across_B = _beside(x_BCHW, torch.randint(0, 2 * pad + 1, (2, len(x_BCHW)), generator=generator))
+    return windows[torch.arange(len(x_BCHW), device=x_BCHW.device), :, down_B, across_B]
 
 
 def flip_lr(x_BCHW: Tensor, *, generator: torch.Generator) -> Tensor:
     """Each image mirrored with probability 1/2."""
-    flip_B111 = torch.rand(len(x_BCHW), 1, 1, 1, generator=generator) < 0.5
+    flip_B111 = _beside(x_BCHW, torch.rand(len(x_BCHW), 1, 1, 1, generator=generator) < 0.5)
     return torch.where(flip_B111, x_BCHW.flip(-1), x_BCHW)
 
 
@@ -64,7 +66,7 @@ def alternating_flip(x_BCHW: Tensor, *, coin_B: Tensor, epoch_B: Tensor) -> Tens
         >>> [alternating_flip(x, coin_B=coins, epoch_B=torch.tensor([e, e]))[:, 0, 0, 0].tolist() for e in range(3)]
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
-    flip_B111 = ((coin_B < 0.5) ^ (epoch_B % 2 == 1))[:, None, None, None]
+    flip_B111 = _beside(x_BCHW, (coin_B < 0.5) ^ (epoch_B % 2 == 1))[:, None, None, None]
     return torch.where(flip_B111, x_BCHW.flip(-1), x_BCHW)
 
 
@@ -85,8 +87,10 @@ def shrink(x_BCHW: Tensor, *, scale: float, by: Literal["resize", "crop"], gener
     if by == "resize":
         return F.interpolate(x_BCHW, (height, width), mode="bilinear", antialias=True)
     windows = x_BCHW.unfold(2, height, 1).unfold(3, width, 1)
-    down_B, across_B = (torch.randint(0, n, (len(x_BCHW),), generator=generator) for n in windows.shape[2:4])
-    return windows[torch.arange(len(x_BCHW)), :, down_B, across_B]
+    down_B, across_B = (
+        _beside(x_BCHW, torch.randint(0, n, (len(x_BCHW),), generator=generator)) for n in windows.shape[2:4]
+    )
+    return windows[torch.arange(len(x_BCHW), device=x_BCHW.device), :, down_B, across_B]
 
 
 def shrunk_side(side: int, scale: float) -> int:
@@ -116,4 +120,9 @@ def color_noise(x_BCHW: Tensor, *, std: float, scale_C11: Tensor, generator: tor
     # DEVIATION Sec. 4.1: ImageNet's axes, with pixels in [0, 1] as fb.resnet.torch has them.
     axes_CI = torch.tensor(IMAGENET_EIGENVECTORS) * torch.tensor(IMAGENET_EIGENVALUES)
     offset_BC = (axes_CI * a_BI[:, None, :]).sum(-1)  # no matmul, whose last bit may depend on the number of threads
-    return x_BCHW + offset_BC[:, :, None, None] / scale_C11
+    return x_BCHW + _beside(x_BCHW, offset_BC)[:, :, None, None] / scale_C11
+
+
+def _beside(x_BCHW: Tensor, drawn: Tensor) -> Tensor:
+    """What was drawn for a batch, where the batch is; a device does not wait for it."""
+    return drawn.to(x_BCHW.device, non_blocking=True)

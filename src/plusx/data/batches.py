@@ -73,11 +73,11 @@ class TrainBatches(Dataset[Batch]):
             x_BCHW = change(x_BCHW, generator=rng)
         if self.augmentation.shrink is not None and step < self.augmentation.shrink_until:
             x_BCHW = self.augmentation.shrink(x_BCHW, generator=rng)
-        return x_BCHW, self.images.labels_N[indices]
+        return x_BCHW, _at(self.images.labels_N, indices)
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1, in order."""
-        return _load(self, range(start, stop), workers)
+        return _load(self, range(start, stop), workers if self.images.labels_N.is_cpu else 0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class EvalBatches(Dataset[Batch]):
         return self.preprocess.normalise(pixels_BCHW), self.images.labels_N[indices.start : indices.stop]
 
     def __iter__(self) -> Iterator[Batch]:
-        return _load(self, range(len(self)), self.workers)
+        return _load(self, range(len(self)), self.workers if self.images.labels_N.is_cpu else 0)
 
 
 @lru_cache(maxsize=4)  # neighbouring steps share an epoch; a permutation of 50,000 takes longer than a batch
@@ -118,7 +118,7 @@ def _read(
 ) -> Tensor:
     """The images at these positions as uint8, B x C x H x W."""
     if images.pixels_NCHW is not None:
-        return images.pixels_NCHW[torch.as_tensor(indices)]
+        return _at(images.pixels_NCHW, indices)
     assert images.files is not None
     files = [images.files[i] for i in indices]
     choices: Sequence[Look | None] = looks or [None] * len(indices)
@@ -126,6 +126,11 @@ def _read(
         return torch.stack([preprocess.pixels(file, look) for file, look in zip(files, choices, strict=True)])
     with ThreadPoolExecutor(readers) as pool:  # Pillow releases the interpreter's lock while it decodes and resizes
         return torch.stack(list(pool.map(preprocess.pixels, files, choices)))
+
+
+def _at(rows: Tensor, indices: Sequence[int]) -> Tensor:
+    """Some rows of a tensor, wherever it is; a device does not wait for the indices."""
+    return rows[torch.as_tensor(indices).to(rows.device, non_blocking=True)]
 
 
 def _load(dataset: Dataset[Batch], numbers: Sequence[int], workers: int) -> Iterator[Batch]:

@@ -51,6 +51,16 @@ class ImageSet:
         """Channels of the pixels; files are read as RGB."""
         return 3 if self.pixels_NCHW is None else self.pixels_NCHW.shape[1]
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the pixels in memory; files take none."""
+        return 0 if self.pixels_NCHW is None else self.pixels_NCHW.numel()
+
+    def to(self, device: str) -> "ImageSet":
+        """The same images with labels and, where they are in memory, pixels on a device."""
+        pixels_NCHW = None if self.pixels_NCHW is None else self.pixels_NCHW.to(device)
+        return replace(self, labels_N=self.labels_N.to(device), pixels_NCHW=pixels_NCHW)
+
     def picture(self, index: int) -> Image.Image:
         """The image at a position, as it is before any preprocessing; RGB, or grey.
 

@@ -91,6 +91,10 @@ class Preprocess:
         """uint8 pixels to the net's float32 input."""
         return pixels_BCHW.to(torch.float32).sub_(self.mean_CHW * 255).mul_(1 / (self.std_C11 * 255))
 
+    def to(self, device: str) -> "Preprocess":
+        """The same, for pixels on a device."""
+        return replace(self, mean_CHW=self.mean_CHW.to(device), std_C11=self.std_C11.to(device))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types; the inverse of `from_dict`, to the last bit."""
         return {

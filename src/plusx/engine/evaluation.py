@@ -41,15 +41,18 @@ def measure(
     """
     wrong, nats, images, was_training = 0, 0.0, 0, net.training
     net.eval()
-    with torch.no_grad():
+    answers: list[tuple[list[Tensor], Tensor]] = []  # on the device, which reading each back would stall
+    with torch.no_grad(), placement.evaluating():
         for x_BCHW, labels_B in batches:
             views = (x_BCHW, x_BCHW.flip(-1)) if flip else (x_BCHW,)
             with placement.autocast():
-                logs_BK = mean_softmax([net(placement.place_images(view)).float().cpu() for view in views])
-            wrong += int((logs_BK.argmax(1) != labels_B).sum())
-            nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
-            images += len(labels_B)
+                answers.append(([net(placement.place_images(view)).float() for view in views], labels_B))
     net.train(was_training)
+    for logits, labels_B in answers:
+        logs_BK, labels_B = mean_softmax([logits_BK.cpu() for logits_BK in logits]), labels_B.cpu()
+        wrong += int((logs_BK.argmax(1) != labels_B).sum())
+        nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
+        images += len(labels_B)
     yield Measurement(f"{part}_error", wrong / images, "1")
     yield Measurement(f"{part}_loss", nats / images, "nats")
 

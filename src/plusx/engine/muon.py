@@ -95,7 +95,11 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_mul_(
                     trained, [len(w) ** 0.5 / (n + 1e-7) for w, n in zip(trained, lengths, strict=True)]
                 )
-            torch._foreach_add_(trained, steps, alpha=-group["lr"])
+            if isinstance(group["lr"], Tensor):  # alpha must be a number, which a recorded step could not change
+                torch._foreach_mul_(steps, -group["lr"])
+                torch._foreach_add_(trained, steps)
+            else:
+                torch._foreach_add_(trained, steps, alpha=-group["lr"])
 
     def _velocity(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

@@ -87,7 +87,22 @@ def _groups(spec: Optim, net: nn.Module) -> list[dict[str, Any]]:
 def set_multiplier(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
     """The rate of every group: its peak times the multiplier."""
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * multiplier
+        rate = group["initial_lr"] * multiplier
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def hold_rates(optimizer: torch.optim.Optimizer, device: str) -> bool:
+    """Make the rates tensors, which a recorded step reads anew each time; False for an optimizer that cannot."""
+    if not isinstance(optimizer, torch.optim.SGD | torch.optim.Adam | muon.Muon):
+        return False  # the others count their steps on the CPU
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if "capturable" in group:
+            group["capturable"] = True
+    return True
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, net: nn.Module) -> dict[str, Tensor]:

@@ -42,6 +42,8 @@ class TrainState:
     """Wall time of training, evaluations included, over all starts of the run."""
     step_seconds: float = 0.0
     """The part of it spent in training steps."""
+    not_captured: str | None = None
+    """Why the steps since this start were not recorded, where the placement asked for it."""
 
 
 STEM_PIXELS = 5_000 * 32 * 32  # that a net's stem is fitted to: 5,000 images of CIFAR, as in airbench

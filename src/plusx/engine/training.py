@@ -28,7 +28,7 @@ from plusx.engine.optim import set_multiplier
 from plusx.engine.schedule import multiplier
 from plusx.engine.speed import chosen_placement
 from plusx.engine.state import Clock, TrainState, average, averaged, fresh_state, keep_best, restore, save
-from plusx.engine.step import train_step
+from plusx.engine.step import captured_step, train_step
 from plusx.nets import build, entry, require_input
 from plusx.nets.weights import Translation
 from plusx.placement.choose import Choice
@@ -138,20 +138,26 @@ def fit(
             watch(Event(state.step, total, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch))
 
     loss_fn, clock = make_loss(recipe.loss), Clock(state)
+
+    def learn(x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
+        return train_step(state.net, state.optimizer, loss_fn, recipe.penalty, x_BCHW, labels_B, placement)
+
+    step = captured_step(learn, state.net, state.optimizer, placement)
     for x_BCHW, labels_B in batches.steps(state.step, total, workers=recipe.data.workers):
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
         set_multiplier(state.optimizer, rate)
         torch.manual_seed(derive_seed(recipe.seed, "step", state.step))  # for dropout and its kin
-        loss = train_step(state.net, state.optimizer, loss_fn, recipe.penalty, x_BCHW, labels_B, placement)
+        loss = step(x_BCHW, labels_B)
         state.loss_sum += loss
+        state.not_captured = step.refused
         state.step += 1
         average(state, recipe.averaging)
-        clock.stepped()
         last, record = state.step == total, state.step % recipe.log_every == 0
         stopping = should_stop is not None and should_stop() and not last
         saving = last or stopping or clock.since_save() >= recipe.save_seconds
         if record or saving or placement.reads_are_free:  # elsewhere .item() would stall the device every step
             _require_finite(loss.item(), state)
+        clock.stepped()
         if record:
             mean = state.loss_sum.item() / recipe.log_every
             run.log(state.step, _pace(mean, state.optimizer), seconds=state.seconds)
@@ -467,6 +473,9 @@ def _finish(
     total = recipe.total_steps(len(parts["train"]))
     augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive, total)
     readers = 1 if recipe.data.workers else placement.threads
+    if placement.holds(sum(images.size_bytes for images in parts.values())):
+        parts = {part: images.to(placement.device) for part, images in parts.items()}
+        preprocess = preprocess.to(placement.device)
     batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
     views = {
         part: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
@@ -519,6 +528,7 @@ def _results(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) ->
         "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
+        **({"not_captured": state.not_captured} if state.not_captured else {}),
         "machine": describe(),
     }
 
@@ -535,5 +545,5 @@ def _require_finite(loss: float, state: TrainState) -> None:
 def _pace(mean_loss: float, optimizer: torch.optim.Optimizer) -> list[Measurement]:
     return [
         Measurement("batch_loss", mean_loss, "nats"),
-        Measurement("lr", optimizer.param_groups[0]["lr"], "1"),
+        Measurement("lr", float(optimizer.param_groups[0]["lr"]), "1"),
     ]

@@ -1,14 +1,15 @@
 """Where a net runs: device, memory layout, precision, threads, kernels, in that order, each with its reason."""
 
 import dataclasses
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plusx.placement.capture import Captured, record_cuda_graph
 from plusx.placement.checkpoint import checkpoint
 from plusx.placement.graph import trace
 from plusx.placement.kernels.fuse import fuse
@@ -39,6 +40,8 @@ class Placement:
     """Whether torch.compile makes the net's code."""
     checkpoint: bool = False
     """Whether the backward pass computes again what the forward pass did not keep."""
+    capture: bool = False
+    """Whether a training step is recorded once and replayed, as a CUDA graph."""
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,9 +75,21 @@ class Placement:
         """A batch on the device and in the layout."""
         return x_BCHW.to(device=self.device, memory_format=self._memory_format, non_blocking=True)
 
+    def captured(self, call: Callable[..., Tensor], changed: Callable[[], Iterable[Tensor]]) -> Captured:
+        """A callable, recorded and replayed where the placement says so; the arguments are those of `Captured`."""
+        return Captured(call, changed, record_cuda_graph if self.capture else None, self.device)
+
+    def holds(self, size_bytes: int) -> bool:
+        """Whether data of this size lives on the device all the run, next to what training needs there."""
+        return self.device == "cuda" and size_bytes < torch.cuda.mem_get_info()[1] / 8
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision, for forward passes."""
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def evaluating(self) -> AbstractContextManager[Any]:
+        """Around an evaluation: beside recorded steps, compiling for its mode and sizes takes longer than it saves."""
+        return torch.compiler.set_stance("force_eager") if self.compile and self.capture else nullcontext()
 
     def wait(self) -> None:
         """Return when the device has done all that it was given, as a clock wants it."""
@@ -140,7 +155,9 @@ def choose_placement(
     elif kernels == "fused" and not can_fuse:
         raise ValueError(f"placement.kernels is 'fused'; {_why_kernels(device)}")
     reasons["layout"] = "convolutions of every backend read channels last without reordering"
-    return Placement(device, "channels_last", precision, threads, kernels, compile, checkpoint, reasons)
+    capture = device == "cuda"
+    reasons["capture"] = "launching kernels one by one takes longer than they" if capture else "only CUDA records steps"
+    return Placement(device, "channels_last", precision, threads, kernels, compile, checkpoint, capture, reasons)
 
 
 def plain_placement(*, threads: int | None = None) -> Placement:
