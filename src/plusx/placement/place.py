@@ -67,7 +67,10 @@ class Placement:
             fuse(net, graph, dense=not (self.checkpoint or self.compile))
         if self.checkpoint:
             checkpoint(net, graph)
-        if self.compile:
+        if self.compile and self.capture:
+            for region in _regions(net):  # Python between them costs nothing: a recording leaves it out
+                region.compile(dynamic=False)
+        elif self.compile:
             _compile(net)
         return net
 
@@ -113,6 +116,15 @@ class Placement:
     @property
     def _memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
+
+
+def _regions(net: nn.Module) -> list[nn.Module]:
+    """What is compiled by itself: stem and blocks, where all blocks are of one kind, so that the code of one serves the
+    others and a deep net compiles as soon as a shallow one; else the whole net."""
+    stages = getattr(net, "stages", None)
+    blocks = [block for stage in stages for block in stage] if isinstance(stages, nn.Sequential) else []
+    alike = len({type(block) for block in blocks}) == 1
+    return [net.get_submodule("stem"), *blocks] if alike else [net]
 
 
 def choose_placement(
