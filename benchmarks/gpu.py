@@ -1,17 +1,18 @@
 """What a CUDA machine makes of training: `python -m benchmarks gpu PART... [--out DIR] [--seconds N] [--smoke]`.
 
 check     a captured step against the same step called; batches made on the device against those of the CPU; three kills
-compile   fills torch's cache with the code of every net below, in processes side by side, and says how long it took
+compile   fills torch's cache with the code of every net below, in processes side by side
 speed     images/s of whole training steps: plusx, captured and also compiled, beside eager PyTorch, a CUDA graph of it,
           and a CUDA graph of what torch.compile makes. plusx makes and augments its batches within; the others have one
-          batch ready on the device.
-side      several captured runs of one net on one device, each on a stream and a thread of its own: images/s together
+          batch ready on the device
+side      several captured runs at once on one device, each on a stream and a thread of its own: images/s together
 accuracy  `cifar10-94`, seed after seed, alone on the device: accuracy, seconds of training, seconds of all
 command   the same as a command in a process of its own, from its start to its end
 paper     He et al. (2015), Table 6, at the paper's budget, several nets side by side; nothing is chosen on test images
 
-Every number is written at once, as a line of DIR/PART.jsonl with its evidence, so that a machine that goes away takes
-nothing with it. `accuracy`, `command` and `paper` need PLUSX_DATA. `--smoke` shrinks everything and runs on a CPU too.
+Every number is written at once, as a line of DIR/gpu-PART.jsonl with its evidence, so that a machine that goes away
+takes nothing with it; a part that ends makes DIR/gpu-PART.json of its lines. Without PART it is the first four, which
+need no data: accuracy, command and paper need PLUSX_DATA. `--smoke` shrinks everything and runs on a CPU too.
 """
 
 import argparse
@@ -37,7 +38,7 @@ import torch._dynamo
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.harness import evidence
+from benchmarks.harness import RESULTS, evidence
 from plusx.data.batches import TrainBatches
 from plusx.data.preprocess import fit_preprocess
 from plusx.engine import training
@@ -54,6 +55,8 @@ from plusx.recipes.recipe import SGD, Adam, CrossEntropy, FlipLR, Optim, Penalty
 
 CASES = (("resnet20", 128), ("resnet20", 1024), ("res_airbench94", 1000), ("resnet50", 256))
 PAPER = ("resnet56", "resnet44", "resnet32", "resnet20")  # the longest first
+FILES = {"paper": "cifar10-paper"}  # the others are named for their part
+AT_ONCE = 4  # on an H100 eight are as fast as four, together
 MAIN = ("plusx", "plusx, compiled", "eager bf16", "graph bf16", "compiled graph bf16")
 DEVICE = accelerator() or "cpu"
 
@@ -63,7 +66,8 @@ class Written:
 
     def __init__(self, out: Path, part: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.file, self.lock = out / f"{part}.jsonl", threading.Lock()
+        self.file, self.lock = out / f"{FILES.get(part, f'gpu-{part}')}.jsonl", threading.Lock()
+        self.file.unlink(missing_ok=True)
         gpu = torch.cuda.get_device_name() if DEVICE == "cuda" else None
         self.evidence = {**evidence(), "gpu": gpu, "cudnn": torch.backends.cudnn.version()}
 
@@ -71,6 +75,14 @@ class Written:
         with self.lock, self.file.open("a") as lines:
             lines.write(json.dumps({**found, "evidence": self.evidence}) + "\n")
         print(" ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in found.items()), flush=True)
+
+    def gather(self) -> None:
+        """One JSON file of all lines, the evidence once."""
+        rows = [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+        rows = [{key: value for key, value in row.items() if key != "evidence"} for row in rows]
+        content = json.dumps({**self.evidence, "rows": [row for row in rows if "progress" not in row]}, indent=1)
+        self.file.with_suffix(".json").write_text(content + "\n")
+        self.file.unlink(missing_ok=True)
 
 
 def wait() -> None:
@@ -167,22 +179,24 @@ def contenders(net: str, batch_size: int) -> dict[str, Callable[[], Callable[[],
     }
 
 
-def speed(written: Written, smoke: bool, deadline: float) -> None:
+def speed(written: Written, asked: argparse.Namespace, deadline: float) -> None:
     """Each contender alone, in three stretches of time; the table is by net."""
-    for net, batch_size in (("resnet20", 4),) if smoke else CASES:
+    for net, batch_size in (("resnet20", 4),) if asked.smoke else CASES:
         for who, make in contenders(net, batch_size).items():
             narrow = (net, batch_size) == CASES[0]  # where every launch counts, and all are looked at
-            if (smoke and "compiled" in who) or time.monotonic() > deadline or not (smoke or narrow or who in MAIN):
+            wanted = "compiled" not in who if asked.smoke else narrow or who in MAIN
+            if not wanted or time.monotonic() > deadline:
                 continue
+            step: Any = None
             try:
                 began = time.perf_counter()
                 step = make()
                 step()
                 wait()
                 ready = time.perf_counter() - began
-                for _ in range(0 if smoke else 10):
+                for _ in range(0 if asked.smoke else 10):
                     step()
-                paces = [pace(step, 0.05 if smoke else 0.3) * batch_size for _ in range(3)]
+                paces = [pace(step, 0.05 if asked.smoke else 0.3) * batch_size for _ in range(3)]
                 refused = step.step.refused if isinstance(step, Whole) else None
                 written(net=net, batch=batch_size, who=who, images_per_s=median(paces), low=min(paces), high=max(paces),
                         ready_seconds=ready, **({"refused": refused} if refused else {}))  # fmt: skip
@@ -214,12 +228,12 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def check(written: Written, smoke: bool, deadline: float) -> None:
+def check(written: Written, asked: argparse.Namespace, deadline: float) -> None:
     """Equal to what: the step called rather than replayed, the CPU's batches, the run that was not killed."""
     placement = choose_placement(device=DEVICE)
-    steps, batch_size = (2, 4) if smoke else (30, 128)
+    steps, batch_size = (2, 4) if asked.smoke else (30, 128)
     cases: list[tuple[str, Optim | None, dict[str, Any]]] = [("resnet20", None, {})]
-    if not smoke:
+    if not asked.smoke:
         cases += [("resnet20", Adam(lr=0.001), {}), ("res_airbench94", None, {})]
         cases += [("densenet_40_12", None, {"dropout": 0.2}), ("resnet20", None, {"survival": 0.5})]
     for net, optim, options in cases:
@@ -233,7 +247,7 @@ def check(written: Written, smoke: bool, deadline: float) -> None:
                     first_losses_equal=losses[0][0] == losses[1][0],
                     largest_loss_difference=max(abs(a - b) for a, b in zip(*losses, strict=True)),
                     weights_equal=all(torch.equal(a, b) for a, b in pairs),
-                    weights_relative=max(float((a - b).norm() / (a.norm() + 1e-12)) for a, b in pairs),
+                    weights_relative=max(((a - b).norm() / (a.norm() + 1e-12)).item() for a, b in pairs),
                     refused=replayed.step.refused)  # fmt: skip
         except Exception as fault:
             written(check="captured", net=net, options=options, failed=f"{type(fault).__name__}: {fault}"[:300])
@@ -243,7 +257,7 @@ def check(written: Written, smoke: bool, deadline: float) -> None:
     same = all(torch.equal(a.cpu(), b) for n in range(5) for a, b in zip(there[n], here[n], strict=True))
     written(check="batches", on=there[0][0].device.type, equal_to_the_cpu=same)
     with TemporaryDirectory() as folder:
-        runs = {kill: Path(folder) / f"run-{kill}" for kill in ((0, 3) if smoke else (0, 3, 11, 17))}
+        runs = {kill: Path(folder) / f"run-{kill}" for kill in ((0, 3) if asked.smoke else (0, 3, 11, 17))}
         began = time.perf_counter()
         for again in (False, True):
             children = [
@@ -261,7 +275,7 @@ def check(written: Written, smoke: bool, deadline: float) -> None:
 
 def die(run: Path, step: int) -> None:
     """A run with dropout that kills itself at a step, 0 never; or goes on with what the first left."""
-    calls, whole = 0, training.captured_step
+    calls, whole = 0, vars(training)["captured_step"]
 
     def dying(*args: Any) -> Any:
         captured = whole(*args)
@@ -275,7 +289,7 @@ def die(run: Path, step: int) -> None:
 
         return _Counted(captured, counted)
 
-    training.captured_step = dying  # type: ignore[assignment]
+    vars(training)["captured_step"] = dying
     if (run / "card.json").exists():
         found = resume(run)
     else:
@@ -300,10 +314,10 @@ class _Counted:
         return refused
 
 
-def compile_all(written: Written, smoke: bool, deadline: float) -> None:
+def compile_all(written: Written, asked: argparse.Namespace, deadline: float) -> None:
     """Each case's compiled contenders once, in a process each, for the cache on disk alone."""
     children: dict[tuple[str, int, str], tuple[float, subprocess.Popen[bytes]]] = {}
-    for net, batch_size in () if smoke else CASES:
+    for net, batch_size in () if asked.smoke else CASES:
         for who in ("plusx, compiled", "compiled graph bf16"):
             command = [sys.executable, "-m", "benchmarks.gpu", "--make", net, str(batch_size), who]
             children[net, batch_size, who] = time.perf_counter(), subprocess.Popen(command)
@@ -316,14 +330,14 @@ def compile_all(written: Written, smoke: bool, deadline: float) -> None:
         written(compiled=who, net=net, batch=batch_size, code=code, within_seconds=time.perf_counter() - began)
 
 
-def side(written: Written, smoke: bool, deadline: float) -> None:
+def side(written: Written, asked: argparse.Namespace, deadline: float) -> None:
     """Runs of ResNet-20 and of ResNet-56 at once, compiled and not: images/s of all of them."""
     placement = choose_placement(device=DEVICE)
-    batch_size, seconds = (4, 0.2) if smoke else (128, 1.0)
-    for compiled in (False,) if smoke else (False, True):
+    batch_size, seconds = (4, 0.2) if asked.smoke else (128, 1.0)
+    for compiled in (False,) if asked.smoke else (False, True):
         where = dataclasses.replace(placement, compile=compiled)
         for nets in (("resnet20",), ("resnet20",) * 2, ("resnet20",) * 4, PAPER, (*PAPER, *PAPER)):
-            if time.monotonic() > deadline or (smoke and len(nets) != 2):
+            if time.monotonic() > deadline or (asked.smoke and len(nets) != 2):
                 continue
             made = []
             for net in nets:
@@ -336,9 +350,9 @@ def side(written: Written, smoke: bool, deadline: float) -> None:
             def go(place: int, made: list[Whole] = made, counts: list[int] = counts, until: float = until) -> None:
                 with own_stream():
                     while time.perf_counter() < until:
-                        for _ in range(1 if smoke else 20):
+                        for _ in range(1 if asked.smoke else 20):
                             made[place]()
-                        counts[place] += 1 if smoke else 20
+                        counts[place] += 1 if asked.smoke else 20
                         if DEVICE == "cuda":
                             torch.cuda.current_stream().synchronize()
 
@@ -367,9 +381,9 @@ def together(calls: Sequence[Callable[[], object]]) -> None:
         thread.join()
 
 
-def accuracy(written: Written, smoke: bool, deadline: float) -> None:
+def accuracy(written: Written, asked: argparse.Namespace, deadline: float) -> None:
     """`cifar10-94`, captured and compiled; the first run of the process pays for reading the compiler's cache."""
-    for seed in range(1 if smoke else 12):
+    for seed in range(1 if asked.smoke else 12):
         if time.monotonic() > deadline:
             return
         marks: list[tuple[int, float]] = []
@@ -378,8 +392,8 @@ def accuracy(written: Written, smoke: bool, deadline: float) -> None:
             if event.loss is not None:
                 marks.append((event.step, time.perf_counter()))
 
-        overrides = {"placement.compile": "false" if smoke else "true"}
-        if smoke:
+        overrides = {"placement.compile": "false" if asked.smoke else "true"}
+        if asked.smoke:
             overrides |= {
                 "data.limit": "20",
                 "batch_size": "2",
@@ -401,9 +415,9 @@ def accuracy(written: Written, smoke: bool, deadline: float) -> None:
                 refused=results.get("not_captured"))  # fmt: skip
 
 
-def command(written: Written, smoke: bool, deadline: float) -> None:
+def command(written: Written, asked: argparse.Namespace, deadline: float) -> None:
     """`plusx train cifar10 --recipe cifar10-94` in a process of its own, with and without the compiler."""
-    for compiled in (False,) if smoke else (False, True):
+    for compiled in (False,) if asked.smoke else (False, True):
         if time.monotonic() > deadline:
             return
         with TemporaryDirectory() as folder:
@@ -412,7 +426,7 @@ def command(written: Written, smoke: bool, deadline: float) -> None:
             words += ["--set", f"placement.compile={str(compiled).lower()}"]
             words += (
                 ["--set", "steps=4", "--set", "data.limit=20", "--set", "batch_size=2", "--set", "placement.threads=1"]
-                if smoke
+                if asked.smoke
                 else []
             )
             began = time.perf_counter()
@@ -478,14 +492,14 @@ class EagerEvaluation:
             torch.compiler.set_stance("force_eager" if self.within else "default")
 
 
-def paper(written: Written, smoke: bool, deadline: float) -> None:
-    """Every net with seed 0 at once; as one ends, the next seed of the shortest that fits the time left begins."""
-    turnstile, queue, lock = Turnstile(), [(net, 0) for net in PAPER[-2 if smoke else 0 :]], threading.Lock()
-    queue += [] if smoke else [(net, seed) for seed in (1, 2) for net in reversed(PAPER)]
+def paper(written: Written, asked: argparse.Namespace, deadline: float) -> None:
+    """The first four trainings at once; as one ends, the next begins, if it takes no longer than the time left."""
+    queue = [(net, int(seed)) for net, _, seed in (job.partition(":") for job in asked.trainings)]
+    turnstile, lock = Turnstile(), threading.Lock()
     sys.setswitchinterval(0.0005)
-    training.load_source = functools.lru_cache(training.load_source)  # type: ignore[assignment]
+    vars(training)["load_source"] = functools.lru_cache(vars(training)["load_source"])  # read once for all
     eager = EagerEvaluation()
-    Placement.evaluating = lambda self: eager  # type: ignore[method-assign,assignment]
+    Placement.evaluating = lambda self: eager  # type: ignore[method-assign]
     took: dict[str, float] = {}
 
     def one(net: str, seed: int) -> None:
@@ -501,13 +515,13 @@ def paper(written: Written, smoke: bool, deadline: float) -> None:
 
         def watch(event: Event) -> None:
             nonlocal last
-            if event.loss is not None and (time.monotonic() - last > 20 or smoke):
+            if event.loss is not None and (time.monotonic() - last > 20 or asked.smoke):
                 last = time.monotonic()
                 written(progress=net, seed=seed, step=event.step, loss=event.loss, at_seconds=last - began)
 
         overrides = {"net.name": net, "save_seconds": "1000000", "evaluation.batch_size": "1000"}
-        overrides |= {"placement.compile": "false" if smoke else "true"}
-        overrides |= {"data.limit": "50", "batch_size": "2", "steps": "4", "log_every": "2"} if smoke else {}
+        overrides |= {"placement.compile": "false" if asked.smoke else "true"}
+        overrides |= {"data.limit": "50", "batch_size": "2", "steps": "4", "log_every": "2"} if asked.smoke else {}
         turnstile.begin()
         try:
             with TemporaryDirectory() as folder, own_stream():
@@ -525,16 +539,16 @@ def paper(written: Written, smoke: bool, deadline: float) -> None:
     def work() -> None:
         while True:
             with lock:
-                fits = [job for job in queue if job[1] == 0 or time.monotonic() + took.get(job[0], 0) < deadline]
-                if not fits or time.monotonic() > deadline:
+                fits = [job for job in queue if time.monotonic() + took.get(job[0], 0) < deadline]
+                if not fits:
                     return
                 queue.remove(fits[0])
             one(*fits[0])
 
-    together([work] * len(PAPER))
+    together([work] * AT_ONCE)
 
 
-PARTS: Mapping[str, Callable[[Written, bool, float], None]] = {
+PARTS: Mapping[str, Callable[[Written, argparse.Namespace, float], None]] = {
     "check": check,
     "compile": compile_all,
     "speed": speed,
@@ -549,8 +563,10 @@ def main(arguments: Sequence[str]) -> None:
     """Run some parts, or with none named those that need no data."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART")
-    parser.add_argument("--out", type=Path, default=Path("results/gpu"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seconds", type=float, default=3600.0, help="after so many, nothing new is begun")
+    parser.add_argument("--trainings", nargs="*", metavar="NET:SEED", help="of the part paper",
+                        default=[f"{net}:{seed}" for seed in range(3) for net in PAPER])  # fmt: skip
     parser.add_argument("--smoke", action="store_true")
     asked = parser.parse_args(arguments)
     if unknown := [part for part in asked.parts if part not in PARTS]:
@@ -562,7 +578,9 @@ def main(arguments: Sequence[str]) -> None:
     deadline = time.monotonic() + asked.seconds
     for part in asked.parts or ("check", "compile", "speed", "side"):
         began = time.perf_counter()
-        PARTS[part](Written(asked.out, part), asked.smoke, deadline)
+        written = Written(asked.out, part)
+        PARTS[part](written, asked, deadline)
+        written.gather()
         print(f"{part}: {time.perf_counter() - began:.1f} s", flush=True)
 
 
@@ -571,7 +589,7 @@ if __name__ == "__main__":
         die(Path(sys.argv[2]), int(sys.argv[3]))
     elif sys.argv[1:2] == ["--make"]:
         torch._dynamo.config.recompile_limit = 64
-        contenders(sys.argv[2], int(sys.argv[3]))[sys.argv[4]]()()  # type: ignore[operator]
+        contenders(sys.argv[2], int(sys.argv[3]))[sys.argv[4]]()()
         wait()
     else:
         main(sys.argv[1:])

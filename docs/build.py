@@ -348,6 +348,48 @@ def accuracy_table() -> str:
     return _table(head, rows) + "\n\n" + _evidence("time-to-accuracy")
 
 
+def gpu_tables() -> str:
+    """What one GPU makes of training: steps, several runs at once, time to an accuracy, the paper's budget."""
+    speed = _read("gpu-speed")["rows"]
+    cases = list(dict.fromkeys((row["net"], row["batch"]) for row in speed))
+    pace = {(row["net"], row["batch"], row["who"]): row["images_per_s"] for row in speed}
+    rows = [
+        (who, *(f"{pace[*case, who]:,.0f}" if (*case, who) in pace else "" for case in cases))
+        for who in dict.fromkeys(row["who"] for row in speed)
+    ]
+    bars = [
+        ("ResNet-20 at 128, over a CUDA graph of eager bf16", "0.9", cases[0], "plusx", "graph bf16"),
+        ("the same compiled, over compiled + graph (the aim)", "", cases[0], "plusx, compiled", "compiled graph bf16"),
+        ("res_airbench94 at 1000, over compiled + graph", "0.9", cases[2], "plusx, compiled", "compiled graph bf16"),
+        ("ResNet-50 at 224, 256, over eager bf16", "1.3", cases[3], "plusx, compiled", "eager bf16"),
+    ]
+    ratios = [(what, bar, f"{pace[*case, who] / pace[*case, peer]:.3f}") for what, bar, case, who, peer in bars]
+    runs = _read("gpu-accuracy")["rows"]
+    seconds = statistics.median(run["training_seconds"] for run in runs)
+    ratios.append(("cifar10-94, seconds of training, at most (median)", "3.0", f"{seconds:.2f}"))
+    accuracies = [100 * run["test_accuracy"] for run in runs]
+    ended = [row for row in _read("cifar10-paper")["rows"] if "test_error" in row]
+    errors = ", ".join(f"{row['net']}, seed {row['seed']}: {100 * row['test_error']:.2f} %" for row in ended)
+    side = [
+        (", ".join(row["side"]), "yes" if row["compiled"] else "no", f"{row['images_per_s']:,.0f}")
+        for row in _read("gpu-side")["rows"]
+    ]
+    found = _read("gpu-speed")
+    return "\n\n".join(
+        (
+            _table(("images/s of whole steps", *(f"{net}, {batch}" for net, batch in cases)), rows),
+            _table(("what", "at least", "measured"), ratios),
+            f"`cifar10-94`, compiled: {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} % test "
+            f"accuracy (n = {len(runs)}), {statistics.median(run['steps_seconds'] for run in runs):.2f} s of it in "
+            f"steps. The first run of a process took {runs[0]['training_seconds']:.1f} s, because it read the compiled code.",
+            f"64,000 steps of `cifar10-paper`, four nets side by side, test error after the last step: {errors}.",
+            _table(("runs at once, each of batch 128", "compiled", "images/s of all"), side, words=2),
+            f"<sub>{found['gpu']}, torch {found['torch']}, cuDNN {found['cudnn']}, commit {found['commit']}, "
+            f"{found['date']}.</sub>",
+        )
+    )
+
+
 def experiment_section(name: str) -> str:
     """What an experiment found: tables, findings, figures, evidence."""
     from plusx.experiments.lab import evidence_in_words, verdict
@@ -466,6 +508,7 @@ MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "depth": depth_table,
         "inference": inference_table,
         "accuracy": accuracy_table,
+        "gpu": gpu_tables,
     },
     "docs/story.md": {name: lambda name=name: experiment_section(name) for name in STORY},
 }

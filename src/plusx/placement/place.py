@@ -122,7 +122,7 @@ def _regions(net: nn.Module) -> list[nn.Module]:
     """What is compiled by itself: stem and blocks, where all blocks are of one kind, so that the code of one serves the
     others and a deep net compiles as soon as a shallow one; else the whole net."""
     stages = getattr(net, "stages", None)
-    blocks = [block for stage in stages for block in stage] if isinstance(stages, nn.Sequential) else []
+    blocks = [block for stage in stages for block in stage.children()] if isinstance(stages, nn.Sequential) else []
     alike = len({type(block) for block in blocks}) == 1
     return [net.get_submodule("stem"), *blocks] if alike else [net]
 
@@ -167,8 +167,12 @@ def choose_placement(
     elif kernels == "fused" and not can_fuse:
         raise ValueError(f"placement.kernels is 'fused'; {_why_kernels(device)}")
     reasons["layout"] = "convolutions of every backend read channels last without reordering"
-    capture = device == "cuda"
-    reasons["capture"] = "launching kernels one by one takes longer than they" if capture else "only CUDA records steps"
+    capture = device == "cuda" and not checkpoint
+    reasons["capture"] = (
+        "launching kernels one by one takes longer than running them"
+        if capture
+        else ("only CUDA records steps" if device != "cuda" else "what is computed again restores random generators")
+    )
     return Placement(device, "channels_last", precision, threads, kernels, compile, checkpoint, capture, reasons)
 
 
