@@ -381,7 +381,7 @@ def gpu_tables() -> str:
             _table(("what", "at least", "measured"), ratios),
             f"`cifar10-94`, compiled: {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} % test "
             f"accuracy (n = {len(runs)}), {statistics.median(run['steps_seconds'] for run in runs):.2f} s of it in "
-            f"steps. The first run of a process took {runs[0]['training_seconds']:.1f} s, because it read the compiled code.",
+            f"steps. The first run of the process took {runs[0]['training_seconds']:.1f} s, with compiling.",
             f"64,000 steps of `cifar10-paper`, four nets side by side, test error after the last step: {errors}.",
             _table(("runs at once, each of batch 128", "compiled", "images/s of all"), side, words=2),
             f"<sub>{found['gpu']}, torch {found['torch']}, cuDNN {found['cudnn']}, commit {found['commit']}, "

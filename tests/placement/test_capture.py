@@ -1,5 +1,6 @@
 """Recording and replaying: the same numbers as calling, on any device; the CPU stands in for a graph."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -187,3 +188,24 @@ def test_the_cpu_is_not_recorded_and_says_so() -> None:
     assert not placement.capture and placement.reasons["capture"] == "only CUDA records steps"
     assert Placement.from_dict(placement.to_dict()) == placement
     assert not placement.holds(0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records CUDA graphs; this machine has no CUDA")
+def test_a_cuda_graph_learns_and_draws_what_the_called_step_does() -> None:
+    losses = []
+    for capture in (False, True):
+        placement = dataclasses.replace(choose_placement(device="cuda"), capture=capture)
+        torch.manual_seed(0)
+        net = placement.place(build("densenet_40_12", dropout=0.2)).train()
+        optimizer, loss_fn = make_optimizer(SGD(lr=0.01), net), make_loss(CrossEntropy())
+
+        def learn(x_BCHW: Tensor, labels_B: Tensor, net: Any = net, optimizer: Any = optimizer) -> Tensor:
+            return train_step(net, optimizer, loss_fn, Penalty(), x_BCHW, labels_B, placement)  # noqa: B023
+
+        step = captured_step(learn, net, optimizer, placement)
+        for number in range(4):
+            set_multiplier(optimizer, 1 - number / 5)
+            torch.manual_seed(number)
+            losses.append(float(step(torch.randn(8, 3, 32, 32), torch.arange(8))))
+        assert step.refused is None
+    assert losses[:4] == losses[4:]
