@@ -69,7 +69,7 @@ def test_flags_are_read_from_either_kind_of_processor(tmp_path: Path) -> None:
 
 def test_a_placement_gives_a_reason_for_each_decision() -> None:
     placement = choose_placement(device="cpu")
-    decided = {"device", "layout", "precision", "threads", "kernels"}
+    decided = {"device", "layout", "precision", "threads", "kernels", "capture"}
     assert set(placement.reasons) == decided and all(placement.reasons.values())
     assert Placement.from_dict(placement.to_dict()) == placement
 
