@@ -854,7 +854,7 @@ def _check_lines(found: "Check") -> Iterator[str]:
         yield from [f"  ... and {len(its) - shown:,} more"] * (len(its) > shown)
     for what, groups in (
         ("several classes, so that at most one label of each is right", found.same_image_in_classes),
-        ("several splits, so that what is trained on is measured on", found.same_image_in_splits),
+        ("several splits", found.same_image_in_splits),
     ):
         if groups:
             yield f"{len(groups):,} of equal content in {what}:"

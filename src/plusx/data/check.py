@@ -21,7 +21,7 @@ class Check:
     same_image_in_classes: tuple[tuple[str, ...], ...]
     """Files of equal content in several classes: at most one of their labels is right."""
     same_image_in_splits: tuple[tuple[str, ...], ...]
-    """Files of equal content in several split folders: what is measured on them was trained on."""
+    """Files of equal content in several split folders; those of images that are trained on are left out elsewhere."""
     unused: tuple[str, ...]
     """Folders beside those of the splits."""
     notes: tuple[str, ...]
