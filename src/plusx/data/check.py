@@ -70,13 +70,16 @@ def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
     folder = scan(Path(root), on_progress=on_progress)
     problem, assigned, left_out = None, {}, folder.left_out
     try:
-        splits, leaks = assign(folder.images)
-        assigned = {split: len(images) for split, images in splits.items()}
-        left_out = tuple(sorted([*left_out, *leaks]))
         check_classes(folder)
         check_images(folder)
     except ValueError as fault:
         problem = str(fault)
+    try:
+        splits, leaks = assign(folder.images)
+        assigned = {split: len(images) for split, images in splits.items()}
+        left_out = tuple(sorted([*left_out, *leaks]))
+    except ValueError as fault:
+        problem = problem or str(fault)  # the one that training would name
     counts = {split or "all": dict.fromkeys(sorted(classes), 0) for split, classes in folder.classes.items()}
     unread = {each.path for each in left_out}
     for image in folder.images:
