@@ -50,8 +50,16 @@ def test_the_real_cifar10_is_itself(real_cifar10: Path) -> None:
 def test_absent_data_is_one_sentence_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cifar10 not found .*--data-dir.*--download"):
         load_cifar("cifar10", tmp_path)
-    with pytest.raises(ValueError, match="no folder was named"):
-        load_cifar("cifar10", None)
+
+
+def test_cifar_is_looked_for_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar(tmp_path, "cifar10", "binary")
+    monkeypatch.setenv("PLUSX_DATA", str(tmp_path))
+    assert load_source("cifar10").data_dir == tmp_path.resolve()
+    monkeypatch.delenv("PLUSX_DATA")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(ValueError, match=r"not in .*home/.cache/plusx"):
+        load_source("cifar10")
 
 
 def test_a_cut_binary_file_is_refused(tmp_path: Path) -> None:

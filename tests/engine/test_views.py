@@ -17,6 +17,8 @@ from plusx.engine.evaluation import evaluate
 from plusx.engine.views import Views, dense_form
 from plusx.nets import build
 from plusx.recipes import digits, folder
+from plusx.runs.presets import channelwise
+from plusx.runs.store import read_card
 from tests.conftest import save_picture
 
 
@@ -117,7 +119,8 @@ def by_hand(run: Path, files: tuple[str, ...], looks: object) -> Tensor:
 def test_views_equal_a_loop_written_by_hand(photos_run: Path, tmp_path: Path, views: Views, looks: object) -> None:
     assert plusx.load(photos_run)[1].preprocess.interpolation == "bilinear"
     found = evaluate(photos_run, views=views, out=tmp_path / "out").predictions
-    expected = by_hand(photos_run, found.images, looks)
+    root = Path(read_card(photos_run).source["name"])
+    expected = by_hand(photos_run, [root / image for image in found.images], looks)
     torch.testing.assert_close(found.probabilities_NT, expected.gather(1, found.top_NT).double(), rtol=0, atol=1e-6)
 
 
@@ -129,3 +132,11 @@ def test_a_mean_of_each_pixel_serves_other_sizes_as_its_mean(tmp_path: Path) -> 
     own = evaluate(run, views=Views(scales=(8,))).score
     assert own.loss == pytest.approx(evaluate(run).score.loss, rel=1e-6)
     assert evaluate(run, views=Views(scales=(8, 12), dense=True)).score.images == 360
+
+
+def test_no_scale_fills_the_memory() -> None:
+    preprocess = channelwise(224, [0.5] * 3, [0.5] * 3, "given")
+    with pytest.raises(
+        ValueError, match="an image of 1 x 26000 pixels would have 256 x 6656000 at scale 256, more than"
+    ):
+        Views(crops=10).of(Image.new("RGB", (1, 26_000)), preprocess)

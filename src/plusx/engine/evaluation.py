@@ -26,6 +26,9 @@ from plusx.runs.images import RunImages, images_of, without_trained
 from plusx.runs.predictions import Predictions, Score, score
 from plusx.runs.store import Measurement, free_path, load_run, require_free, unfinished
 
+READ_AT_ONCE = 64
+"""Batches whose logits wait on a device until they are read back."""
+
 
 def measure(
     net: nn.Module, batches: Iterable[Batch], placement: Placement, *, part: str, flip: bool = False
@@ -40,19 +43,28 @@ def measure(
         flip: Take the mean of what the softmax gives for an image and its mirror image.
     """
     wrong, nats, images, was_training = 0, 0.0, 0, net.training
+    waiting: list[tuple[list[Tensor], Tensor]] = []  # on the device, which reading each batch back would stall
+    most = 1 if placement.reads_are_free else READ_AT_ONCE
+
+    def read() -> None:
+        nonlocal wrong, nats, images
+        for logits, labels in waiting:
+            logs_BK, labels_B = mean_softmax([logits_BK.cpu() for logits_BK in logits]), labels.cpu()
+            wrong += int((logs_BK.argmax(1) != labels_B).sum())
+            nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
+            images += len(labels_B)
+        waiting.clear()
+
     net.eval()
-    answers: list[tuple[list[Tensor], Tensor]] = []  # on the device, which reading each back would stall
     with torch.no_grad(), placement.evaluating():
         for x_BCHW, labels_B in batches:
             views = (x_BCHW, x_BCHW.flip(-1)) if flip else (x_BCHW,)
             with placement.autocast():
-                answers.append(([net(placement.place_images(view)).float() for view in views], labels_B))
+                waiting.append(([net(placement.place_images(view)).float() for view in views], labels_B))
+            if len(waiting) == most:
+                read()
+    read()
     net.train(was_training)
-    for logits, labels_B in answers:
-        logs_BK, labels_B = mean_softmax([logits_BK.cpu() for logits_BK in logits]), labels_B.cpu()
-        wrong += int((logs_BK.argmax(1) != labels_B).sum())
-        nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
-        images += len(labels_B)
     yield Measurement(f"{part}_error", wrong / images, "1")
     yield Measurement(f"{part}_loss", nats / images, "nats")
 

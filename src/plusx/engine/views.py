@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from plusx.data.batches import EvalBatches
+from plusx.data.decode import MAX_PIXELS
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess
 
@@ -56,7 +57,7 @@ class Views:
         """The views of a picture as uint8, C x H x W, mirror images among them.
 
         Raises:
-            ValueError: A scale is smaller than the crop.
+            ValueError: A scale is smaller than the crop, or makes the image too large.
         """
         height, width = preprocess.size
         filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -66,6 +67,11 @@ class Views:
                 raise ValueError(f"scale {scale} is smaller than the net's input, {height} x {width} pixels")
             ratio = scale / min(picture.size)
             size = tuple(scale if side == min(picture.size) else int(ratio * side) for side in picture.size)
+            if size[0] * size[1] > MAX_PIXELS:
+                raise ValueError(
+                    f"an image of {picture.width} x {picture.height} pixels would have {size[0]} x {size[1]} at scale "
+                    f"{scale}, more than the {MAX_PIXELS:,} allowed; crop it, or evaluate without --scales and --crops"
+                )
             whole = _tensor(picture.resize((size[0], size[1]), filters[preprocess.interpolation]), preprocess.channels)
             for side in (whole, whole.flip(-1)) if self.flip or self.crops == 10 else (whole,):
                 if self.dense:
