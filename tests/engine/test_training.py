@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from plusx.data.augment import random_crop
+from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.randomness import derive_seed, generator
 from plusx.data.sources import Source, load_source
 from plusx.engine.step import train_step
-from plusx.engine.training import StoppedError, resume, train
+from plusx.engine.training import StoppedError, make_augmentation, resume, train
 from plusx.nets import build, catalog, entry
 from plusx.nets.airbench import whitening_filters
 from plusx.recipes import RECIPES, digits, digits_degradation
@@ -26,6 +27,7 @@ from plusx.recipes.recipe import (
     SGD,
     AdamW,
     Averaging,
+    ColorNoise,
     DataSpec,
     Evaluation,
     FlipLR,
@@ -414,3 +416,17 @@ def test_blocks_that_are_left_out_of_first_steps_train_later(tmp_path: Path) -> 
     first, last = (load_file(r / "weights.safetensors") for r in (began, run))
     moved = [not torch.equal(first[name], last[name]) for name in first if name.endswith("conv1.conv.weight")]
     assert any(moved)  # of nine blocks, each with a chance of 0.54
+
+
+@pytest.mark.parametrize("by", ["resize", "crop"])
+def test_batches_are_made_on_the_device_that_holds_the_images(by: Literal["resize", "crop"]) -> None:
+    images = ImageSet(torch.zeros(8, dtype=torch.int64), ("a",), torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
+    preprocess = fit_preprocess(
+        images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
+    )
+    images, preprocess = images.to("meta"), preprocess.to("meta")  # meets no tensor of another device
+    augment = (FlipLR(alternate=True), RandomCrop(pad=2, mode="reflect"), RandomCrop(pad=2), FlipLR(), ColorNoise())
+    augmentation = make_augmentation(augment, preprocess, Progressive(by=by, until=0.5), total=4)
+    for x_BCHW, labels_B in TrainBatches(images, preprocess, augmentation, 4, seed=0).steps(0, 2, workers=2):
+        assert x_BCHW.is_meta and labels_B.is_meta and x_BCHW.shape == (4, 3, 12, 12)
+    assert all(x_BCHW.is_meta for x_BCHW, _ in EvalBatches(images, preprocess, 4, workers=2))

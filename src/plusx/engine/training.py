@@ -470,12 +470,12 @@ def _finish(
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
-    total = recipe.total_steps(len(parts["train"]))
-    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive, total)
-    readers = 1 if recipe.data.workers else placement.threads
     if placement.holds(sum(images.size_bytes for images in parts.values())):
         parts = {part: images.to(placement.device) for part, images in parts.items()}
         preprocess = preprocess.to(placement.device)
+    total = recipe.total_steps(len(parts["train"]))
+    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive, total)
+    readers = 1 if recipe.data.workers else placement.threads
     batches = TrainBatches(parts["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
     views = {
         part: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
