@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
+from plusx.engine.training import train
 from plusx.nets import build, require_input
 from plusx.nets.densenet import cifar_net as densenet
 from plusx.nets.resnet import cifar_net as resnet
@@ -350,3 +352,13 @@ def test_a_placed_net_is_pickled_with_its_weights() -> None:
     x = placement.place_images(torch.randn(2, 3, 32, 32))
     with torch.no_grad():
         torch.testing.assert_close(again(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_training_with_one_image_a_step_is_refused_before_it_begins(tmp_path: Path) -> None:
+    for kernels in ("plain", "fused"):
+        overrides = {"batch_size": "1", "net.name": "resnet18", "placement.kernels": kernels}
+        with pytest.raises(
+            ValueError, match=r"^batch_size is 1, and from one image of 8 x 8 the batch norm .* of resnet18"
+        ):
+            train("digits", overrides=overrides, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
