@@ -1,6 +1,7 @@
 """With and without our kernels: what PyTorch refuses is refused, what it computes is computed."""
 
 import copy
+import operator
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -287,20 +288,33 @@ def test_a_forward_that_only_looks_like_a_residual_block_computes_what_it_did(lo
 class InPlace(nn.Module):
     """What the norm reads is changed between the norm and its ReLU."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv, self.norm, self.relu = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)
+        self.change = change
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
         y = self.norm(x)
-        x += 10
-        return F.relu(y + x)
+        return F.relu(y + self.change(self, x))
+
+
+IN_PLACE: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "a module": lambda m, x: m.relu(x),
+    "a function": lambda m, x: F.relu(x, inplace=True),
+    "a function, by place": lambda m, x: F.relu(x, True),
+    "a function with an underscore": lambda m, x: torch.relu_(x),
+    "a method": lambda m, x: x.mul_(3),
+    "an operator": lambda m, x: operator.imul(x, 3),
+}
 
 
 @torch.no_grad()
-def test_what_a_norm_reads_is_read_before_it_is_changed_in_place() -> None:
-    net = InPlace().to(memory_format=torch.channels_last).eval()
+@pytest.mark.parametrize("change", IN_PLACE)
+def test_what_a_norm_reads_is_read_before_it_is_changed_in_place(change: str) -> None:
+    net = InPlace(IN_PLACE[change]).to(memory_format=torch.channels_last).eval()
+    nn.init.normal_(net.norm.bias)
+    nn.init.normal_(net.norm.running_mean)
     fused = copy.deepcopy(net)
     fuse(fused, trace(fused))
     x = torch.randn(2, 8, 4, 4).contiguous(memory_format=torch.channels_last)
