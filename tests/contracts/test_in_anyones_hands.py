@@ -16,6 +16,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from plusx.nets import build
 from plusx.nets.densenet import cifar_net as densenet
+from plusx.nets.layers import StochasticPool2d
 from plusx.nets.resnet import cifar_net as resnet
 from plusx.nets.resnet import preact_cifar_net as preact
 from plusx.nets.resnet import wide_cifar_net as wide
@@ -110,6 +111,9 @@ def test_a_net_computes_the_same_in_anyones_hands(name: str, way: str, training:
         return  # PyTorch's batch norm refuses the one; the other draws once more, to record: see below
     torch.manual_seed(0)  # in double: over two images of few pixels, batch norm makes much of rounding
     net, x = make().double().train(training), torch.rand(batch, *image, dtype=torch.float64)
+    masks = any(isinstance(module, nn.Dropout | StochasticPool2d) for module in net.modules())
+    if training and way == "channels last" and masks:
+        return  # PyTorch draws a mask in the order of memory
     torch.manual_seed(1)
     expected = copy.deepcopy(net)(x)
     torch.manual_seed(1)  # what is drawn in training is drawn in the same order
