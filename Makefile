@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow bench
+.PHONY: install demo test test-more test-slow bench
 
 install: .venv/installed
 
@@ -18,7 +18,10 @@ test: install  ## format, lint, types, imports, tests, examples of the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not more'
+
+test-more: install  ## every net, compilers, equality with other libraries, faults
+	$(BIN)/python -m pytest -m 'more and not slow'
 
 test-slow: install  ## the long runs
 	$(BIN)/python -m pytest -m slow

@@ -122,6 +122,7 @@ def test_summary_compares() -> None:
     assert ["MACs", "3,644,493,824", "19,632,062,464", "5.39"] in table
 
 
+@pytest.mark.more
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize(
@@ -167,6 +168,7 @@ def test_sixty_columns_are_enough(verb: list[str], monkeypatch: pytest.MonkeyPat
     assert all(len(line) <= 60 and "…" not in line for line in shown if not whole.match(line)), shown
 
 
+@pytest.mark.more
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
 @pytest.mark.parametrize("columns", [60, 80, 100])
 def test_progress_on_a_terminal_has_the_whole_time_left(columns: int, tmp_path: Path) -> None:
@@ -443,6 +445,7 @@ def test_a_run_directory_is_not_written_over(digits_run: Path) -> None:
     assert sorted((p, p.stat().st_mtime_ns) for p in digits_run.rglob("*")) == before
 
 
+@pytest.mark.more
 def test_off_a_terminal_progress_is_a_few_plain_lines(tmp_path: Path) -> None:
     done = plusx("train", "digits", *SMALL, "--set", "steps=30", "--out", tmp_path / "run")
     assert "\r" not in done.stderr + done.stdout and "\x1b" not in done.stderr + done.stdout

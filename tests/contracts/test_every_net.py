@@ -29,7 +29,7 @@ SMALLEST = {"alexnet": 63, "alexnet_two_tower": 67, "googlenet_paper": 224}
 
 ONE_A_FAMILY = ("mlp", "lenet5", "alexnet", "vgg11", "googlenet", "highway_b", "resnet20", "densenet_40_12", "dpn68")
 ONE_A_FAMILY += ("res_airbench94",)
-"""Where a check is dear, `make test` makes it of these and `make test-slow` of all."""
+"""Where a check is dear, `make test` makes it of these and `make test-more` and `make test-slow` of all."""
 
 
 OTHER_DEPTHS = ("resnet32", "resnet44", "plain18", "plain32", "plain44", "plain50", "plain101", "plain110")
@@ -42,9 +42,10 @@ def dear(facts: Entry) -> bool:
     return facts.layers > 150 or facts.params > 30_000_000 or facts.name in OTHER_DEPTHS
 
 
-def params(light: Any) -> list[Any]:
-    """All nets, those that are not light marked slow."""
-    return [pytest.param(e, id=e.name, marks=[] if light(e) else [pytest.mark.slow]) for e in ENTRIES]
+def params(light: Any, *, first: Any = lambda e: True) -> list[Any]:
+    """All nets: those that are light, of which those that do not come first are marked more; the others slow."""
+    marks = {e.name: [pytest.mark.slow] if not light(e) else [] if first(e) else [pytest.mark.more] for e in ENTRIES}
+    return [pytest.param(e, id=e.name, marks=marks[e.name]) for e in ENTRIES]
 
 
 @pytest.fixture(scope="module", params=params(lambda e: e.layers < 1000))
@@ -59,7 +60,10 @@ def on_meta(facts: Entry) -> nn.Module:
         return facts.builder()
 
 
-@pytest.fixture(scope="module", params=params(lambda e: not dear(e) or e.name in ONE_A_FAMILY))
+@pytest.fixture(
+    scope="module",
+    params=params(lambda e: not dear(e) or e.name in ONE_A_FAMILY, first=lambda e: e.name in ONE_A_FAMILY),
+)
 def ready(request: pytest.FixtureRequest) -> Iterator[tuple[Entry, nn.Module]]:
     """Every net with weights, built once for all checks; they leave it as it was."""
     torch.manual_seed(0)

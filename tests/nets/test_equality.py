@@ -63,6 +63,7 @@ def relative(a: Tensor, b: Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max().clamp(min=1e-20)).item()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", PEERS)
 def test_logits_and_gradients_are_theirs(name: str) -> None:
     theirs = peer(name)

@@ -29,6 +29,7 @@ ROUNDED = [  # net, parameters as printed, where
 ]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['net']} {row['options']}".strip())
 def test_counts_are_the_published_ones(row: dict[str, str]) -> None:
     options = dict(option.split("=") for option in row["options"].split())

@@ -164,6 +164,7 @@ def test_a_bomb_does_not_go_off(zipped: bool, entry: str | None, tmp_path: Path)
     assert isinstance(fault.value.__cause__, type(None)) and fault.value.__suppress_context__
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("kind", ["module", "dictionary", "module in a dictionary", "torchscript"])
 def test_the_safe_way_that_is_named_works(kind: str, tmp_path: Path) -> None:
     net, file = nn.Sequential(nn.Linear(3, 2)), tmp_path / "theirs.pt"

@@ -150,6 +150,7 @@ def test_akamaster_resnet_whose_shortcuts_pad_on_both_sides(save: Save) -> None:
     assert_equal(plusx.build("resnet20", weights=file), theirs, (3, 32, 32))
 
 
+@pytest.mark.more
 def test_the_published_resnet20_scores_what_its_author_states(real_cifar10: Path, tmp_path: Path) -> None:
     file = Path(os.environ.get("PLUSX_WEIGHTS", "")) / "akamaster-resnet20-12fca82f.th"
     if not file.is_file():
@@ -183,6 +184,7 @@ def test_without_weights_build_draws_fresh_ones() -> None:
 SHORT = {"steps": "2", "batch_size": "8", "data.limit": "16", "evaluation.count": "1", "preprocess.size": "32"}
 
 
+@pytest.mark.more
 def test_training_starts_from_their_weights_with_a_fresh_last_layer(
     resnet18: nn.Module, save: Save, class_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -278,6 +280,7 @@ def test_a_last_layer_is_taken_over_by_the_names_of_its_classes(
     assert torch.equal(started.state_dict()["stem.conv.conv.weight"], net.state_dict()["stem.conv.conv.weight"])
 
 
+@pytest.mark.more
 def test_auxiliary_heads_go_by_name_too(tmp_path: Path) -> None:
     net = plusx.build("googlenet", num_classes=3)
     save_file(net.state_dict(), tmp_path / "w.safetensors")

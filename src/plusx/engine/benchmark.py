@@ -23,7 +23,7 @@ from plusx.data.images import ImageSet
 from plusx.data.preprocess import fit_preprocess
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer
-from plusx.engine.step import train_step
+from plusx.engine.step import captured_step, train_step
 from plusx.engine.training import make_augmentation
 from plusx.nets import build, entry
 from plusx.placement.machine import describe, peak_memory_bytes, usable_cpus
@@ -116,11 +116,18 @@ class WholeStep:
         preprocess = fit_preprocess(
             images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
         )
+        if placement.holds(images.size_bytes):
+            images, preprocess = images.to(placement.device), preprocess.to(placement.device)
         augmentation = make_augmentation((RandomCrop(), FlipLR()), preprocess)
         self.placement = placement
         self.batches = TrainBatches(images, preprocess, augmentation, batch_size, seed=0)
         self.net = placement.place(build(net)).train()
-        self.optimizer, self.loss_fn = make_optimizer(SGD(lr=0.01), self.net), make_loss(CrossEntropy())
+        optimizer, loss_fn = make_optimizer(SGD(lr=0.01), self.net), make_loss(CrossEntropy())
+
+        def learn(x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
+            return train_step(self.net, optimizer, loss_fn, Penalty(), x_BCHW, labels_B, placement)
+
+        self.step = captured_step(learn, self.net, optimizer, placement)
         self.numbers = itertools.count()
         self.data_seconds: list[float] = []
         """What each batch took to make."""
@@ -130,7 +137,7 @@ class WholeStep:
         with record_function("data"):  # seen by the profiler alone
             x_BCHW, labels_B = self.batches[next(self.numbers)]
         self.data_seconds.append(time.perf_counter() - began)
-        loss = train_step(self.net, self.optimizer, self.loss_fn, Penalty(), x_BCHW, labels_B, self.placement)
+        loss = self.step(x_BCHW, labels_B)
         if self.placement.reads_are_free:  # as in the loop
             loss.item()
 
