@@ -70,6 +70,7 @@ def test_nets_and_summary_print_the_facts() -> None:
     assert "1 MAC = 2 FLOPs" in table and "…" not in plusx("summary", "vgg16").stdout
 
 
+@pytest.mark.more
 def test_convert_makes_a_run_of_a_checkpoint(tmp_path: Path) -> None:
     import torch
     import torchvision
@@ -113,6 +114,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
         assert "it holds more than tensors" in sentence and "torch.save(model.state_dict(), ...)" in sentence
 
 
+@pytest.mark.more
 def test_summary_compares() -> None:
     answer = result("summary", "plain34", "vgg19", "resnet34")
     nets = answer["nets"]
@@ -194,6 +196,7 @@ def test_progress_on_a_terminal_has_the_whole_time_left(columns: int, tmp_path: 
     assert any("loss " in frame and "epoch " in frame for frame in frames), frames
 
 
+@pytest.mark.more
 def test_benchmark_prints_its_ratio() -> None:
     measured = result("benchmark", "train", "--net", "resnet20", "--batch", "4", "--rounds", "2")
     assert measured["ratio_to_eager_fp32"] > 0 and measured["batch"] == 4  # type: ignore[operator]
@@ -279,6 +282,7 @@ def test_a_mistake_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.more
 def test_the_verbs_of_experiments_answer_in_json(digits_run: Path, tmp_path: Path) -> None:
     def answer(*arguments: str | Path) -> dict[str, Any]:
         done = CliRunner().invoke(app, [*map(str, arguments), "--json"])

@@ -157,6 +157,7 @@ def saved_in_truth(net: nn.Module, x: Tensor) -> int:
     return sum(storage.nbytes() for address, storage in storages.items() if address not in known)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("name", "size"),
     [

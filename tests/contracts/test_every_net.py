@@ -96,6 +96,7 @@ def test_parameters_are_those_declared(facts: Entry, on_meta: nn.Module) -> None
     assert sum(p.numel() for p in on_meta.parameters()) == facts.params
 
 
+@pytest.mark.more
 def test_macs_are_those_declared_by_two_counts(facts: Entry, on_meta: nn.Module) -> None:
     on_meta.eval()
     with FlopCounterMode(display=False) as counter:
@@ -223,6 +224,7 @@ def test_features_are_what_the_last_layer_reads(name: str) -> None:
         assert torch.equal(features(x), read[0])
 
 
+@pytest.mark.more
 def test_a_net_takes_other_classes_and_channels(facts: Entry) -> None:
     with torch.device("meta"):
         net = facts.builder(num_classes=7, in_channels=2)
@@ -230,6 +232,7 @@ def test_a_net_takes_other_classes_and_channels(facts: Entry) -> None:
         assert [y.shape for y in logits(net, x)] == [(2, 7)] * len(logits(net, x))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("facts", params(lambda e: e.name in ONE_A_FAMILY))
 def test_a_net_is_exported_with_equal_logits(facts: Entry) -> None:
     torch.manual_seed(0)
@@ -242,6 +245,7 @@ def test_a_net_is_exported_with_equal_logits(facts: Entry) -> None:
         torch.testing.assert_close(exported(more), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("facts", params(lambda e: e.name in ONE_A_FAMILY))
 def test_a_net_is_captured_whole_by_compile(facts: Entry) -> None:
     torch.compiler.reset()  # blocks of nets before it count towards a limit of recompilations
@@ -271,6 +275,7 @@ def test_a_compiled_net_computes_the_same(name: str) -> None:
         torch.testing.assert_close(torch.compile(net)(x), net(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("facts", params(lambda e: e.name in {*ONE_A_FAMILY, "vgg16_cifar"} - {"vgg11"}))
 def test_a_net_trains_by_the_smoke_recipe(facts: Entry, tmp_path: Path, class_folder: Callable[..., Path]) -> None:
     recipe = folder(24).smoke()

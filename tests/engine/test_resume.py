@@ -64,6 +64,7 @@ DEATHS = [("step", 1), ("step", 9), ("log", 4), ("write", 2), ("write", 7), ("wr
 DEATHS += [("rename", 3), ("rename", 18), ("rename", 33), ("remove", 6)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("kind", "number"), DEATHS, ids=lambda v: str(v))
 def test_a_killed_run_ends_with_the_same_bits(
     kind: str, number: int, photos: Path, reference: Path, tmp_path: Path
@@ -75,6 +76,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert not list(run.glob(".*.partial")) and not list((run / "state").glob(".*"))
 
 
+@pytest.mark.more
 def test_the_number_of_workers_changes_nothing(photos: Path, reference: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert child(run, "step", 7, 2, photos) == -signal.SIGKILL
@@ -82,6 +84,7 @@ def test_the_number_of_workers_changes_nothing(photos: Path, reference: Path, tm
     assert weights_hash(run) == weights_hash(reference) and metrics(run) == metrics(reference)
 
 
+@pytest.mark.more
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(photos: Path, reference: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for kind, number in (("step", 5), ("write", 3), ("rename", 4)):
@@ -161,6 +164,7 @@ def test_a_run_in_use_is_not_resumed_by_another_process(photos: Path, tmp_path: 
     resume(run)
 
 
+@pytest.mark.more
 def test_loader_processes_that_outlive_a_killed_run_do_not_keep_it(photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, str(CHILD), str(run), "step", "7", "2", str(photos)]

@@ -243,6 +243,7 @@ def test_the_worked_example_has_the_known_values(tmp_path: Path) -> None:
     assert float(rows["dL/dwr"][1]) == pytest.approx(-0.121243, rel=1e-4)
 
 
+@pytest.mark.more
 def test_accounting_counts_the_lineage(tmp_path: Path) -> None:
     found = plusx.reproduce("accounting", out=tmp_path)
     rows = {row[0]: row for row in found.result.tables[0].rows}

@@ -64,6 +64,7 @@ def resnet18() -> nn.Module:
 # ---- layouts ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_torchvision_resnet_in_every_wrapping(resnet18: nn.Module, save: Save, tmp_path: Path) -> None:
     tensors = resnet18.state_dict()
     parallel = {f"module.{name}": t for name, t in tensors.items()}
@@ -74,6 +75,7 @@ def test_torchvision_resnet_in_every_wrapping(resnet18: nn.Module, save: Save, t
         assert_equal(plusx.build("resnet18", weights=file), resnet18, (3, 64, 64))
 
 
+@pytest.mark.more
 def test_torchvision_densenet_under_its_old_names(save: Save) -> None:
     theirs = lived_in(torchvision.models.densenet121(num_classes=3))
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", n): t for n, t in theirs.state_dict().items()}
@@ -81,6 +83,7 @@ def test_torchvision_densenet_under_its_old_names(save: Save) -> None:
     assert_equal(plusx.build("densenet121", weights=save(old)), theirs, (3, 64, 64))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("aux", [True, False])
 def test_torchvision_googlenet_with_and_without_auxiliary_heads(aux: bool, save: Save) -> None:
     theirs = lived_in(torchvision.models.googlenet(num_classes=3, aux_logits=aux, init_weights=False))
@@ -93,6 +96,7 @@ def test_timm_dpn(save: Save) -> None:
     assert_equal(plusx.build("dpn68", weights=save(theirs.state_dict())), theirs, (3, 64, 64))
 
 
+@pytest.mark.more
 def test_kuangliu_resnet(save: Save) -> None:
     ours = lived_in(plusx.build("resnet18_cifar"))
     rules = [(r"stem\.conv\.conv", "conv1"), (r"stem\.conv\.norm", "bn1"), (r"head\.linear", "linear")]
@@ -342,6 +346,7 @@ def test_a_converted_run_predicts_and_says_where_it_came_from(resnet18: nn.Modul
         plusx.evaluate(made.run, "digits")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("net", "given", "mean", "std"),
     [
@@ -391,6 +396,7 @@ def test_a_thousand_classes_are_imagenets_only_where_something_says_so(save: Sav
     assert list(card.class_names) == said and not card.notes
 
 
+@pytest.mark.more
 def test_a_file_that_torchvision_published_is_known_by_its_hash(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
