@@ -430,3 +430,10 @@ def test_batches_are_made_on_the_device_that_holds_the_images(by: Literal["resiz
     for x_BCHW, labels_B in TrainBatches(images, preprocess, augmentation, 4, seed=0).steps(0, 2, workers=2):
         assert x_BCHW.is_meta and labels_B.is_meta and x_BCHW.shape == (4, 3, 12, 12)
     assert all(x_BCHW.is_meta for x_BCHW, _ in EvalBatches(images, preprocess, 4, workers=2))
+
+
+@pytest.mark.parametrize(("option", "asked", "is_"), [("num_classes", 7, 10), ("in_channels", 3, 1)])
+def test_what_the_data_decides_cannot_be_set_otherwise(option: str, asked: int, is_: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"net.options.{option} is {asked}, but the data decides it: here it is {is_}"):
+        train("digits", recipe=SMALL, overrides={f"net.options.{option}": asked}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
