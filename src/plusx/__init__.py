@@ -47,7 +47,7 @@ _HOMES = {
     "StoppedError": ("plusx.engine.training", "StoppedError"),  # a run ended before its last step
     "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
     "evaluate": ("plusx.engine.evaluation", "evaluate"),
-    "Views": ("plusx.engine.views", "Views"),  # crops, scales, mirror images: what of a picture is evaluated
+    "Views": ("plusx.engine.views", "Views"),  # crops, scales, mirror images: what of an image is evaluated
     "predict": ("plusx.deploy.predictor", "predict"),
     "Predictor": ("plusx.deploy.predictor", "Predictor"),
     "demo": ("plusx.experiments.demo", "demo"),  # deeper plain nets train worse: seen on digits, in a minute

@@ -212,12 +212,8 @@ def _kept(card: "Card") -> str:
         which = "best"
         chosen = f"{errors['val']} validation error (step {results['kept_step']:,}), on {images['val']:,} images"
         measured[list(errors).index("val")] = chosen
-    left_out = len(card.source["left_out"])
-    files = f", {left_out:,} {'file' if left_out == 1 else 'files'} left out" if left_out else ""
-    return (
-        f"{results['net']}, {which} of {results['steps']:,} steps: {', '.join(measured)}; "
-        f"{images['train']:,} trained on{files}"
-    )
+    used = ", ".join([f"{images['train']:,} trained on", *card.left_out])
+    return f"{results['net']}, {which} of {results['steps']:,} steps: {', '.join(measured)}; {used}"
 
 
 @app.command()
@@ -233,7 +229,7 @@ def evaluate(
     ] = None,
     crops: Annotated[int, typer.Option(help="1, or 10: corners and centre, mirrored.")] = 1,
     scales: Annotated[str | None, typer.Option(metavar="S,...", help="Shorter sides in pixels, averaged.")] = None,
-    dense: Annotated[bool, typer.Option("--dense", help="The whole picture at each scale, not crops of it.")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="The whole image at each scale, not crops of it.")] = False,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Average the answers of all runs.")] = False,
     tta: Annotated[Augmented | None, typer.Option(help="flip: average with the mirror image.")] = None,
     out: Annotated[
@@ -490,7 +486,7 @@ def convert(
     """Make a run directory of other people's weights, for every verb that takes one.
 
     The layouts of torchvision, timm, akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar are recognised, and
-    with them how images were normalised; --size, --mean and --std go before. Nothing in a file is run.
+    with them how images were normalised; --size, --mean and --std override them. Nothing in a file is run.
 
     No tensor shows on which convolution of a bottleneck the stride lies (--set stride_on=1x1 where it is not the 3x3),
     nor dilation, the epsilon of batch norm, the activation (--set activation=silu) or blurred pooling: weights of a net

@@ -98,7 +98,7 @@ WAYS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 }
 
 DRAW = {name for name in NETS if "some survive" in name}
-"""Nets whose forward takes another way by lot, which `torch.jit.trace` cannot keep."""
+"""Nets whose forward takes another way at random, which `torch.jit.trace` cannot keep."""
 
 
 @settings(max_examples=40, deadline=None)

@@ -128,7 +128,7 @@ def exif(entries: list[tuple[int, int, int, bytes]], order: str = "<") -> bytes:
 
 
 def with_exif(upright: np.ndarray, block: bytes, container: str) -> bytes:
-    """The picture as a camera held upside down stores it."""
+    """The image as a camera held upside down stores it."""
     file = io.BytesIO()
     Image.fromarray(upright[::-1, ::-1].copy()).save(file, container, exif=block, lossless=True)
     return file.getvalue()

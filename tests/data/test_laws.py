@@ -236,7 +236,7 @@ def test_renaming_class_folders_renames_the_labels_and_moves_no_image(seed: int,
 
 
 def written(grey_HW: np.ndarray, form: str, orientation: int) -> bytes:
-    """A grey picture in some container, mode and depth, stored turned where an orientation undoes it."""
+    """A grey image in some container, mode and depth, stored turned where an orientation undoes it."""
     undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     container, _, depth = form.partition(" ")
     wide = grey_HW.astype(np.int64)

@@ -241,10 +241,10 @@ def test_kernels_that_are_recomputed_are_not_compiled() -> None:
         choose_placement(device="cpu", kernels="fused", compile=True, checkpoint=True)
 
 
-# ---- forwards that only look alike -----------------------------------------------------------------------------------
+# ---- forwards that are almost a residual block -----------------------------------------------------------------------
 
 
-class Looks(nn.Module):
+class Almost(nn.Module):
     """A convolution and a batch norm, and a forward that is given."""
 
     def __init__(self, forward: Callable[[Any, Tensor], Tensor]) -> None:
@@ -260,7 +260,7 @@ def short(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 1, 2)
 
 
-LOOKS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+FORWARDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a sum with a factor": lambda m, x: F.relu(torch.add(m.norm(m.conv(x)), m.conv(x), alpha=2)),
     "padding with ones": lambda m, x: F.relu(m.norm(m.conv(x)) + F.pad(short(x), (0, 0, 0, 0, 0, 8), value=1.0)),
     "padding with ones, by place": lambda m, x: F.relu(
@@ -276,10 +276,10 @@ LOOKS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_forward_that_only_looks_like_a_residual_block_computes_what_it_did(look: str) -> None:
+@pytest.mark.parametrize("forward", FORWARDS)
+def test_a_forward_that_is_almost_a_residual_block_computes_what_it_did(forward: str) -> None:
     torch.manual_seed(0)
-    net = Looks(LOOKS[look]).to(memory_format=torch.channels_last)
+    net = Almost(FORWARDS[forward]).to(memory_format=torch.channels_last)
     nn.init.normal_(net.norm.bias)
     fused = copy.deepcopy(net)
     fuse(fused, trace(fused))

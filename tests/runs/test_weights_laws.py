@@ -121,8 +121,10 @@ def test_no_order_of_classes_changes_the_name_that_an_image_is_given(
     folder = tmp_path_factory.mktemp("law")
     save_file(NETS[name].state_dict(), folder / "w.safetensors")
     (folder / "names.txt").write_text("\n".join(map(forms[data.draw(st.sampled_from(["NFC", "NFD"]))], theirs)))
-    look: dict[str, Any] = {"mean": [0.5], "std": [0.5], "size": 32, "options": OPTIONS[name]}
-    run = plusx.convert(folder / "w.safetensors", name, classes=folder / "names.txt", out=folder / "run", **look).run
+    preprocessing: dict[str, Any] = {"mean": [0.5], "std": [0.5], "size": 32, "options": OPTIONS[name]}
+    run = plusx.convert(
+        folder / "w.safetensors", name, classes=folder / "names.txt", out=folder / "run", **preprocessing
+    ).run
     # What the images are called: the same names in another order, or others, fewer or more.
     ours = data.draw(st.permutations(theirs) | st.lists(words.filter(bool), min_size=2, max_size=6, unique=True))
     spelt = [forms[data.draw(st.sampled_from(["NFC", "NFD"]))](each) for each in ours]

@@ -507,9 +507,7 @@ def _split_in_words(card: Card) -> str:
     """How many images are for what, before the first step."""
     purposes = {"train": "to train on", "val": "held out for validation", "test": "for testing"}
     counts = [f"{count:,} {purposes[split]}" for split, count in card.source["images"].items()]
-    left_out = len(card.source["left_out"])
-    files = f"; {left_out:,} {'file' if left_out == 1 else 'files'} left out" if left_out else ""
-    return f"images: {', '.join(counts)}{files}"
+    return f"images: {'; '.join([', '.join(counts), *card.left_out])}"
 
 
 def _results(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> dict[str, Any]:

@@ -58,6 +58,12 @@ class Card:
     def __repr__(self) -> str:
         return f"<Card {self.in_words}>"
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """How many files of the data were left out, in words; empty where none was."""
+        count = len(self.source["left_out"])
+        return (f"{count:,} {'file' if count == 1 else 'files'} left out",) if count else ()
+
     def finished(self, results: Mapping[str, Any]) -> "Card":
         """The card of the same run, done."""
         return replace(self, status="finished", results=dict(results))

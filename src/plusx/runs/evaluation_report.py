@@ -171,7 +171,7 @@ def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> s
 
 
 def _thumbnail(picture: Image.Image, alt: str) -> str:
-    """Small pictures as they are, in large pixels; of photos twice what is shown, for screens of double density."""
+    """Small images as they are, in large pixels; photos at twice the size shown, for screens of double density."""
     small = max(picture.size) <= SIDE
     if not small:
         picture.thumbnail((2 * SIDE, 2 * SIDE))

@@ -88,7 +88,7 @@ def images_of(
     or_train: bool = False,
     on_scan: Callable[[int, int], None] | None = None,
 ) -> RunImages:
-    """The images to measure a run on; none of them was trained on, unless `split` is train.
+    """The images to measure a run on; none of them was trained on, unless `split` is train or `or_train` is set.
 
     Args:
         run: Run directory.
@@ -151,10 +151,10 @@ def without_trained(run: Path, found: RunImages) -> RunImages:
     if digests is None:
         return found
     if trained is None:
-        told = (
-            () if found.of_run else (f"{run} does not record which images it was trained on; some may be among these",)
-        )
-        return replace(found, notes=found.notes + told)
+        if found.of_run:
+            return found
+        note = f"{run} does not record which images it was trained on; some may be among these"
+        return replace(found, notes=(*found.notes, note))
     new = [place for place, digest in enumerate(digests) if digest not in trained]
     if len(new) == len(digests):
         return found
