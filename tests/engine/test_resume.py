@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from plusx.engine.evaluation import evaluate
 from plusx.engine.training import StoppedError, resume, train
 from plusx.runs.store import read_card, write_card
 from tests.conftest import save_picture
@@ -129,6 +130,7 @@ def test_a_run_whose_images_have_moved_is_resumed_where_they_are_now(
         resume(run)
     resume(run, data_dir=moved)
     assert_same(run, reference)
+    assert read_card(run).source["name"] == str(moved) and evaluate(run).out == run
 
 
 def test_a_run_that_began_on_an_absent_accelerator_is_resumed_on_another_device_when_asked(
@@ -141,7 +143,9 @@ def test_a_run_that_began_on_an_absent_accelerator_is_resumed_on_another_device_
     write_card(run, dataclasses.replace(card, placement={**card.placement, "device": "cuda"}))
     with pytest.raises(ValueError, match="began on cuda, which this machine lacks; .*--device cpu"):
         resume(run)
-    assert resume(run, device="cpu").card.status == "finished"
+    placement = resume(run, device="cpu").card.placement
+    assert placement["device"] == "cpu" and "it began on cuda" in placement["reasons"]["device"]
+    assert read_card(run).placement == placement
 
 
 def test_a_finished_run_is_not_resumed(reference: Path) -> None:

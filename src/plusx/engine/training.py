@@ -316,6 +316,10 @@ def resume(
     source = _source_again(path, card, Path(data_dir) if data_dir else None, on_scan)
     parts = splits_of(card.recipe, source.splits)
     opened, point = reopen_run(path)
+    place = {"name": source.name, "data_dir": str(source.data_dir) if source.data_dir else None}
+    opened.card = dataclasses.replace(
+        opened.card, placement=placement.to_dict(), source={**opened.card.source, **place}
+    )
     with torch.random.fork_rng(devices=[]):
         # A resume point holds all weights: those that the run began with may be gone.
         if point is None:
@@ -332,7 +336,9 @@ def _placement_again(run: Path, card: Card, device: str | None) -> Placement:
     """Where a run goes on: as it began, or on another device that was asked for."""
     began = Placement.from_dict(card.placement)
     if device is not None and device != began.device:
-        return placement_after(card.recipe, device)
+        other = placement_after(card.recipe, device)
+        reason = f"asked for when the run was resumed; it began on {began.device}"
+        return dataclasses.replace(other, reasons={**other.reasons, "device": reason})
     if began.device not in ("cpu", accelerator()):
         raise ValueError(
             f"{run} began on {began.device}, which this machine lacks; resume it where it has one, or here with "

@@ -9,19 +9,18 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from plusx.data.sources import load_digits
-from plusx.engine.training import Event, StoppedError, Trained, resume, train
+from plusx.engine.training import Event, StoppedError, Trained
 from plusx.experiments.building_blocks import building_blocks
-from plusx.experiments.lab import Progress
+from plusx.experiments.lab import Progress, made_or_resumed
 from plusx.nets import entry
-from plusx.recipes import Recipe, digits_degradation
+from plusx.recipes import digits_degradation
 from plusx.runs.page import embedded, heading, illustration
 from plusx.runs.report import write_report
-from plusx.runs.store import free_path, read_card
+from plusx.runs.store import free_path
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56")
 
@@ -72,7 +71,7 @@ def demo(
 
         try:
             recipe = dataclasses.replace(digits_degradation(net), seed=seed)
-            runs.append(_trained(folder / net, recipe, watch=show, should_stop=should_stop))
+            runs.append(made_or_resumed(folder / net, "digits", recipe, watch=show, should_stop=should_stop))
         except StoppedError as stopped:
             seeded = f" --seed {seed}" if seed else ""
             raise StoppedError(stopped.where, f"resume with: plusx demo --out {folder}{seeded}") from None
@@ -113,16 +112,6 @@ def _some_digits() -> tuple[Image.Image, str]:
         for row, position in enumerate((images.labels_N == label).nonzero()[:rows, 0].tolist()):
             sheet.paste(images.picture(position), (9 * label, 9 * row))
     return sheet, f"{rows * classes} of the {len(images):,} training images, {rows} of each digit, 8 x 8 pixels each"
-
-
-def _trained(run: Path, recipe: Recipe, **how: Any) -> Trained:
-    """A training, which is made or resumed if need be."""
-    if not (run / "card.json").is_file():
-        return train("digits", recipe=recipe, out=run, **how)
-    card = read_card(run)
-    if card.recipe != recipe:
-        raise ValueError(f"{run} was trained with another recipe; choose another --out")
-    return Trained(run, card) if card.status == "finished" else resume(run, **how)
 
 
 def _judge(errors: dict[str, float]) -> tuple[tuple[str, ...], bool]:

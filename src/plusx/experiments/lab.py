@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plusx.engine.evaluation import evaluate
-from plusx.engine.training import DivergedError, Event, resume, train
+from plusx.engine.training import DivergedError, Event, Trained, resume, train
 from plusx.engine.views import Views
 from plusx.placement.machine import describe
 from plusx.recipes import Recipe
@@ -157,16 +157,8 @@ class Lab:
         how: dict[str, Any] = {"data_dir": self.data_dir, "should_stop": self._should_stop}
         if watch := self.watch:
             how["watch"] = lambda event: watch(event, trial.key)
-        if not (path / "card.json").is_file():
-            data = str(self.data_dir) if trial.data == "imagenet" else trial.data
-            train(data, recipe=recipe, out=path, **how)
-        else:
-            card = read_card(path)
-            if card.recipe != recipe:
-                raise ValueError(f"{path} was trained with another recipe; choose another --out")
-            if card.status != "finished":
-                resume(path, **how)
-        return path
+        data = str(self.data_dir) if trial.data == "imagenet" else trial.data
+        return made_or_resumed(path, data, recipe, **how).run
 
     def outcome(self, trial: Trial, name: str) -> float | None:
         """One measured number of a training; None where the loss became infinite."""
@@ -204,6 +196,27 @@ class Lab:
         """Whether a training is done; none is begun."""
         path = self.path(trial)
         return (path / "card.json").is_file() and read_card(path).status == "finished"
+
+
+def made_or_resumed(run: Path, data: str, recipe: Recipe, **how: Any) -> Trained:
+    """A finished training, which is made or resumed if need be.
+
+    Args:
+        run: Where it is, or will be.
+        data: As for `train`.
+        recipe: What it is made with.
+        how: Arguments that `train` and `resume` share.
+
+    Raises:
+        ValueError: The directory is there with another recipe, or the data is not there.
+        StoppedError: As for `train`.
+    """
+    if not (run / "card.json").is_file():
+        return train(data, recipe=recipe, out=run, **how)
+    card = read_card(run)
+    if card.recipe != recipe:
+        raise ValueError(f"{run} was trained with another recipe; choose another --out")
+    return Trained(run, card) if card.status == "finished" else resume(run, **how)
 
 
 def verdict(seen: Mapping[str, bool]) -> str:

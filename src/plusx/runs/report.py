@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plusx.data.images import listed
 from plusx.recipes.words import in_words
 from plusx.runs.card import Card
 from plusx.runs.figure import panels, svg
@@ -185,7 +186,7 @@ def _facts(run: _Finished, *, several: bool) -> str:
     if not several:
         shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
     if card.source["left_out"]:
-        shown["left out"] = "; ".join(card.source["left_out"])
+        shown["left out"] = f"{listed(card.source['left_out'])}; images.csv has all"
     return facts(shown.items())
 
 
