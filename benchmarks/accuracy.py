@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.harness import Apart, write
 from benchmarks.training import contender
-from plusx.engine.benchmark import take_turns
+from plusx.placement.turns import take_turns
 from plusx.runs.store import read_card
 
 TARGETS = {"cifar10-94": 0.94, "cifar10-resnet20-fast": 0.9125}

@@ -14,9 +14,10 @@ import torch
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
 from plusx.analysis.cost import cost
-from plusx.engine.benchmark import Spread, WholeStep, ours, take_turns
+from plusx.benchmark.training import WholeStep, ours
 from plusx.nets import build, entry
 from plusx.placement.place import choose_placement
+from plusx.placement.turns import Spread, take_turns
 
 BATCH_SIZE = 128
 DEPTHS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202")

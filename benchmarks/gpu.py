@@ -39,19 +39,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import RESULTS, evidence
+from plusx.benchmark.training import noise
 from plusx.data.batches import TrainBatches
 from plusx.data.preprocess import fit_preprocess
 from plusx.engine import training
-from plusx.engine.benchmark import noise
+from plusx.engine.events import Event
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer, set_multiplier
 from plusx.engine.step import captured_step, train_step
-from plusx.engine.training import Event, make_augmentation, resume, train
+from plusx.engine.training import make_augmentation, resume, train
 from plusx.nets import build
 from plusx.placement.machine import accelerator
 from plusx.placement.place import Placement, choose_placement
 from plusx.recipes import RECIPES
-from plusx.recipes.recipe import SGD, Adam, CrossEntropy, FlipLR, Optim, Penalty, RandomCrop
+from plusx.recipes.augment import FlipLR, RandomCrop
+from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.optim import SGD, Adam, Optim, Penalty
 
 CASES = (("resnet20", 128), ("resnet20", 1024), ("res_airbench94", 1000), ("resnet50", 256))
 PAPER = ("resnet56", "resnet44", "resnet32", "resnet20")  # the longest first

@@ -1,6 +1,6 @@
 """What every benchmark stands on: the machine's ceilings, contenders in processes of their own, evidence, JSON.
 
-Contenders are timed by `plusx.engine.benchmark.take_turns`, which `plusx benchmark` shares: named calls, in rounds of
+Contenders are timed by `plusx.benchmark.training.take_turns`, which `plusx benchmark` shares: named calls, in rounds of
 alternating order; of each the median, the lowest and the highest, and of each pair the ratios of the rounds.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import torch
 
 import plusx
-from plusx.engine.benchmark import Spread, take_turns
 from plusx.nets import entry
 from plusx.placement.machine import cpu_flags, describe, multiplies_bf16, peak_memory_bytes, usable_cpus
+from plusx.placement.turns import Spread, take_turns
 from plusx.runs.card import checkout
 
 Case = TypeVar("Case", bound=tuple[Any, ...])

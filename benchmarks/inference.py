@@ -19,13 +19,13 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
-from plusx.deploy.backend import BATCH, chosen
-from plusx.deploy.frozen import freeze
-from plusx.deploy.openvino_net import without_reports
-from plusx.deploy.streams import in_streams
-from plusx.engine.benchmark import Turns, take_turns
 from plusx.nets import build, entry
+from plusx.placement.inference.backend import BATCH, chosen
+from plusx.placement.inference.frozen import freeze
+from plusx.placement.inference.openvino import without_reports
+from plusx.placement.inference.streams import in_streams
 from plusx.placement.machine import cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
+from plusx.placement.turns import Turns, take_turns
 
 ROUNDS = 9
 BATCHES = 4

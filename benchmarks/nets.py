@@ -14,10 +14,10 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.harness import as_range, between_ceilings, only, write
-from plusx.engine.benchmark import take_turns
 from plusx.nets import build, entry, names
-from plusx.nets.weights import translate
 from plusx.placement.machine import usable_cpus
+from plusx.placement.turns import take_turns
+from plusx.weights.layouts import translate
 
 ROUNDS = 15
 

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.harness import Apart, as_range, between_ceilings, only, write
 from benchmarks.training import contender
 from plusx.analysis.cost import cost
-from plusx.engine.benchmark import Spread, take_turns
 from plusx.nets import build, entry
+from plusx.placement.turns import Spread, take_turns
 
 CASES = (("resnet20", 128), ("resnet50", 16))
 ROUNDS = 7

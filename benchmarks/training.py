@@ -15,10 +15,11 @@ import torch
 import torchvision
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
-from plusx.engine.benchmark import Turns, WholeStep, plain_step, take_turns
+from plusx.benchmark.training import WholeStep, plain_step
 from plusx.nets import build, entry
 from plusx.placement.machine import usable_cpus
 from plusx.placement.place import choose_placement
+from plusx.placement.turns import Turns, take_turns
 
 ROUNDS = 11
 CASES = (

@@ -100,7 +100,7 @@ WORDS = {
 
 def collect(folders: list[Path]) -> None:
     """Take the numbers of finished demos into results/, with the curves of the first, and draw these."""
-    from plusx.runs.report import comparison_curves
+    from plusx.report.run import comparison_curves
     from plusx.runs.store import read_card
 
     seeds = []
@@ -442,8 +442,8 @@ def collect_reproduced(folder: Path) -> None:
 def draw_figures() -> None:
     """Draw the figures of docs/ from the numbers in results/, and write the captions there."""
     from plusx.experiments.reproduce import EXPERIMENTS
-    from plusx.runs.figure import standalone
-    from plusx.runs.report import comparison_svg
+    from plusx.report.figure import standalone
+    from plusx.report.run import comparison_svg
 
     demo = json.loads(DEGRADATION.read_text())
     drawing = comparison_svg(demo["curves"], [demo["seeds"][0]["seed"]])

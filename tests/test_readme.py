@@ -11,7 +11,7 @@ import pytest
 
 from plusx.cli import app
 from plusx.experiments.reproduce import EXPERIMENTS
-from plusx.runs.palette import TOKENS
+from plusx.report.palette import TOKENS
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.ko.md")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plusx.engine.training import Event
+from plusx.engine.events import Event
 from plusx.experiments.lab import Progress
-from plusx.runs.store import Measurement
+from plusx.runs.metrics import Measurement
 from plusx.screen import Lines, Pace, line
 
 texts = st.text("abc123 ", min_size=1, max_size=40).map(str.strip).filter(bool)

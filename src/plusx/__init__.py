@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
+    from plusx.benchmark.training import benchmark_training
     from plusx.data.check import check
+    from plusx.data.views import Views
     from plusx.deploy.predictor import Predictor, predict
-    from plusx.engine.benchmark import benchmark_training
     from plusx.engine.evaluation import evaluate
-    from plusx.engine.training import StoppedError, resume, train
-    from plusx.engine.views import Views
+    from plusx.engine.events import StoppedError
+    from plusx.engine.training import resume, train
     from plusx.experiments.demo import demo
     from plusx.experiments.reproduce import reproduce, standing
     from plusx.nets import entry, names
     from plusx.recipes import recipe_entry, recipe_names, settings
-    from plusx.recipes.recipe import option_value
-    from plusx.runs.convert import build, convert
+    from plusx.recipes.text import option_value
     from plusx.runs.store import load_run as load
+    from plusx.weights.convert import build, convert
 
     __version__: str
 
 _HOMES = {
-    "build": ("plusx.runs.convert", "build"),  # a net by name, with fresh weights or somebody's
-    "convert": ("plusx.runs.convert", "convert"),  # somebody's weights to a run directory
+    "build": ("plusx.weights.convert", "build"),  # a net by name, with fresh weights or somebody's
+    "convert": ("plusx.weights.convert", "convert"),  # somebody's weights to a run directory
     "entry": ("plusx.nets", "entry"),  # the published facts of a net
     "names": ("plusx.nets", "names"),  # of all nets
     "analyse": ("plusx.analysis.analyse", "analyse"),  # a question to a run: responses, gradients, lesions, paths, ...
@@ -44,16 +45,16 @@ _HOMES = {
     "option_value": ("plusx.recipes.recipe", "option_value"),  # the text of a builder's option as its value
     "train": ("plusx.engine.training", "train"),
     "resume": ("plusx.engine.training", "resume"),
-    "StoppedError": ("plusx.engine.training", "StoppedError"),  # a run ended before its last step
+    "StoppedError": ("plusx.engine.events", "StoppedError"),  # a run ended before its last step
     "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
     "evaluate": ("plusx.engine.evaluation", "evaluate"),
-    "Views": ("plusx.engine.views", "Views"),  # crops, scales, mirror images: what of an image is evaluated
+    "Views": ("plusx.data.views", "Views"),  # crops, scales, mirror images: what of an image is evaluated
     "predict": ("plusx.deploy.predictor", "predict"),
     "Predictor": ("plusx.deploy.predictor", "Predictor"),
     "demo": ("plusx.experiments.demo", "demo"),  # deeper plain nets train worse: seen on digits, in a minute
     "reproduce": ("plusx.experiments.reproduce", "reproduce"),  # a table or figure of the papers, paper beside ours
     "standing": ("plusx.experiments.reproduce", "standing"),  # how far each of them has come
-    "benchmark_training": ("plusx.engine.benchmark", "benchmark_training"),
+    "benchmark_training": ("plusx.benchmark.training", "benchmark_training"),
 }
 
 __all__ = [

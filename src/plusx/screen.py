@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from plusx.engine.training import Event
+    from plusx.engine.events import Event
     from plusx.experiments.lab import Progress
     from plusx.placement.choose import Choice
 

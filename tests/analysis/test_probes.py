@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from plusx.analysis import gradients, lesions, paths, pictures, responses, shortcuts
+from plusx.analysis import features as pictures
+from plusx.analysis import gradients, lesions, paths, responses, shortcuts
 from plusx.analysis.blocks import blocks, without_branch, without_shortcut
 from plusx.data.batches import Batch
 from plusx.nets import build

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from benchmarks import depth, profile, training
-from plusx.engine import benchmark
-from plusx.engine.benchmark import Turns, WholeStep, plain_step, take_turns
+from plusx.benchmark import training as benchmark
+from plusx.benchmark.training import WholeStep, plain_step
 from plusx.nets import build, entry
 from plusx.placement.place import Placement, plain_placement
+from plusx.placement.turns import Turns, take_turns
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import harness
-from plusx.engine.benchmark import Spread, Turns, take_turns
+from plusx.placement.turns import Spread, Turns, take_turns
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,10 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from plusx.analysis.cost import cost
 from plusx.engine.training import train
 from plusx.nets import Entry, all_options, build, entry, names
-from plusx.nets.weights import translate
 from plusx.recipes import folder
-from plusx.recipes.recipe import SGD, NetSpec
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD
 from plusx.runs.store import load_run
+from plusx.weights.layouts import translate
 
 ENTRIES = [entry(name) for name in names()]
 

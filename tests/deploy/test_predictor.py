@@ -11,9 +11,9 @@ from PIL import Image
 
 from plusx.data.decode import UndecodableError
 from plusx.data.sources import load_digits
-from plusx.deploy import backend
 from plusx.deploy import predictor as module
 from plusx.deploy.predictor import Prediction, Predictor, predict
+from plusx.placement.inference import backend
 from plusx.runs.store import load_run
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.engine.losses import make_loss
-from plusx.recipes.recipe import CrossEntropy
+from plusx.recipes.loss import CrossEntropy
 
 
 class Outputs(NamedTuple):

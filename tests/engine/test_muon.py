@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from plusx.engine.muon import groups, orthogonalise
 from plusx.engine.optim import make_optimizer, set_multiplier
 from plusx.nets import build
-from plusx.recipes.recipe import Muon
+from plusx.recipes.optim import Muon
 
 
 def random_matrices(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

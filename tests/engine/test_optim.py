@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer, set_multiplier
-from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
 
 EVERY = [
     SGD(momentum=0.0),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.engine.penalty import add_gradient
-from plusx.recipes.recipe import Penalty, Touched
+from plusx.recipes.optim import Penalty, Touched
 
 
 def net_and_loss() -> tuple[nn.Sequential, Tensor]:

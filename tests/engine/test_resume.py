@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from plusx.engine.evaluation import evaluate
-from plusx.engine.training import StoppedError, resume, train
+from plusx.engine.events import StoppedError
+from plusx.engine.training import resume, train
 from plusx.runs.store import read_card, write_card
 from tests.conftest import save_picture
 from tests.engine.killed import recipe

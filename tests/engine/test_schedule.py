@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from plusx.engine.schedule import multiplier, plateaus
 from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110
-from plusx.recipes.recipe import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
+from plusx.recipes.schedule import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
 
 
 def test_the_paper_schedule_drops_at_32k_and_48k() -> None:

@@ -11,14 +11,16 @@ from typing import Any, get_args
 import pytest
 from torch import nn
 
+from plusx.benchmark.training import noise
 from plusx.data.preprocess import fit_preprocess
-from plusx.engine.benchmark import noise
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer
 from plusx.engine.penalty import touched
 from plusx.engine.schedule import multiplier
 from plusx.engine.training import make_augmentation
-from plusx.recipes.recipe import Augment, Constant, Optim, Schedule, Warmup
+from plusx.recipes.augment import Augment
+from plusx.recipes.optim import Optim
+from plusx.recipes.schedule import Constant, Schedule, Warmup
 
 ROOT = Path(__file__).parents[2]
 PREPROCESS = fit_preprocess(

@@ -18,29 +18,21 @@ from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.randomness import derive_seed, generator
 from plusx.data.sources import Source, load_source
+from plusx.engine.events import StoppedError
 from plusx.engine.step import train_step
-from plusx.engine.training import StoppedError, make_augmentation, resume, train
+from plusx.engine.training import make_augmentation, resume, train
 from plusx.nets import build, catalog, entry
 from plusx.nets.airbench import whitening_filters
 from plusx.recipes import RECIPES, digits, digits_degradation
-from plusx.recipes.recipe import (
-    SGD,
-    AdamW,
-    Averaging,
-    ColorNoise,
-    DataSpec,
-    Evaluation,
-    FlipLR,
-    Linear,
-    Muon,
-    NetSpec,
-    Plateau,
-    PreprocessSpec,
-    Progressive,
-    RandomCrop,
-    Recipe,
-)
-from plusx.runs.store import load_run, read_card, read_metrics
+from plusx.recipes.augment import ColorNoise, FlipLR, Progressive, RandomCrop
+from plusx.recipes.codec import from_dict as recipe_from_dict
+from plusx.recipes.data import DataSpec, PreprocessSpec
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD, AdamW, Averaging, Muon
+from plusx.recipes.schedule import Linear, Plateau
+from plusx.runs.metrics import read_metrics
+from plusx.runs.store import load_run, read_card
 
 SMALL = dataclasses.replace(
     digits(),
@@ -400,7 +392,7 @@ def test_a_net_that_cannot_take_the_images_is_refused_before_a_run_is_made(
 
 def test_recipe_is_what_the_card_says(tmp_path: Path) -> None:
     run = train("digits", recipe=SMALL, out=tmp_path / "run", overrides={"optim.lr": "0.07"}).run
-    written = Recipe.from_dict(json.loads((run / "card.json").read_text())["recipe"])
+    written = recipe_from_dict(json.loads((run / "card.json").read_text())["recipe"])
     assert written == dataclasses.replace(SMALL, optim=dataclasses.replace(SMALL.optim, lr=0.07))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plusx.engine.training import StoppedError
+from plusx.engine.events import StoppedError
 from plusx.experiments import demo as experiment
 from plusx.experiments.demo import demo
 from plusx.experiments.lab import Progress

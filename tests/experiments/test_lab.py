@@ -10,9 +10,9 @@ import torch
 import torchvision
 
 import plusx
+from plusx.data.views import Views
 from plusx.engine.evaluation import evaluate
-from plusx.engine.training import DivergedError, StoppedError
-from plusx.engine.views import Views
+from plusx.engine.events import DivergedError, StoppedError
 from plusx.experiments import degradation, imagenet_table, shortcuts
 from plusx.experiments.lab import (
     Experiment,
@@ -28,9 +28,10 @@ from plusx.experiments.lab import (
 )
 from plusx.experiments.reproduce import EXPERIMENTS, _work, find, reproduce, standing
 from plusx.recipes import Recipe, digits
-from plusx.recipes.recipe import SGD, NetSpec
-from plusx.runs.convert import Converted, convert
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD
 from plusx.runs.store import read_card
+from plusx.weights.convert import Converted, convert
 from tests.conftest import save_picture, write_cifar
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from plusx.nets import build, entry, names
 from plusx.nets.resnet import ZeroPad
-from plusx.nets.weights import Padding, translate
+from plusx.weights.layouts import Padding, translate
 
 TORCHVISION = set(torchvision.models.list_models(module=torchvision.models)) & set(names())
 TIMM = {name for name in names() if name.startswith("dpn")}

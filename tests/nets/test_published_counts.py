@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from plusx.nets import build, entry
-from plusx.recipes.recipe import option_value
+from plusx.recipes.text import option_value
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "published.csv").read_text(encoding="utf-8").splitlines()))
 

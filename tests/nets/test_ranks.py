@@ -13,7 +13,7 @@ from plusx.engine.losses import make_loss
 from plusx.nets import build
 from plusx.nets.googlenet import GoogLeNet, Outputs
 from plusx.nets.resnet import cifar_net as resnet
-from plusx.recipes.recipe import CrossEntropy
+from plusx.recipes.loss import CrossEntropy
 
 pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="gloo is not built in")
 

@@ -15,7 +15,8 @@ from plusx.engine.step import captured_step, train_step
 from plusx.nets import build
 from plusx.placement.capture import MOST_SHAPES, WARM_UP_CALLS, Captured, Replay
 from plusx.placement.place import Placement, choose_placement
-from plusx.recipes.recipe import SGD, Adam, CrossEntropy, Muon, Optim, Penalty, RMSprop
+from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.optim import SGD, Adam, Muon, Optim, Penalty, RMSprop
 
 CPU = Placement("cpu", "contiguous", "fp32", 1)
 

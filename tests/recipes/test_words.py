@@ -6,7 +6,9 @@ import typing
 
 import pytest
 
-from plusx.recipes.recipe import SGD, Adadelta, FlipLR, Muon, RandomCrop, Warmup
+from plusx.recipes.augment import FlipLR, RandomCrop
+from plusx.recipes.optim import SGD, Adadelta, Muon
+from plusx.recipes.schedule import Warmup
 from plusx.recipes.words import Part, in_words
 
 KINDS = typing.get_args(Part)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import plusx
-from plusx.engine.training import StoppedError
+from plusx.engine.events import StoppedError
 from plusx.runs.images import images_of, trained_on
 from plusx.runs.store import read_card, write_card
 from tests.conftest import save_picture

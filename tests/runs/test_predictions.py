@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from plusx.runs.evaluation_report import STRONGEST, write_evaluation
+from plusx.report.evaluation import STRONGEST, write_evaluation
 from plusx.runs.predictions import Predictions, calibration, score, worst
 from tests.runs.test_report import Links
 

@@ -12,16 +12,19 @@ import torch
 from PIL import Image
 from torch import nn
 
-from plusx.analysis import gradients, lesions, paths, pictures, responses, shortcuts
+from plusx.analysis import features as pictures
+from plusx.analysis import gradients, lesions, paths, responses, shortcuts
 from plusx.analysis.blocks import blocks, residual_blocks
 from plusx.data.batches import Batch, EvalBatches
 from plusx.data.images import spread
 from plusx.data.randomness import derive_seed
 from plusx.nets import build
+from plusx.report.figure import standalone
 from plusx.runs.card import Card
-from plusx.runs.figure import standalone
+from plusx.runs.files import replace_file
 from plusx.runs.images import images_of
-from plusx.runs.store import Measurement, load_run, replace_file
+from plusx.runs.metrics import Measurement
+from plusx.runs.store import load_run
 
 Series = dict[str, list[Measurement]]
 """By net, or by what was done to it."""

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from plusx.data.batches import Batch
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import net_colours, net_widths
-from plusx.runs.store import Measurement
+from plusx.report.figure import panels, svg
+from plusx.report.palette import net_colours, net_widths
+from plusx.runs.metrics import Measurement
 
 
 def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:

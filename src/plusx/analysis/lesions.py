@@ -14,9 +14,9 @@ from torch import nn
 
 from plusx.analysis.blocks import blocks, without_branch
 from plusx.data.batches import Batch
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import net_colours, net_widths
-from plusx.runs.store import Measurement
+from plusx.report.figure import panels, svg
+from plusx.report.palette import net_colours, net_widths
+from plusx.runs.metrics import Measurement
 
 DRAWS = 3
 """Of blocks to take away or swap, for each number of them; the mean is told."""

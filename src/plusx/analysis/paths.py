@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from plusx.analysis.blocks import gradients_through, residual_blocks
 from plusx.data.batches import Batch
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import RESIDUAL, SERIES
-from plusx.runs.store import Measurement
+from plusx.report.figure import panels, svg
+from plusx.report.palette import RESIDUAL, SERIES
+from plusx.runs.metrics import Measurement
 
 DRAWS = 4
 """Of the k blocks whose branch is taken, for each k and each batch."""

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from plusx.data.batches import Batch
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import net_colours, net_widths
-from plusx.runs.store import Measurement
+from plusx.report.figure import panels, svg
+from plusx.report.palette import net_colours, net_widths
+from plusx.runs.metrics import Measurement
 
 
 class Moments:

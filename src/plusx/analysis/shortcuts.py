@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from plusx.analysis.blocks import residual_blocks, watching, without_shortcut
 from plusx.analysis.lesions import error
 from plusx.data.batches import Batch
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import INK, RESIDUAL, SERIES
-from plusx.runs.store import Measurement
+from plusx.report.figure import panels, svg
+from plusx.report.palette import INK, RESIDUAL, SERIES
+from plusx.runs.metrics import Measurement
 
 
 def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:

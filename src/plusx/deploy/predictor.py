@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from plusx.data.decode import UndecodableError
 from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
-from plusx.deploy.backend import BATCH, Answers, chosen
-from plusx.deploy.openvino_net import OpenVino
-from plusx.deploy.streams import in_streams
+from plusx.placement.inference.backend import BATCH, Answers, chosen
+from plusx.placement.inference.openvino import OpenVino
+from plusx.placement.inference.streams import in_streams
 from plusx.placement.place import Placement, choose_placement
 from plusx.runs.card import Card
 from plusx.runs.images import images_of

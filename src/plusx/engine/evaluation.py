@@ -17,14 +17,16 @@ from torch.nn import functional as F
 from plusx.data.batches import Batch
 from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES
-from plusx.engine.views import Views, answers, mean_softmax
+from plusx.data.views import Views, answers, mean_softmax
 from plusx.placement.place import Placement, choose_placement
 from plusx.recipes import Recipe
+from plusx.report.evaluation import write_evaluation
 from plusx.runs.card import Card
-from plusx.runs.evaluation_report import write_evaluation
+from plusx.runs.files import free_path
 from plusx.runs.images import RunImages, images_of, without_trained
+from plusx.runs.metrics import Measurement
 from plusx.runs.predictions import Predictions, Score, score
-from plusx.runs.store import Measurement, free_path, load_run, require_free, unfinished
+from plusx.runs.store import load_run, require_free, unfinished
 
 READ_AT_ONCE = 64
 """Batches whose logits wait on a device until they are read back."""

@@ -10,7 +10,7 @@ from typing import assert_never
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plusx.recipes.recipe import CrossEntropy
+from plusx.recipes.loss import CrossEntropy
 
 LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plusx.recipes.recipe import Muon as Spec
+from plusx.recipes.optim import Muon as Spec
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al. (2024): steep at 0, so that small singular values rise quickly
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from plusx.engine import muon
 from plusx.engine.penalty import touched
-from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
 
 
 def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> torch.optim.Optimizer:

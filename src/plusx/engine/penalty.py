@@ -5,7 +5,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from plusx.recipes.recipe import Penalty, Touched
+from plusx.recipes.optim import Penalty, Touched
 
 
 def touched(net: nn.Module, on: Touched) -> list[nn.Parameter]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import assert_never
 
-from plusx.recipes.recipe import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
+from plusx.recipes.schedule import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
 
 
 def multiplier(

@@ -14,12 +14,13 @@ from plusx.data.images import ImageSet, spread
 from plusx.data.randomness import derive_seed
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from plusx.nets import build
-from plusx.nets.weights import Translation
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
-from plusx.recipes.recipe import Averaging
+from plusx.recipes.optim import Averaging
 from plusx.runs.card import Card
-from plusx.runs.store import Measurement, ResumePoint, Run
+from plusx.runs.metrics import Measurement
+from plusx.runs.store import ResumePoint, Run
+from plusx.weights.layouts import Translation
 
 
 @dataclass

@@ -10,7 +10,7 @@ from plusx.engine.optim import hold_rates
 from plusx.engine.penalty import add_gradient
 from plusx.placement.capture import Captured
 from plusx.placement.place import Placement
-from plusx.recipes.recipe import Penalty
+from plusx.recipes.optim import Penalty
 
 
 def train_step(

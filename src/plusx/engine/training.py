@@ -23,6 +23,7 @@ from plusx.data.preprocess import Preprocess, fit_preprocess, random_box, scale_
 from plusx.data.randomness import derive_seed
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.engine.evaluation import measure, placement_after, placement_of
+from plusx.engine.events import DivergedError, Event, StoppedError
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import set_multiplier
 from plusx.engine.schedule import multiplier
@@ -30,52 +31,21 @@ from plusx.engine.speed import chosen_placement
 from plusx.engine.state import Clock, TrainState, average, averaged, fresh_state, keep_best, restore, save
 from plusx.engine.step import captured_step, train_step
 from plusx.nets import build, entry, require_input
-from plusx.nets.weights import Translation
 from plusx.placement.choose import Choice
 from plusx.placement.machine import accelerator, describe, peak_memory_bytes, require_one_process
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe, override_all, recipe_for
-from plusx.recipes.recipe import (
-    Augment,
-    ColorNoise,
-    FlipLR,
-    NetSpec,
-    Plateau,
-    Progressive,
-    RandomCrop,
-    RandomResizedCrop,
-    ScaleCrop,
-)
+from plusx.recipes.augment import Augment, ColorNoise, FlipLR, Progressive, RandomCrop, RandomResizedCrop, ScaleCrop
+from plusx.recipes.net import NetSpec
+from plusx.recipes.schedule import Plateau
+from plusx.report.run import write_report
 from plusx.runs.card import Card
-from plusx.runs.convert import find_weights, starting_weights
+from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
-from plusx.runs.report import write_report
-from plusx.runs.store import Measurement, Run, create_run, free_path, read_card, reopen_run, require_free
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a watcher is called with: before the first step, after some steps, and after each evaluation."""
-
-    step: int
-    total_steps: int
-    loss: float | None = None
-    images_per_s: float | None = None
-    measurements: tuple[Measurement, ...] = ()
-    notes: tuple[str, ...] = ()
-    """Before the first step: what a reader of the results must know, in sentences."""
-    steps_per_epoch: float | None = None
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training images in all, begun ones counted; 0 where that is not known."""
-        return int(max(0, self.total_steps - 1) / self.steps_per_epoch) + 1 if self.steps_per_epoch else 0
-
-    @property
-    def epoch(self) -> int:
-        """The pass that the step is in, from 1."""
-        return min(int(self.step / self.steps_per_epoch) + 1, self.epochs) if self.steps_per_epoch else 0
-
+from plusx.runs.metrics import Measurement
+from plusx.runs.store import Run, create_run, read_card, reopen_run, require_free
+from plusx.weights.convert import find_weights, starting_weights
+from plusx.weights.layouts import Translation
 
 Watcher = Callable[[Event], None]
 SHOWN_SECONDS = 0.5
@@ -91,26 +61,6 @@ class Trained:
 
     def __repr__(self) -> str:
         return f"<Trained {self.run}: {self.card.in_words}>"
-
-
-class StoppedError(ValueError):
-    """A run ended before its last step.
-
-    Args:
-        where: At which step, and why.
-        then: What to do.
-    """
-
-    def __init__(self, where: str, then: str) -> None:
-        super().__init__(where, then)
-        self.where = where
-
-    def __str__(self) -> str:
-        return "; ".join(self.args)
-
-
-class DivergedError(StoppedError):
-    """The loss is no longer a number."""
 
 
 def fit(

@@ -7,8 +7,8 @@ import torch
 from plusx.analysis.cost import Cost, cost
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import build, entry
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import RESIDUAL, SERIES
+from plusx.report.figure import panels, svg
+from plusx.report.palette import RESIDUAL, SERIES
 
 TORCHVISION = "torchvision IMAGENET1K_V1, one crop"
 ERRORS = {  # top-1 error in per cent, ImageNet val, one crop of 224, weights as published

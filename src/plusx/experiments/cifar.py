@@ -16,7 +16,10 @@ from typing import Any, Literal
 
 from plusx.experiments.lab import Budget, Trial
 from plusx.recipes.cifar10 import cifar10_paper, cifar10_paper_110
-from plusx.recipes.recipe import DataSpec, Evaluation, NetSpec, Warmup
+from plusx.recipes.data import DataSpec
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.net import NetSpec
+from plusx.recipes.schedule import Warmup
 
 Length = Literal["short", "long"]
 STEPS = {"short": 2_000, "long": 6_000}

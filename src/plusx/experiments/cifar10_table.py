@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from plusx.engine.benchmark import WholeStep
+from plusx.benchmark.training import WholeStep
 from plusx.experiments.cifar import STEPS, cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
 from plusx.nets import entry
 from plusx.placement.machine import peak_memory_bytes
 from plusx.placement.place import choose_placement
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import PAPER, RESIDUAL
+from plusx.report.figure import panels, svg
+from plusx.report.palette import PAPER, RESIDUAL
 
 SEEDS = {"resnet20": 3, "resnet32": 1, "resnet44": 1, "resnet56": 3, "resnet110": 1}
 PAPER_SEEDS = {"resnet20": 3, "resnet32": 3, "resnet44": 3, "resnet56": 3, "resnet110": 5}

@@ -7,8 +7,8 @@ from typing import Any
 
 from plusx.experiments.cifar import STEPS, cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import net_colours, net_widths
+from plusx.report.figure import panels, svg
+from plusx.report.palette import net_colours, net_widths
 
 DEPTHS = (20, 32, 44, 56)
 SEEDS = {20: (0, 1, 2), 32: (0,), 44: (0,), 56: (0, 1, 2)}

@@ -13,14 +13,15 @@ from pathlib import Path
 from PIL import Image
 
 from plusx.data.sources import load_digits
-from plusx.engine.training import Event, StoppedError, Trained
+from plusx.engine.events import Event, StoppedError
+from plusx.engine.training import Trained
 from plusx.experiments.building_blocks import building_blocks
 from plusx.experiments.lab import Progress, made_or_resumed
 from plusx.nets import entry
 from plusx.recipes import digits_degradation
-from plusx.runs.page import embedded, heading, illustration
-from plusx.runs.report import write_report
-from plusx.runs.store import free_path
+from plusx.report.page import embedded, heading, illustration
+from plusx.report.run import write_report
+from plusx.runs.files import free_path
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56")
 

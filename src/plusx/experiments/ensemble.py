@@ -6,8 +6,8 @@ from typing import Any
 
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import RESIDUAL
+from plusx.report.figure import panels, svg
+from plusx.report.palette import RESIDUAL
 
 NETS = ("resnet20", "resnet32", "resnet44", "resnet56")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.recipes.small import gates
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import PLAIN, RESIDUAL, SERIES
+from plusx.report.figure import panels, svg
+from plusx.report.palette import PLAIN, RESIDUAL, SERIES
 
 NETS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "plain": ("mlp", {}),

@@ -9,15 +9,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from plusx.engine.views import Views
+from plusx.data.views import Views
 from plusx.experiments.cifar import pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.recipes.imagenet import imagenet
-from plusx.recipes.recipe import NetSpec
-from plusx.runs.convert import convert
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import PAPER, SERIES
+from plusx.recipes.net import NetSpec
+from plusx.report.figure import panels, svg
+from plusx.report.palette import PAPER, SERIES
 from plusx.runs.store import read_card, write_card
+from plusx.weights.convert import convert
 
 WEIGHTS = "torchvision:IMAGENET1K_V1"
 PUBLISHED = {  # one crop: torchvision's page; ten crops: Table 3; several scales: Table 4. Top-1 error in per cent

@@ -10,10 +10,10 @@ from typing import Any
 from plusx.experiments.cifar import cifar_trials
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
 from plusx.recipes import Recipe
-from plusx.recipes.recipe import SGD, Adadelta, Adagrad, Adam, AdamW, Optim, Penalty, RMSprop
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optim, Penalty, RMSprop
 from plusx.recipes.small import ingredients
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import INK, SERIES
+from plusx.report.figure import panels, svg
+from plusx.report.palette import INK, SERIES
 
 SEEDS = (0, 1, 2)
 BASE = "as it is"

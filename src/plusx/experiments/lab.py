@@ -15,15 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from plusx.data.views import Views
 from plusx.engine.evaluation import evaluate
-from plusx.engine.training import DivergedError, Event, Trained, resume, train
-from plusx.engine.views import Views
+from plusx.engine.events import DivergedError, Event
+from plusx.engine.training import Trained, resume, train
 from plusx.placement.machine import describe
 from plusx.recipes import Recipe
+from plusx.report.figure import standalone
+from plusx.report.page import heading, illustration, page, paragraph, table
 from plusx.runs.card import Card, checkout, installed_versions
-from plusx.runs.figure import standalone
-from plusx.runs.page import heading, illustration, page, paragraph, table
-from plusx.runs.store import read_card, read_metrics, replace_file
+from plusx.runs.files import replace_file
+from plusx.runs.metrics import read_metrics
+from plusx.runs.store import read_card
 
 Budget = Literal["quick", "paper"]
 """The paper's own recipe cut in steps to fit an evening, or as it stands."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from plusx.analysis.trace import trace_evaluation
-from plusx.engine.training import DivergedError, Event, StoppedError
+from plusx.engine.events import DivergedError, Event, StoppedError
 from plusx.experiments.accounting import ACCOUNTING
 from plusx.experiments.cifar10_table import CIFAR10_TABLE
 from plusx.experiments.degradation import DEGRADATION

@@ -10,7 +10,8 @@ from plusx.data.images import spread
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial
 from plusx.runs.images import images_of
-from plusx.runs.store import Measurement, load_run
+from plusx.runs.metrics import Measurement
+from plusx.runs.store import load_run
 
 NETS = ("plain20", "plain56", "resnet20", "resnet56", "resnet110")
 IMAGES, GROUP = 2_000, 20

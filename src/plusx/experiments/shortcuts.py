@@ -9,8 +9,8 @@ from plusx.analysis.cost import cost
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
 from plusx.nets import build, entry
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import PLAIN, RESIDUAL
+from plusx.report.figure import panels, svg
+from plusx.report.palette import PLAIN, RESIDUAL
 
 NET = "resnet20"
 OPTIONS = {

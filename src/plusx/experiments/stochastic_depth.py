@@ -5,8 +5,8 @@ from typing import Any
 
 from plusx.experiments.cifar import cifar_trials, pooled
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table, Trial, mean_std
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import RESIDUAL, SERIES
+from plusx.report.figure import panels, svg
+from plusx.report.palette import RESIDUAL, SERIES
 
 PUBLISHED = {"constant depth": "6.41", "all blocks survive at 0.5": "–", "survival falls linearly to 0.5": "5.23"}
 """Test error of 110 layers in per cent; from the authors' repository."""

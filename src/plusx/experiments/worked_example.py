@@ -17,8 +17,8 @@ from plusx.data.sources import load_digits
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import build
 from plusx.nets.mlp import worked_example
-from plusx.runs.figure import panels, svg
-from plusx.runs.palette import INK, SERIES
+from plusx.report.figure import panels, svg
+from plusx.report.palette import INK, SERIES
 
 X, TARGET = 0.5, 1.0
 ACTIVATIONS = ("sigmoid", "tanh", "relu")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from plusx.placement.capture import Captured, record_cuda_graph
-from plusx.placement.checkpoint import checkpoint
 from plusx.placement.graph import trace
 from plusx.placement.kernels.fuse import fuse
 from plusx.placement.kernels.native import vector_level
 from plusx.placement.machine import accelerator, cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
+from plusx.placement.recompute import checkpoint
 
 _NOT_ALL_THREE = "torch.compile would enter a batch's moments twice where checkpointing computes our kernels again"
 _KNOWN = {

@@ -17,8 +17,9 @@ from plusx.recipes.cifar10 import (
 from plusx.recipes.digits import digits, digits_degradation
 from plusx.recipes.folder import folder
 from plusx.recipes.imagenet import imagenet
-from plusx.recipes.recipe import Recipe, override, override_all
+from plusx.recipes.recipe import Recipe
 from plusx.recipes.settings import Setting, settings
+from plusx.recipes.text import override, override_all
 
 
 def _of_any_number(make: Callable[[], Recipe]) -> Callable[[int], Recipe]:

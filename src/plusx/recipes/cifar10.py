@@ -2,22 +2,14 @@
 
 import dataclasses
 
-from plusx.recipes.recipe import (
-    SGD,
-    CrossEntropy,
-    DataSpec,
-    Evaluation,
-    FlipLR,
-    Linear,
-    Muon,
-    NetSpec,
-    OneCycle,
-    PreprocessSpec,
-    RandomCrop,
-    Recipe,
-    Steps,
-    Warmup,
-)
+from plusx.recipes.augment import FlipLR, RandomCrop
+from plusx.recipes.data import DataSpec, PreprocessSpec
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD, Muon
+from plusx.recipes.recipe import Recipe
+from plusx.recipes.schedule import Linear, OneCycle, Steps, Warmup
 
 AUGMENT = (RandomCrop(pad=4), FlipLR())
 

@@ -1,17 +1,13 @@
 """Recipes for the handwritten digits that ship inside scikit-learn: 1,797 images of 8 x 8 pixels."""
 
-from plusx.recipes.recipe import (
-    SGD,
-    Cosine,
-    CrossEntropy,
-    Evaluation,
-    NetSpec,
-    OneCycle,
-    PlacementSpec,
-    RandomCrop,
-    Recipe,
-    Warmup,
-)
+from plusx.recipes.augment import RandomCrop
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD
+from plusx.recipes.placement import PlacementSpec
+from plusx.recipes.recipe import Recipe
+from plusx.recipes.schedule import Cosine, OneCycle, Warmup
 
 # On images of 8 x 8 pixels, converting to bf16 costs more than it saves, and a second thread gains a third on an idle
 # machine and loses tenfold on a busy one, where threads wait for each other after every small operation.

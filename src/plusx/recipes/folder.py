@@ -1,17 +1,13 @@
 """Recipe for your own images: a folder of class folders."""
 
-from plusx.recipes.recipe import (
-    SGD,
-    CrossEntropy,
-    DataSpec,
-    Evaluation,
-    FlipLR,
-    NetSpec,
-    OneCycle,
-    PreprocessSpec,
-    RandomResizedCrop,
-    Recipe,
-)
+from plusx.recipes.augment import FlipLR, RandomResizedCrop
+from plusx.recipes.data import DataSpec, PreprocessSpec
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD
+from plusx.recipes.recipe import Recipe
+from plusx.recipes.schedule import OneCycle
 
 
 def folder(num_train: int = 1000) -> Recipe:

@@ -1,17 +1,12 @@
 """Recipe for ImageNet as class folders, train/ and val/; of other data of its size as well."""
 
-from plusx.recipes.recipe import (
-    SGD,
-    ColorNoise,
-    DataSpec,
-    Evaluation,
-    FlipLR,
-    NetSpec,
-    Plateau,
-    PreprocessSpec,
-    Recipe,
-    ScaleCrop,
-)
+from plusx.recipes.augment import ColorNoise, FlipLR, ScaleCrop
+from plusx.recipes.data import DataSpec, PreprocessSpec
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD
+from plusx.recipes.recipe import Recipe
+from plusx.recipes.schedule import Plateau
 
 
 def imagenet() -> Recipe:

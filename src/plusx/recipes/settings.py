@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from plusx.recipes.recipe import Recipe, as_text, override_all
+from plusx.recipes.recipe import Recipe
+from plusx.recipes.text import as_text, override_all
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,13 @@
 from typing import Any
 
 from plusx.recipes.cifar10 import AUGMENT
+from plusx.recipes.data import DataSpec
 from plusx.recipes.digits import PLACEMENT
-from plusx.recipes.recipe import SGD, Cosine, DataSpec, Evaluation, NetSpec, Recipe
+from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.net import NetSpec
+from plusx.recipes.optim import SGD
+from plusx.recipes.recipe import Recipe
+from plusx.recipes.schedule import Cosine
 
 
 def ingredients() -> Recipe:

@@ -2,34 +2,10 @@
 
 from typing import assert_never
 
-from plusx.recipes.recipe import (
-    SGD,
-    Adadelta,
-    Adagrad,
-    Adam,
-    Augment,
-    Averaging,
-    ColorNoise,
-    Constant,
-    Cosine,
-    CrossEntropy,
-    FlipLR,
-    Linear,
-    Muon,
-    OneCycle,
-    Optim,
-    Penalty,
-    Plateau,
-    Progressive,
-    RandomCrop,
-    RandomResizedCrop,
-    RMSprop,
-    ScaleCrop,
-    Schedule,
-    Steps,
-    Touched,
-    Warmup,
-)
+from plusx.recipes.augment import Augment, ColorNoise, FlipLR, Progressive, RandomCrop, RandomResizedCrop, ScaleCrop
+from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, Averaging, Muon, Optim, Penalty, RMSprop, Touched
+from plusx.recipes.schedule import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
 
 Part = Augment | Optim | Schedule | Warmup | CrossEntropy | Penalty | Averaging | Progressive
 """What a recipe has one or several of, and what a reader wants to know of it."""

@@ -17,6 +17,8 @@ import torch
 from plusx.data.preprocess import Preprocess
 from plusx.nets import all_options
 from plusx.recipes import Recipe
+from plusx.recipes.codec import from_dict as recipe_from_dict
+from plusx.recipes.codec import to_dict as recipe_to_dict
 
 FORMAT = 1
 
@@ -78,7 +80,7 @@ class Card:
             "class_names": list(self.class_names),
             "notes": list(self.notes),
             "results": dict(self.results),
-            "recipe": self.recipe.to_dict(),
+            "recipe": recipe_to_dict(self.recipe),
             "source": dict(self.source),
             "placement": dict(self.placement),
             "versions": dict(self.versions),
@@ -91,7 +93,7 @@ class Card:
         if fields["format"] != FORMAT:
             raise ValueError(f"its format is {fields['format']!r}; this version of plusx reads {FORMAT}")
         return Card(
-            recipe=Recipe.from_dict(fields["recipe"]),
+            recipe=recipe_from_dict(fields["recipe"]),
             net_options=fields["net_options"],
             class_names=told_apart(fields["class_names"]),
             preprocess=Preprocess.from_dict(fields["preprocess"]),

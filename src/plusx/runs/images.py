@@ -14,7 +14,7 @@ from plusx.data.images import ImageSet, relabel, select, spread
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.recipes import Recipe
 from plusx.runs.card import Card
-from plusx.runs.store import replace_file
+from plusx.runs.files import replace_file
 
 FILE = "images.csv"
 HEAD = ("image", "class", "split", "digest", "reason")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plusx.runs.store import replace_file
+from plusx.runs.files import replace_file
 
 TOP = 5
 BINS = 15

@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -23,20 +23,12 @@ from torch import Tensor, nn
 
 from plusx.nets import build
 from plusx.runs.card import Card
-from plusx.runs.checkpoint import read_checkpoint
+from plusx.runs.files import _sync_folder, replace_file, write_synced
+from plusx.runs.metrics import Measurement
 
 BEFORE_CARD = {".lock", ".card.json.partial"}
 METADATA = {"format": "pt"}  # by which other libraries know that a safetensors file is PyTorch's
 KEPT = 2  # resume points: the newest, and one more in case the disk damages it
-
-
-class Measurement(NamedTuple):
-    """One number that was measured."""
-
-    name: str
-    value: float
-    unit: str
-    """ "1" for shares such as errors."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +129,6 @@ def require_free(path: Path) -> None:
         raise ValueError(f"{path} exists; choose another --out{go_on}")
 
 
-def free_path(path: Path) -> Path:
-    """The path, or, where it is taken, the path with the lowest free number from 2 on."""
-    free, number = path, 1
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
-
-
 def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
     """An unfinished run and its newest whole resume point; None starts it from the beginning.
 
@@ -238,21 +221,20 @@ def write_card(path: Path, card: Card) -> None:
     replace_file(path / "card.json", (json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of metrics.jsonl: step, name, value, unit, seconds."""
-    with (path / "metrics.jsonl").open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):  # the last line of a killed run may be cut
-                yield json.loads(line)
-
-
 def load_weights(net: nn.Module, file: Path) -> None:
-    """Put the weights of a file, under our names, into the net that they are of.
+    """Put the weights of a safetensors file, under our names, into the net that they are of.
 
     Raises:
-        ValueError: The file is missing or damaged, holds code, or is of another net.
+        ValueError: The file is missing, damaged, of another format or of another net.
     """
-    tensors = read_checkpoint(file).tensors
+    try:
+        tensors = load(file.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"no such file: {file}") from None
+    except OSError as fault:
+        raise ValueError(f"cannot read {file}: {fault.strerror}") from None
+    except SafetensorError as fault:
+        raise ValueError(f"{file} is not a safetensors file, or is damaged: {fault}") from None
     expected = net.state_dict()
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or extra:
@@ -263,35 +245,6 @@ def load_weights(net: nn.Module, file: Path) -> None:
             have, want = tuple(tensors[name].shape), tuple(value.shape)
             raise ValueError(f"{file} holds the weights of another net: {name} is {have}, not {want}")
     net.load_state_dict(tensors)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file aside, flush it to the disk and rename it: a reader sees the old one or the new one, whole."""
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        write_synced(aside, content)
-        aside.replace(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _read_point(folder: Path) -> ResumePoint | None:

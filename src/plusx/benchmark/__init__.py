@@ -1,0 +1,1 @@
+"""`plusx benchmark`: how fast this machine is, beside plain PyTorch."""

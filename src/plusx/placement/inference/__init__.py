@@ -1,0 +1,1 @@
+"""The fast forward pass, which `evaluate` and `predict` share."""

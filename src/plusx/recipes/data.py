@@ -1,0 +1,53 @@
+"""What a recipe trains on, and how an image becomes a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plusx.recipes.bounds import require
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Images to train on, to choose by and to measure on: slices of splits, as `train[:45000]` or `train[90%:]`.
+
+    Slices of CIFAR and the digits go by position, those of folders take as much of every class, by content.
+    """
+
+    train: str = "train"
+    """Images that are trained on."""
+    val: str | None = None
+    """Images that choose: best weights, plateau schedules. Never the test images."""
+    test: str | None = "test"
+    """Images that are measured on and decide nothing."""
+    limit: int | None = None
+    """Use only this many images of each part, evenly spaced; for trying a recipe out."""
+    undecodable: Literal["refuse", "skip"] = "refuse"
+    """What to do with files of a class folder that cannot be decoded: refuse to train, or leave exactly those out."""
+    workers: int = 0
+    """Loader processes; any number gives the same batches."""
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        require(self.limit is None or self.limit >= 1, "data.limit", self.limit, "1 or more")
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """How an image becomes a tensor. Means and deviations come from the training images and are kept in the run."""
+
+    size: int | None = None
+    """Side of the square input in pixels; none keeps the size of data that has one size."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How another shape becomes square: centre crop, pad with black, or change the aspect ratio."""
+    crop_fraction: float = 1.0
+    """With fit=crop: share of the shorter side that the centre crop covers (ImageNet's 224 of 256 is 0.875)."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Resampling filter, always with antialiasing."""
+    normalize: Literal["channel", "pixel-mean"] = "channel"
+    """`channel`: mean and deviation of each channel. `pixel-mean`: mean of each pixel; He et al. (2015), Sec. 4.2."""
+
+    def __post_init__(self) -> None:
+        require(self.size is None or self.size >= 1, "preprocess.size", self.size, "1 or more")
+        require(0 < self.crop_fraction <= 1, "preprocess.crop_fraction", self.crop_fraction, "in (0, 1]")

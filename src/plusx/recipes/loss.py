@@ -1,0 +1,21 @@
+"""What is minimised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plusx.recipes.bounds import require
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Mean over the batch of -sum_k q_k log softmax(logits)_k."""
+
+    label_smoothing: float = 0.0
+    """q is (1 - label_smoothing) one-hot + label_smoothing / num_classes; Szegedy et al. (2015), Sec. 7."""
+    aux_weight: float = 0.3
+    """Weight of each auxiliary head's loss, for nets that have such heads; Szegedy et al. (2014), Sec. 5."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "in [0, 1)")
+        require(self.aux_weight >= 0, "loss.aux_weight", self.aux_weight, "0 or more")

@@ -1,0 +1,193 @@
+"""Optimizers, penalties and the averaging of weights; each optimizer's docstring is its rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from plusx.recipes.bounds import require
+
+Touched = Literal["all", "weights"]
+"""Parameters that a penalty shrinks: every one, or the weights of layers, which are the tensors of two dimensions or
+more; biases and the scale and shift of a normalisation are vectors."""
+
+
+class _Optimizer:
+    """What the numbers of every optimizer must be, by the name of the field."""
+
+    def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):  # type: ignore[arg-type]
+            name, value = field_.name, getattr(self, field_.name)
+            if name in ("lr", "head_lr", "vector_lr", "eps"):
+                require(value > 0, f"optim.{name}", value, "more than 0")
+            elif name == "weight_decay":
+                require(value >= 0, f"optim.{name}", value, "0 or more")
+            elif name in ("momentum", "sgd_momentum", "beta1", "beta2", "rho", "alpha"):
+                require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class SGD(_Optimizer):
+    """b <- momentum b + g;  w <- w - lr b, with g the gradient plus weight_decay times w (PyTorch's form)."""
+
+    lr: float = 0.1
+    """Learning rate at the peak, before the schedule."""
+    momentum: float = 0.9
+    """Decay of the velocity b; 0 is plain SGD."""
+    weight_decay: float = 1e-4
+    """L2 penalty weight_decay / 2 ||w||^2: its gradient is added to g, and the reported loss leaves it out."""
+    decay: Touched = "all"
+    """What it shrinks; `all` has batch norm and biases too, as Caffe and fb.resnet.torch do."""
+    nesterov: bool = False
+    """Look ahead: w <- w - lr (g + momentum b)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.momentum > 0 or not self.nesterov, "optim.momentum", self.momentum, "more than 0 with nesterov")
+
+
+@dataclass(frozen=True)
+class Adam(_Optimizer):
+    """m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;  w <- w - lr m' / (sqrt(v') + eps).
+
+    Kingma and Ba (2014); m' and v' are m and v divided by 1 - beta^t, which undoes their start at 0. The defaults are
+    the paper's and torch's.
+    """
+
+    lr: float = 1e-3
+    """Learning rate at the peak, before the schedule."""
+    beta1: float = 0.9
+    """Decay of the mean of gradients."""
+    beta2: float = 0.999
+    """Decay of the mean of squared gradients."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it. See AdamW."""
+    decay: Touched = "all"
+    """What it shrinks."""
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay; Loshchilov and Hutter (2017)."""
+
+    weight_decay: float = 0.01
+    """Shrinks w by lr weight_decay w each step, apart from the gradient: for AdamW this is no L2 penalty."""
+
+
+@dataclass(frozen=True)
+class Adagrad(_Optimizer):
+    """s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps); Duchi et al. (2011). The rate only ever falls."""
+
+    lr: float = 0.01
+    """Learning rate at the peak, before the schedule; 0.01 is torch's default."""
+    eps: float = 1e-10
+    """Added to the root of s; 1e-10 is torch's default."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+
+@dataclass(frozen=True)
+class Adadelta(_Optimizer):
+    """v <- rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u <- rho u + (1 - rho) d^2;  w <- w - lr d.
+
+    Zeiler (2012).
+    """
+
+    lr: float = 1.0
+    """Learning rate at the peak, before the schedule; torch's default, 1, is the paper's rule, which has no rate."""
+    rho: float = 0.9
+    """Decay of the means v and u; 0.9 is torch's default, the paper's as commonly stated is 0.95."""
+    eps: float = 1e-6
+    """Added under both roots, and so the size of the first steps; 1e-6 is torch's default."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+
+@dataclass(frozen=True)
+class RMSprop(_Optimizer):
+    """v <- alpha v + (1 - alpha) g^2;  w <- w - lr g / (sqrt(v) + eps); Hinton's lecture (2012)."""
+
+    lr: float = 0.01
+    """Learning rate at the peak, before the schedule; 0.01 is torch's default."""
+    alpha: float = 0.99
+    """Decay of the mean v; 0.99 is torch's default, the lecture's as commonly stated is 0.9."""
+    eps: float = 1e-8
+    """Added to the root of v; 1e-8 is torch's default."""
+    momentum: float = 0.0
+    """Decay of a velocity of the rescaled gradients; torch's default is 0, none."""
+    weight_decay: float = 0.0
+    """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
+    decay: Touched = "all"
+    """What it shrinks; torch's default is `all`."""
+
+
+@dataclass(frozen=True)
+class Muon(_Optimizer):
+    """b <- momentum b + g;  w <- sqrt(out) w / ||w|| - lr O(g + momentum b), for the matrices; Jordan et al. (2024).
+
+    A matrix is the weight of a linear layer, or of a convolution as out x (in height width). O moves its singular
+    values near 1. Weights keep one length, as in airbench94_muon, so a normalisation should follow each. The last
+    layer and the vectors (biases, scales and shifts of normalisations) follow Nesterov SGD at rates of their own.
+    """
+
+    lr: float = 0.24
+    """Rate of the matrices at the peak: about the share of a weight's length that one step replaces. 0.24 is
+    airbench94_muon's, for batches of 2,000."""
+    momentum: float = 0.6
+    """Decay of the matrices' velocity; 0.6 is airbench94_muon's."""
+    ns_steps: int = 3
+    """Newton-Schulz iterations: 3 in airbench94_muon, 5 bring small singular values nearer to 1."""
+    head_lr: float = 0.1
+    """Rate of the last layer's weight at the peak."""
+    vector_lr: float = 0.1
+    """Rate of the vectors at the peak; nets whose batch norm has no scale bear a rate of 100."""
+    sgd_momentum: float = 0.85
+    """Decay of the velocity of the last layer and the vectors; 0.85 is airbench94_muon's."""
+    weight_decay: float = 0.0
+    """Share of the last layer and the vectors that a step at the peak takes off, before momentum: their L2 factor is
+    this divided by their rate. airbench94_muon has 2e-6 times the batch size."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.ns_steps >= 1, "optim.ns_steps", self.ns_steps, "1 or more")
+
+
+Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop | Muon
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """l1 sum |w|, by its gradient: the reported loss leaves it out. The L2 penalty is `optim.weight_decay`."""
+
+    l1: float = 0.0
+    """l1 sign(w) is added to the gradient, for every optimizer; 0 costs nothing."""
+    on: Touched = "weights"
+    """What it shrinks; parameters that are not trained stay as they are."""
+
+    def __post_init__(self) -> None:
+        require(self.l1 >= 0, "penalty.l1", self.l1, "0 or more")
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """a <- d a + (1 - d) w, the moving average of the weights, which evaluation and the finished run use.
+
+    Morales-Brotons et al. (2024), arXiv:2411.18704. d is `decay`, but 1 - 1/n for the n-th average while that is less:
+    the first averages are plain means, and the random start is forgotten. Batch norm's statistics are averaged too.
+    """
+
+    decay: float = 0.99
+    """About 1 / (1 - decay) averages are remembered."""
+    every: int = 1
+    """Steps between them."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.decay < 1, "averaging.decay", self.decay, "in (0, 1)")
+        require(self.every >= 1, "averaging.every", self.every, "1 or more")

@@ -1,0 +1,182 @@
+"""evaluation.html and evaluation.json: how a net does on labelled images, and what it gets wrong."""
+
+import html
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+
+from plusx.report.figure import panels, svg
+from plusx.report.page import embedded, facts, heading, illustration, page, paragraph, scrolling, table
+from plusx.report.palette import INK, SOFT, SPLITS
+from plusx.runs.files import replace_file
+from plusx.runs.predictions import BINS, Predictions, Score, calibration, worst
+
+MISTAKES = 24
+SIDE = 112  # pixels of a picture's longer side on the sheet
+LARGEST = 40  # classes that a confusion matrix and a table of classes have room for
+ACROSS = 60  # letters that names of columns may have side by side; others stand upright
+LISTED = 12  # classes, and pairs of classes, that are named where they have not
+FEW = 10  # images of a bin that say nothing of how often an answer is right
+STRONGEST = 55  # per cent of the colour of errors in the cell of the largest share; more would hide the number
+
+
+def write_evaluation(
+    folder: Path,
+    runs: Sequence[Path],
+    part: str,
+    views: str,
+    predictions: Predictions,
+    found: Score,
+    *,
+    picture: Callable[[int], Image.Image],
+) -> None:
+    """Write predictions.csv, and what follows from it as JSON and as a page.
+
+    Args:
+        folder: Existing directory.
+        runs: Whose answers they are.
+        part: What was measured on.
+        views: What was seen of each picture, in words.
+        predictions: The answers.
+        found: Their score.
+        picture: The image at a position.
+    """
+    predictions.write(folder / "predictions.csv")
+    content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found)}
+    replace_file(folder / "evaluation.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    who = f"The mean of {len(runs)} nets" if len(runs) > 1 else "The net"
+    body = [
+        paragraph(f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views})."),
+        _numbers(found),
+        heading("Each class"),
+        _classes(found),
+        heading("Which class is taken for which"),
+        _confusion(found),
+        heading("How sure the net is, and how often it is right"),
+        _calibration(predictions, part),
+        heading("The worst mistakes"),
+        _sheet(predictions, picture),
+    ]
+    title = f"{' and '.join(run.name for run in runs)} on {part}"
+    replace_file(folder / "evaluation.html", page(title, body))
+
+
+def _numbers(found: Score) -> str:
+    shown = {"error": _pct(found.error), "accuracy": _pct(1 - found.error)}
+    if found.top5_error is not None:
+        shown["top-5 error"] = f"{_pct(found.top5_error)}: the true class is not among the five likeliest"
+    shown["balanced accuracy"] = f"{_pct(found.balanced_accuracy)}, the mean over classes of the share that is right"
+    shown["cross entropy"] = f"{found.loss:.4f} nats"
+    shown["calibration error"] = (
+        f"{_pct(found.calibration_error)}, between how sure the net is and how often it is right"
+    )
+    return facts(shown.items())
+
+
+def _classes(found: Score) -> str:
+    head = ("class", "images", "precision", "recall", "F1")
+    rows = {c: [c.name, f"{c.images:,}", _pct(c.precision), _pct(c.recall), _pct(c.f1)] for c in found.classes}
+    if len(rows) <= LARGEST:
+        return table(head, rows.values())
+    weakest = sorted((c for c in rows if c.images), key=lambda c: c.f1)[:LISTED]
+    return (
+        paragraph(f"The {len(weakest)} classes of the lowest F1:")
+        + table(head, [rows[c] for c in weakest])
+        + f"<details><summary>All {len(rows):,} classes</summary>{table(head, rows.values())}</details>"
+    )
+
+
+def _confusion(found: Score) -> str:
+    names, rows = [c.name for c in found.classes], found.confusion
+    pairs = [
+        (rows[i][j], names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j and rows[i][j]
+    ]
+    if not pairs:
+        return paragraph("None: every answer is right.")
+    if len(names) > LARGEST:
+        most = sorted(pairs, key=lambda pair: -pair[0])[:LISTED]
+        return table(["is", "taken for", "images"], [[is_, said, f"{count:,}"] for count, is_, said in most])
+    shares = [[count / max(1, sum(row)) for count in row] for row in rows]
+    largest = max(share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j)
+    upright = ' class="upright"' if sum(map(len, names)) > ACROSS else ""
+    head = "".join(f'<th scope="col"{upright}><span>{html.escape(name)}</span></th>' for name in names)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(names[i])}</th>'
+        + "".join(_cell(count, shares[i][j] / largest, right=i == j) for j, count in enumerate(row))
+        + "</tr>"
+        for i, row in enumerate(rows)
+    )
+    drawn = (
+        f'<table class="confusion"><thead><tr><td>truth \\ answer</td>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+    return illustration(
+        scrolling(drawn),
+        "Images by their true class (row) and the net's answer (column). Right answers are on the diagonal, in grey; "
+        "mistakes have colour, the stronger, the larger their share of the row.",
+    )
+
+
+def _cell(count: int, strength: float, *, right: bool) -> str:
+    if not count:
+        return "<td></td>"
+    if right:
+        return f'<td class="right">{count:,}</td>'
+    colour = f"color-mix(in srgb, var(--wrong) {10 + (STRONGEST - 10) * strength:.0f}%, transparent)"
+    return f'<td style="background: {colour}">{count:,}</td>'
+
+
+def _calibration(predictions: Predictions, part: str) -> str:
+    [panel] = panels("", height=3.8)
+    axis, colour = panel.axis, SPLITS.get(part, SPLITS["test"])
+    panel.line([0, 100], [0, 100], SOFT, width=1)
+    bins = [(count, 100 * sure, 100 * right) for count, sure, right in calibration(predictions)]
+    enough = [each for each in bins if each[0] >= FEW]
+    panel.line([sure for _, sure, _ in enough], [right for *_, right in enough], colour, width=1)
+    for count, sure, right in bins:
+        inside = colour if count >= FEW else "none"
+        size = 24 + 400 * count / len(predictions)
+        axis.scatter([sure], [right], s=size, facecolor=inside, edgecolor=colour, zorder=3, clip_on=False)
+    axis.set(xlabel="probability of the answer (%)", ylabel="answers that are right (%)", xlim=(0, 100), ylim=(0, 100))
+    counts = axis.secondary_xaxis("top")
+    centres = [100 * (math.ceil(sure * BINS / 100) - 0.5) / BINS for _, sure, _ in bins]
+    counts.set_xticks(centres, [f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k" for count, *_ in bins])
+    counts.tick_params(color=INK, labelsize=8)
+    counts.set_xlabel("images", fontsize=8)
+    hollow = f" Hollow: fewer than {FEW} images, too few to say." if len(enough) < len(bins) else ""
+    return illustration(
+        svg([panel]),
+        f"Answers in {BINS} groups by their probability; above, the images of each. On the straight line the net is as "
+        f"often right as it is sure.{hollow}",
+    )
+
+
+def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> str:
+    cells = []
+    for position in worst(predictions, MISTAKES):
+        truth, said = (
+            predictions.class_names[int(i)] for i in (predictions.labels_N[position], predictions.top_NT[position, 0])
+        )
+        share = predictions.probabilities_NT[position, 0].item()
+        file = Path(predictions.images[position]).name
+        caption = (
+            f"said <b>{html.escape(said)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
+            f"<br>{html.escape(file)}"
+        )
+        cells.append(f"<figure>{_thumbnail(picture(position), file)}<figcaption>{caption}</figcaption></figure>")
+    return f'<div class="sheet">{"".join(cells)}</div>' if cells else paragraph("None.")
+
+
+def _thumbnail(picture: Image.Image, alt: str) -> str:
+    """Small images as they are, in large pixels; photos at twice the size shown, for screens of double density."""
+    small = max(picture.size) <= SIDE
+    if not small:
+        picture.thumbnail((2 * SIDE, 2 * SIDE))
+    return embedded(picture, alt, css="pixels" if small else "", lossless=small)
+
+
+def _pct(share: float) -> str:
+    return f"{100 * share:.2f} %"

@@ -1,0 +1,248 @@
+"""report.html: what runs were, and how they went, as one page that needs no network."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plusx.data.images import listed
+from plusx.recipes.words import in_words
+from plusx.report.figure import panels, svg
+from plusx.report.page import facts, heading, illustration, page, paragraph, table
+from plusx.report.palette import SOFT, SPLITS, net_colours, net_widths
+from plusx.runs.card import Card
+from plusx.runs.files import replace_file
+from plusx.runs.metrics import read_metrics
+from plusx.runs.store import read_card
+
+Curves = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+"""Net to train and test, to epochs and errors."""
+_PARTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A run as the report sees it."""
+
+    path: Path
+    card: Card
+    curves: Mapping[str, tuple[list[int], list[float]]]
+    """Name of a measurement to steps and values."""
+
+    @property
+    def name(self) -> str:
+        return self.card.recipe.net.name
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.card.source["images"]["train"] / self.card.recipe.batch_size
+
+    def epochs(self, steps: Sequence[int]) -> list[float]:
+        """Passes over the training images at those steps."""
+        return [step / self.steps_per_epoch for step in steps]
+
+
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    findings: Sequence[str] = (),
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+) -> None:
+    """One page about one run, or about several that are compared.
+
+    Args:
+        runs: Run directories.
+        out: The page.
+        title: Its heading.
+        findings: Sentences under the heading: what the numbers say.
+        before: Pieces of HTML between the findings and the results.
+        after: Pieces of HTML between the curves and what was run.
+    """
+    finished = [_read(run) for run in runs]
+    several = len(finished) > 1
+    body = [
+        *map(paragraph, findings),
+        *before,
+        _compared(finished, out.parent) if several else _results(finished[0]),
+        *(illustration(*figure) for figure in (_comparison(finished) if several else _single(finished[0]))),
+        *after,
+        heading("What was run"),
+        _facts(finished[0], several=several),
+    ]
+    replace_file(out, page(title, body))
+
+
+def comparison_curves(runs: Sequence[Path]) -> Curves:
+    """What the figure of a report of several runs shows, in JSON types.
+
+    Args:
+        runs: Run directories, each with training and test errors.
+    """
+    finished = [_read(run) for run in runs]
+    return {
+        name: {
+            part: {"epochs": run.epochs(run.curves[f"{part}_error"][0]), "errors": run.curves[f"{part}_error"][1]}
+            for part in ("train", "test")
+        }
+        for name, run in zip(_names(finished), finished, strict=True)
+    }
+
+
+def comparison_svg(curves: Curves, seeds: Iterable[int]) -> str:
+    """That figure, as SVG in the page's colours.
+
+    Args:
+        curves: Of `comparison_curves`.
+        seeds: Of the runs.
+    """
+    nets, known = list(curves), sorted(set(seeds))
+    of = f"seed{'s' if known[1:] else ''} {', '.join(map(str, known))}"
+    drawn = panels(*(f"{_PARTS[part].capitalize()} error, {of}" for part in ("train", "test")))
+    for panel, part in zip(drawn, ("train", "test"), strict=True):
+        for net, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
+            curve = curves[net][part]
+            panel.line(curve["epochs"], [100 * e for e in curve["errors"]], colour, name=net, width=width)
+        panel.axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
+    return svg(drawn)
+
+
+def _read(run: Path) -> _Finished:
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for record in read_metrics(run):
+        steps, values = curves.setdefault(record["name"], ([], []))
+        steps.append(record["step"])
+        values.append(record["value"])
+    return _Finished(run, read_card(run), curves)
+
+
+def _results(run: _Finished) -> str:
+    """A row for each part of the data that was measured."""
+    results, images = run.card.results, run.card.source["images"]
+    rows = [
+        [f"{_PARTS[p].capitalize()} images", f"{images[p]:,}", *_error_and_accuracy(results, p)]
+        for p in _PARTS
+        if f"{p}_error" in results
+    ]
+    return table(["measured on", "images", "error", "accuracy"], rows)
+
+
+def _compared(runs: Sequence[_Finished], folder: Path) -> str:
+    """A row for each run, which leads to the run's own report."""
+    measured = [p for p in _PARTS if any(f"{p}_error" in r.card.results for r in runs)]
+    head = ["net", "parameters", *(f"{_PARTS[p]} {what}" for p in measured for what in ("error", "accuracy"))]
+    rows, links = [], {}
+    for name, run in zip(_names(runs), runs, strict=True):
+        results = run.card.results
+        cells = [cell for p in measured for cell in _error_and_accuracy(results, p)]
+        rows.append([name, f"{results['params']:,}", *cells, _duration(results["seconds"])])
+        if (run.path / "report.html").is_file():
+            links[name] = Path(os.path.relpath(run.path / "report.html", folder)).as_posix()
+    return table([*head, "training time"], rows, links=links)
+
+
+def _names(runs: Sequence[_Finished]) -> list[str]:
+    """The runs' nets, or their folders where two have the same net."""
+    nets = [run.name for run in runs]
+    return nets if len(set(nets)) == len(nets) else [run.path.name for run in runs]
+
+
+def _error_and_accuracy(results: Mapping[str, float], part: str) -> tuple[str, str]:
+    if f"{part}_error" not in results:
+        return "", ""
+    error = results[f"{part}_error"]
+    return f"{100 * error:.2f} %", f"{100 * (1 - error):.2f} %"
+
+
+def _facts(run: _Finished, *, several: bool) -> str:
+    card, recipe, results = run.card, run.card.recipe, run.card.results
+    machine = results.get("machine", {})
+    images = ", ".join(f"{n:,} {_PARTS[part]}" for part, n in card.source["images"].items())
+    steps = f"{results['steps']:,} steps of {recipe.batch_size} images"
+    shown = {
+        "recipe": recipe.name,
+        "data": f"{card.source['name']}: {images} images, {len(card.class_names)} classes",
+        "input": f"{card.preprocess.channels} x {card.preprocess.size[0]} x {card.preprocess.size[1]}; "
+        f"{card.preprocess.obtained}",
+        "augmentation": "; ".join(map(in_words, recipe.augment)) or "none",
+        "loss": in_words(recipe.loss),
+        "optimizer": in_words(recipe.optim),
+        "schedule": f"{in_words(recipe.schedule)}; {in_words(recipe.warmup) if recipe.warmup else 'no warm-up'}",
+        "length": steps
+        if several
+        else f"{steps} in {_duration(results['seconds'])}, {results['images_per_s']:,.0f} images/s",
+        "seed": f"{recipe.seed}",
+        "weights kept": _kept(run, several=several),
+        "placement": _placed(card.placement),
+        "machine": f"{machine.get('cpu', '')}, {machine.get('cpus', '?')} processors",
+        "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
+    }
+    if recipe.penalty.l1:
+        shown["penalty"] = in_words(recipe.penalty)
+    if recipe.averaging:
+        shown["averaging"] = in_words(recipe.averaging)
+    if recipe.progressive:
+        shown["smaller images"] = in_words(recipe.progressive)
+    if not several:
+        shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
+    if card.source["left_out"]:
+        shown["left out"] = f"{listed(card.source['left_out'])}; images.csv has all"
+    return facts(shown.items())
+
+
+def _placed(placement: Mapping[str, object]) -> str:
+    """Where it ran: choices by name, and of those that are yes or no the ones that are yes."""
+    chosen = {key: value for key, value in placement.items() if key != "reasons" and value is not False}
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in chosen.items()).replace("_", " ")
+
+
+def _kept(run: _Finished, *, several: bool) -> str:
+    results = run.card.results
+    if several:
+        last = run.card.recipe.evaluation.keep == "last"
+        return "those of the last step" if last else "those of the lowest validation error"
+    if results["kept_step"] == results["steps"]:
+        return f"those of the last step, {results['steps']:,}"
+    return f"those of step {results['kept_step']:,}, where the validation error was lowest"
+
+
+def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
+    caption = (
+        "Error after each epoch, measured in evaluation mode on all images. The thicker a line, the deeper its net."
+    )
+    curves = comparison_curves([run.path for run in runs])
+    return [(comparison_svg(curves, [run.card.recipe.seed for run in runs]), caption)]
+
+
+def _single(run: _Finished) -> list[tuple[str, str]]:
+    measured = [p for p in _PARTS if f"{p}_error" in run.curves]
+    drawn, notes, kept = [], ["Errors are measured in evaluation mode."], run.card.results["kept_step"]
+    if measured:
+        [panel] = panels("Error")
+        for part in measured:
+            steps, errors = run.curves[f"{part}_error"]
+            percent = [100 * e for e in errors]
+            panel.line(run.epochs(steps), percent, SPLITS[part], name=_PARTS[part], width=2, marker="o")
+        panel.axis.set(xlabel="epoch", ylabel="error (%)")
+        panel.axis.set_ylim(bottom=0)
+        if kept < run.card.results["steps"]:
+            panel.axis.axvline(run.epochs([kept])[0], color=SOFT, linewidth=1, linestyle=":")
+            notes.append("The dotted line is where the kept weights were.")
+        drawn.append(panel)
+    if "batch_loss" in run.curves:
+        [panel] = panels("Training loss of the batches")
+        steps, losses = run.curves["batch_loss"]
+        panel.line(run.epochs(steps), losses, SPLITS["train"], width=1.4)
+        panel.axis.set(xlabel="epoch", ylabel="cross entropy (nats)")
+        panel.axis.set_ylim(bottom=0)
+        drawn.append(panel)
+        notes.append(f"Batches averaged for each point of the loss: {run.card.recipe.log_every}.")
+    return [(svg(drawn), " ".join(notes))] if drawn else []
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

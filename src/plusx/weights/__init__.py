@@ -1,0 +1,1 @@
+"""Other people's weights: read safely, translated, converted to run directories."""
