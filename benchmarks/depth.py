@@ -18,6 +18,7 @@ from plusx.benchmark.training import WholeStep, ours
 from plusx.nets import build, entry
 from plusx.placement.place import choose_placement
 from plusx.placement.turns import Spread, take_turns
+from plusx.recipes.placement import PlacementSpec
 
 BATCH_SIZE = 128
 DEPTHS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202")
@@ -57,7 +58,7 @@ def deep(net: str, checkpoint: bool) -> WholeStep:
     """Ours; with checkpoint, in less memory."""
     if not checkpoint:
         return ours(net, BATCH_SIZE)
-    return WholeStep(net, BATCH_SIZE, choose_placement(checkpoint=True))
+    return WholeStep(net, BATCH_SIZE, choose_placement(PlacementSpec(recompute=True)))
 
 
 def deviation(seconds_per_layer: Sequence[float]) -> float:

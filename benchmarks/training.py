@@ -20,6 +20,7 @@ from plusx.nets import build, entry
 from plusx.placement.machine import usable_cpus
 from plusx.placement.place import choose_placement
 from plusx.placement.turns import Turns, take_turns
+from plusx.recipes.placement import PlacementSpec
 
 ROUNDS = 11
 CASES = (
@@ -95,7 +96,7 @@ def names(net: str, *, has_bf16: bool) -> list[str]:
 def contender(who: str, net: str, batch_size: int) -> Callable[[], None]:
     """A training step, by the name of who takes it."""
     if who == "ours":
-        return WholeStep(net, batch_size, choose_placement(device="cpu"))  # where the others are
+        return WholeStep(net, batch_size, choose_placement(PlacementSpec(device="cpu")))  # where the others are
     torch.set_num_threads(usable_cpus())
     match who.split()[0]:
         case "torchvision":

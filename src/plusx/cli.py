@@ -178,8 +178,7 @@ def train(
     title = str(resume or data)
     with _stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as watch:
         common: dict[str, Any] = {
-            "watch": watch.event,
-            "on_scan": watch.count,
+            "progress": _told(watch),
             "should_stop": should_stop,
         }
         if resume is not None:
@@ -189,7 +188,7 @@ def train(
             overrides = _pairs(settings)
             if speed is not None:
                 overrides |= {"placement.choose": "measure"}
-                common["on_choice"] = watch.choice
+                common["progress"] = _told(watch, choice=True)
             given: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": overrides}
             trained = plusx.train(data, data_dir=data_dir, download=download, **given, **common)
     results = trained.card.results
@@ -199,6 +198,20 @@ def train(
     print(_kept(trained.card))
     print(f"{results['images_per_s']:,.0f} images/s, {results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
     print(f"next: plusx evaluate {trained.run}")
+
+
+def _told(watch: Any, choice: bool = False) -> Any:
+    def told(event: Any) -> None:
+        from plusx.engine.events import Event, Reading
+
+        if isinstance(event, Reading):
+            watch.count(event.done, event.total)
+        elif isinstance(event, Event):
+            watch.event(event)
+        elif choice:
+            watch.choice(event)
+
+    return told
 
 
 def _kept(card: "Card") -> str:

@@ -14,7 +14,7 @@ from tests.conftest import write_cifar
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains(name: str, tmp_path: Path, class_folder: Callable[..., Path]) -> None:
-    recipe = RECIPES[name](24).smoke()
+    recipe = RECIPES[name]().smoke()
     if name.startswith("cifar10"):
         write_cifar(tmp_path, "cifar10", "binary")
         half = dataclasses.replace(recipe.data, train="train[:100]", val="train[100:]")
@@ -35,7 +35,7 @@ def test_the_demo_recipe_trains(tmp_path: Path) -> None:
 
 def test_cifar100_trains_with_the_recipe_of_cifar10(tmp_path: Path) -> None:
     write_cifar(tmp_path, "cifar100", "python")
-    recipe = RECIPES["cifar10-quick"](100).smoke()
+    recipe = RECIPES["cifar10-quick"]().smoke()
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, train="train[:60]", val="train[60:]"))
     trained = train("cifar100", recipe=recipe, out=tmp_path / "run", data_dir=tmp_path)
     assert len(trained.card.class_names) == 100

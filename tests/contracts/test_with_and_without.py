@@ -14,11 +14,16 @@ from torch import nn
 from plusx.data.batches import EvalBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess, fit_preprocess
-from plusx.engine.evaluation import measure
+from plusx.engine.losses import make_loss
+from plusx.engine.task import Classification
 from plusx.nets.densenet import cifar_net as densenet
 from plusx.nets.resnet import cifar_net as resnet
 from plusx.placement.kernels.native import vector_level
 from plusx.placement.place import Placement
+from plusx.recipes.data import PreprocessSpec
+from plusx.recipes.loss import CrossEntropy
+
+LOSS = make_loss(CrossEntropy())
 
 NETS = {
     "resnet": lambda: resnet(8, "A"),
@@ -36,9 +41,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     for file in files:
         Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(file)
     found = ImageSet(torch.arange(37) % 10, tuple("abcdefghij"), files=files)
-    return found, fit_preprocess(
-        found, size=12, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-    )
+    return found, fit_preprocess(found, PreprocessSpec(size=12))
 
 
 @cache
@@ -57,7 +60,7 @@ def numbers(
 ) -> list[float]:
     batches = EvalBatches(*photos, batch_size, readers=readers)
     net = placement.place(copy.deepcopy(trained(name)))
-    return [m.value for m in measure(net, batches, placement, part="test", flip=flip)]
+    return [m.value for m in Classification(LOSS, flip).measure(net, batches, placement, split="test")]
 
 
 @settings(max_examples=15, deadline=None)
@@ -68,7 +71,7 @@ def numbers(
     kernels=st.sampled_from(KERNELS),
     layout=st.sampled_from(("contiguous", "channels_last")),
     threads=st.integers(1, 2),
-    checkpoint=st.booleans(),
+    recompute=st.booleans(),
     flip=st.booleans(),
 )
 def test_an_evaluation_has_the_same_numbers_however_it_runs(
@@ -79,12 +82,12 @@ def test_an_evaluation_has_the_same_numbers_however_it_runs(
     kernels: str,
     layout: str,
     threads: int,
-    checkpoint: bool,
+    recompute: bool,
     flip: bool,
 ) -> None:
     before = torch.get_num_threads()
-    checkpoint = checkpoint and name != "resnet, some survive"  # which is refused
-    placement = Placement("cpu", layout, "fp32", threads, kernels, checkpoint=checkpoint)
+    recompute = recompute and name != "resnet, some survive"  # which is refused
+    placement = Placement("cpu", layout, "fp32", threads, kernels, recompute=recompute)
     found = numbers(photos, name, placement, batch_size, readers=readers, flip=flip)
     error, loss = numbers(photos, name, Placement("cpu", "contiguous", "fp32", 1), 37, flip=flip)
     torch.set_num_threads(before)
@@ -93,5 +96,8 @@ def test_an_evaluation_has_the_same_numbers_however_it_runs(
 
 def test_loader_processes_change_no_number(photos: Kept) -> None:
     placement, net = Placement("cpu", "contiguous", "fp32", 1), trained("resnet")
-    found = [list(measure(net, EvalBatches(*photos, 16, workers), placement, part="test")) for workers in (0, 2)]
+    found = [
+        list(Classification(LOSS).measure(net, EvalBatches(*photos, 16, workers), placement, split="test"))
+        for workers in (0, 2)
+    ]
     assert found[0] == found[1]

@@ -18,6 +18,7 @@ from plusx.data.augment import (
     alternating_flip,
     color_noise,
     flip_lr,
+    random_box,
     random_crop,
     shrink,
 )
@@ -25,7 +26,7 @@ from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
 from plusx.data.decode import UndecodableError
 from plusx.data.folder import load_folder
 from plusx.data.images import ImageSet, select, spread
-from plusx.data.preprocess import Preprocess, random_box
+from plusx.data.preprocess import Preprocess
 
 NUMBERED = ImageSet(
     torch.arange(10) % 2, ("even", "odd"), pixels_NCHW=torch.arange(10, dtype=torch.uint8)[:, None, None, None]

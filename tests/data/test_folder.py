@@ -23,6 +23,7 @@ from plusx.data.decode import FullScale, UndecodableError
 from plusx.data.folder import LabelledFile, assign, load_folder, scan
 from plusx.data.images import relabel, select
 from plusx.data.preprocess import Preprocess, fit_preprocess
+from plusx.recipes.data import PreprocessSpec
 from tests.conftest import save_picture
 
 Make = Callable[..., Path]
@@ -471,9 +472,7 @@ def test_one_scale_is_found_for_a_whole_folder_and_a_range_that_fits_none_is_ref
         write(f"bee/{i}.tif", high, np.int32)
     images = load_folder(tmp_path).splits["train"]
     assert images.full_scale == FullScale(integers=255.0, reals=255.0)
-    preprocess = fit_preprocess(
-        images, size=8, fit="squash", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-    )
+    preprocess = fit_preprocess(images, PreprocessSpec(size=8, fit="squash"))
     assert Preprocess.from_dict(preprocess.to_dict()).full_scale == images.full_scale
     assert preprocess.pixels(tmp_path / "ant" / "2.tif").max() == 1
     assert preprocess.pixels(tmp_path / "ant" / "0.tif").unique().numel() == 64

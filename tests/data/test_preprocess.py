@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from plusx.data.augment import random_box
 from plusx.data.images import ImageSet
-from plusx.data.preprocess import Box, Preprocess, fit_preprocess, random_box
+from plusx.data.preprocess import Box, Preprocess, fit_preprocess
+from plusx.recipes.data import PreprocessSpec
 
 
 def image_set(pixels_NCHW: torch.Tensor) -> ImageSet:
@@ -21,8 +23,7 @@ def image_set(pixels_NCHW: torch.Tensor) -> ImageSet:
 
 
 def fitted(images: ImageSet, **changes: object) -> Preprocess:
-    options = {"size": None, "fit": "crop", "crop_fraction": 1.0, "interpolation": "bilinear", "normalize": "channel"}
-    return fit_preprocess(images, **{**options, **changes})  # type: ignore[arg-type]
+    return fit_preprocess(images, PreprocessSpec(**changes))  # type: ignore[arg-type]
 
 
 PIXELS = torch.randint(0, 256, (50, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -11,14 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plusx.engine import training
+from plusx.engine.step import Step
+from plusx.engine.training import resume, train
 from plusx.recipes import RECIPES, Recipe, override
-from plusx.runs import store
+from plusx.runs import files, store
 
 
 def recipe(workers: int) -> Recipe:
     """Sixteen steps, an evaluation every fourth, a resume point at every step."""
-    changed = RECIPES["folder"](20)
+    changed = RECIPES["folder"]()
     for key, value in {
         "net.name": "resnet20",
         "preprocess.size": "12",
@@ -48,14 +49,14 @@ def arm(kind: str, number: int) -> None:
         return calls == number
 
     if kind == "step":
-        step = training.train_step
+        step = Step.__call__
 
         def dying_step(*args: Any) -> Any:
             if counted():
                 die()
             return step(*args)
 
-        training.train_step = dying_step
+        Step.__call__ = dying_step
     elif kind == "write":
         write = store.write_synced
 
@@ -65,7 +66,7 @@ def arm(kind: str, number: int) -> None:
                 die()
             write(path, content)
 
-        store.write_synced = dying_write
+        files.write_synced = store.write_synced = dying_write
     elif kind == "log":
         log = store.Run.log
 
@@ -108,6 +109,6 @@ if __name__ == "__main__":
     run, kind, number, workers, folder = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
     arm(kind, number)
     if (run / "card.json").exists():
-        training.resume(run)
+        resume(run)
     else:
-        training.train(folder, recipe=recipe(workers), out=run)
+        train(folder, recipe=recipe(workers), out=run)

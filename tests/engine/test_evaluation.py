@@ -16,11 +16,16 @@ from torch import nn
 
 import plusx
 from plusx.data.sources import load_digits
-from plusx.engine.evaluation import evaluate, measure
+from plusx.engine.evaluation import evaluate
+from plusx.engine.losses import make_loss
+from plusx.engine.task import Classification
 from plusx.placement.machine import accelerator
 from plusx.placement.place import plain_placement
+from plusx.recipes.loss import CrossEntropy
 from plusx.runs.predictions import Predictions, score
 from plusx.runs.store import read_card, write_card
+
+LOSS = make_loss(CrossEntropy())
 
 
 class Constant(nn.Module):
@@ -34,7 +39,7 @@ class Constant(nn.Module):
 def test_batches_of_any_size_give_the_same_numbers(sizes: list[int]) -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 2, 1])
     batches = [(torch.zeros(len(part), 1, 1, 1), part) for part in labels.split(sizes)]
-    found = {m.name: m.value for m in measure(Constant(), batches, plain_placement(), part="val")}
+    found = {m.name: m.value for m in Classification(LOSS).measure(Constant(), batches, plain_placement(), split="val")}
     log_sum = torch.tensor([1.0, 0.0, 0.0]).logsumexp(0).item()
     assert found["val_error"] == 4 / 7
     assert found["val_loss"] == pytest.approx((3 * (log_sum - 1) + 4 * log_sum) / 7, abs=1e-6)
@@ -52,7 +57,10 @@ def test_two_views_are_the_mean_of_their_softmax() -> None:
     labels = torch.arange(50) % 3
     one, other = x[:, 0, :, 0].softmax(1), x[:, 0, :, 4].softmax(1)
     for flip, shares in ((True, (one + other) / 2), (False, one)):
-        found = {m.name: m.value for m in measure(FirstColumn(), [(x, labels)], plain_placement(), part="t", flip=flip)}
+        found = {
+            m.name: m.value
+            for m in Classification(LOSS, flip).measure(FirstColumn(), [(x, labels)], plain_placement(), split="t")
+        }
         assert found["t_error"] == (shares.argmax(1) != labels).sum().item() / 50
         assert found["t_loss"] == pytest.approx(-shares[range(50), labels].log().mean().item(), rel=1e-5)
 
@@ -67,7 +75,9 @@ def test_evaluate_takes_the_views_of_the_runs_recipe(digits_run: Path, tmp_path:
 
 def test_the_mode_of_the_net_is_kept() -> None:
     net = Constant().train()
-    list(measure(net, [(torch.zeros(1, 1, 1, 1), torch.tensor([0]))], plain_placement(), part="x"))
+    list(
+        Classification(LOSS).measure(net, [(torch.zeros(1, 1, 1, 1), torch.tensor([0]))], plain_placement(), split="x")
+    )
     assert net.training
 
 

@@ -12,20 +12,18 @@ import pytest
 from torch import nn
 
 from plusx.benchmark.training import noise
+from plusx.data.augment import make_augmentation
 from plusx.data.preprocess import fit_preprocess
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer
 from plusx.engine.penalty import touched
 from plusx.engine.schedule import multiplier
-from plusx.engine.training import make_augmentation
 from plusx.recipes.augment import Augment
 from plusx.recipes.optim import Optim
 from plusx.recipes.schedule import Constant, Schedule, Warmup
 
 ROOT = Path(__file__).parents[2]
-PREPROCESS = fit_preprocess(
-    noise("resnet20", 4), size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-)
+PREPROCESS = fit_preprocess(noise("resnet20", 4))
 NET = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2))
 
 
@@ -66,14 +64,15 @@ def test_every_kind_of_the_unions_is_made() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("union", ["Augment", "Optim", "Schedule"])
 def test_a_kind_that_nobody_makes_is_found_by_the_type_checker(union: str, tmp_path: Path) -> None:
-    new = '@dataclass(frozen=True)\nclass Unheard(_Optimizer):\n    """New."""\n\n    decay: Touched = "all"\n\n\n'
+    base, decay = ("_Optimizer", "Touched") if union == "Optim" else ("object", "str")
+    new = f'@dataclass(frozen=True)\nclass Unheard({base}):\n    """New."""\n\n    decay: {decay} = "all"\n\n\n'
     shutil.copytree(ROOT / "src", tmp_path / "src")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    file = tmp_path / "src" / "plusx" / "recipes" / "recipe.py"
+    file = tmp_path / "src" / "plusx" / "recipes" / f"{union.lower()}.py"
     text = file.read_text(encoding="utf-8")
     line = next(x for x in text.splitlines() if x.startswith(f"{union} = "))
     file.write_text(text.replace(f"{line}\n", f"{new}{line} | Unheard\n"), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "src/plusx/engine"], cwd=tmp_path, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "mypy", "src/plusx"], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert '"assert_never" has incompatible type "Unheard"' in done.stdout, done.stdout

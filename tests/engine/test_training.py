@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from plusx.data.augment import random_crop
+from plusx.data.augment import make_augmentation, random_crop
 from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.randomness import derive_seed, generator
 from plusx.data.sources import Source, load_source
 from plusx.engine.events import StoppedError
-from plusx.engine.step import train_step
-from plusx.engine.training import make_augmentation, resume, train
+from plusx.engine.step import Step
+from plusx.engine.training import resume, train
 from plusx.nets import build, catalog, entry
 from plusx.nets.airbench import whitening_filters
 from plusx.recipes import RECIPES, digits, digits_degradation
@@ -40,7 +40,7 @@ SMALL = dataclasses.replace(
     epochs=None,
     batch_size=32,
     data=DataSpec(train="train[:200]", val="train[200:300]", limit=None),
-    evaluation=Evaluation(count=4, parts=("val",), keep="best"),
+    evaluation=Evaluation(count=4, splits=("val",), keep="best"),
     log_every=2,
 )
 
@@ -53,13 +53,11 @@ def test_the_loop_equals_a_loop_written_by_hand(tmp_path: Path) -> None:
         schedule=Linear(),
         augment=(RandomCrop(1),),
     )
-    recipe = dataclasses.replace(recipe, evaluation=Evaluation(count=1, parts=("val",), keep="last"))
+    recipe = dataclasses.replace(recipe, evaluation=Evaluation(count=1, splits=("val",), keep="last"))
     net, card = load_run(train("digits", recipe=recipe, out=tmp_path / "run").run)
 
     images = load_source("digits").splits["train"].take(range(200))
-    preprocess = fit_preprocess(
-        images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-    )
+    preprocess = fit_preprocess(images)
     torch.manual_seed(derive_seed(0, "init"))
     reference = build("resnet20", num_classes=10, in_channels=1).train()
     velocity = {name: torch.zeros_like(p) for name, p in reference.named_parameters()}
@@ -97,7 +95,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_those_of_the_lowest_validation_error(tmp_path: Path) -> None:
     # A rate that ruins the net towards the end, so that the last weights are not the best.
-    recipe = dataclasses.replace(SMALL, steps=24, evaluation=Evaluation(count=8, parts=("val", "test"), keep="best"))
+    recipe = dataclasses.replace(SMALL, steps=24, evaluation=Evaluation(count=8, splits=("val", "test"), keep="best"))
     run = train("digits", recipe=recipe, overrides={"optim.lr": "1.5", "schedule": "Constant"}, out=tmp_path / "r").run
     errors = {r["step"]: r["value"] for r in read_metrics(run) if r["name"] == "val_error"}
     results = read_card(run).results
@@ -120,7 +118,7 @@ def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end(tmp_path: Path
 
 def test_a_plateau_lowers_the_rate(tmp_path: Path) -> None:
     recipe = dataclasses.replace(SMALL, schedule=Plateau(patience=1, factor=0.1), steps=12, log_every=1)
-    recipe = dataclasses.replace(recipe, evaluation=Evaluation(count=12, parts=("val",)), optim=SGD(lr=1e-9))
+    recipe = dataclasses.replace(recipe, evaluation=Evaluation(count=12, splits=("val",)), optim=SGD(lr=1e-9))
     run = train("digits", recipe=recipe, out=tmp_path / "run").run
     rates = [r["value"] for r in read_metrics(run) if r["name"] == "lr"]
     assert rates[0] == rates[1] == 1e-9 and rates[2] == pytest.approx(1e-10) and rates[-1] < 1e-14
@@ -209,13 +207,15 @@ def test_the_average_equals_one_taken_by_hand(tmp_path: Path) -> None:
     one = dataclasses.replace(SMALL, evaluation=Evaluation(count=1, keep="last"), save_seconds=0)
     seen: list[dict[str, torch.Tensor]] = []
 
-    def watching(*args: Any) -> torch.Tensor:
-        loss = train_step(*args)
-        seen.append({name: t.clone() for name, t in args[0].state_dict().items()})
+    step = Step.__call__
+
+    def watching(self: Step, batch: Any, rate: float) -> torch.Tensor:
+        loss = step(self, batch, rate)
+        seen.append({name: t.clone() for name, t in self.net.state_dict().items()})
         return loss
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plusx.engine.training.train_step", watching)
+        patch.setattr(Step, "__call__", watching)
         averaged = dataclasses.replace(one, averaging=Averaging(decay=0.6, every=2))
         net, card = load_run(train("digits", recipe=averaged, out=tmp_path / "averaged").run)
     first, second, third, fourth = seen[1::2]
@@ -313,7 +313,7 @@ def test_a_class_folder_trains_and_keeps_its_preprocessing(
     class_folder: Callable[..., Path], tmp_path: Path, workers: str
 ) -> None:
     root = class_folder([], {"ant": 12, "bee": 12})
-    recipe = RECIPES["folder"](24).smoke()
+    recipe = RECIPES["folder"]().smoke()
     trained = train(root, recipe=recipe, out=tmp_path / "run", overrides={"data.workers": workers})
     card = json.loads((trained.run / "card.json").read_text())
     assert card["class_names"] == ["ant", "bee"] and card["preprocess"]["size"] == [64, 64]
@@ -338,7 +338,7 @@ def test_colour_noise_of_grey_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_colour_noise_changes_what_a_net_learns(class_folder: Callable[..., Path], tmp_path: Path) -> None:
-    root, recipe = class_folder([], {"ant": 12, "bee": 12}), RECIPES["folder"](24).smoke()
+    root, recipe = class_folder([], {"ant": 12, "bee": 12}), RECIPES["folder"]().smoke()
     small = {"net.name": "resnet20", "preprocess.size": "16"}
     weights = [
         train(root, recipe=recipe, out=tmp_path / name, overrides={**small, "augment": augment}).run
@@ -371,7 +371,7 @@ def test_a_net_that_depends_on_the_images_size_is_told_it(perceptron: str, tmp_p
 def test_such_a_net_takes_square_images_only(perceptron: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = ImageSet(torch.arange(300) % 2, ("a", "b"), torch.randint(0, 256, (300, 1, 8, 6), dtype=torch.uint8))
     oblong = Source("oblong", {"train": images, "test": images}, fingerprint="")
-    monkeypatch.setattr("plusx.engine.training.load_source", lambda *args, **options: oblong)
+    monkeypatch.setattr("plusx.engine.plan.load_source", lambda *args, **options: oblong)
     with pytest.raises(ValueError, match="perceptron takes square images; these are 8 x 6"):
         train("digits", recipe=SMALL, overrides={"net.name": perceptron}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -413,9 +413,7 @@ def test_blocks_that_are_left_out_of_first_steps_train_later(tmp_path: Path) -> 
 @pytest.mark.parametrize("by", ["resize", "crop"])
 def test_batches_are_made_on_the_device_that_holds_the_images(by: Literal["resize", "crop"]) -> None:
     images = ImageSet(torch.zeros(8, dtype=torch.int64), ("a",), torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
-    preprocess = fit_preprocess(
-        images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-    )
+    preprocess = fit_preprocess(images)
     images, preprocess = images.to("meta"), preprocess.to("meta")  # meets no tensor of another device
     augment = (FlipLR(alternate=True), RandomCrop(pad=2, mode="reflect"), RandomCrop(pad=2), FlipLR(), ColorNoise())
     augmentation = make_augmentation(augment, preprocess, Progressive(by=by, until=0.5), total=4)

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from plusx.engine.losses import make_loss
-from plusx.engine.optim import make_optimizer, set_multiplier
-from plusx.engine.step import captured_step, train_step
+from plusx.engine.optim import make_optimizer
+from plusx.engine.step import Step
+from plusx.engine.task import Classification
 from plusx.nets import build
 from plusx.placement.capture import MOST_SHAPES, WARM_UP_CALLS, Captured, Replay
 from plusx.placement.place import Placement, choose_placement
 from plusx.recipes.loss import CrossEntropy
 from plusx.recipes.optim import SGD, Adam, Muon, Optim, Penalty, RMSprop
+from plusx.recipes.placement import PlacementSpec
 
 CPU = Placement("cpu", "contiguous", "fp32", 1)
 
@@ -146,24 +148,21 @@ def test_a_mistake_in_the_callable_is_no_reason_to_go_on() -> None:
 OPTIMIZERS: list[Optim] = [SGD(lr=0.1, nesterov=True), Adam(lr=0.01), Muon(lr=0.1, head_lr=0.1, vector_lr=0.1)]
 
 
-def trained(spec: Optim, record: Recorder | None, name: str = "resnet20") -> tuple[nn.Module, Captured, list[float]]:
+def trained(spec: Optim, record: Recorder | None, name: str = "resnet20") -> tuple[nn.Module, Step, list[float]]:
     """Five steps, each with other images and another rate; in double, where what a step rounds stays small."""
     torch.manual_seed(0)
     net = build(name).double().train()
-    optimizer, loss_fn = make_optimizer(spec, net), make_loss(CrossEntropy())
-
-    def learn(x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        return train_step(net, optimizer, loss_fn, Penalty(l1=1e-5), x_BCHW, labels_B, CPU)
+    optimizer, task = make_optimizer(spec, net), Classification(make_loss(CrossEntropy()))
 
     class Recording(Placement):
         def captured(self, call: Any, changed: Any) -> Captured:
             return Captured(call, changed, record, "cpu")
 
-    step = captured_step(learn, net, optimizer, Recording("cpu", "contiguous", "fp32", 1))
+    step = Step(net, optimizer, task, Penalty(l1=1e-5), Recording("cpu", "contiguous", "fp32", 1))
     losses = []
     for number in range(5):
-        set_multiplier(optimizer, 1 - number / 5)
-        losses.append(step(torch.randn(4, 3, 32, 32).double(), torch.arange(4)).item())
+        batch = torch.randn(4, 3, 32, 32).double(), torch.arange(4)
+        losses.append(step(batch, 1 - number / 5).item())
     return net, step, losses
 
 
@@ -172,7 +171,7 @@ def test_a_recorded_step_learns_what_a_called_one_learns(spec: Optim) -> None:
     called, _, losses = trained(spec, None)
     record = Recorder()
     recorded, step, losses_recorded = trained(spec, record)
-    assert step.refused is None and (record.recordings, record.replays) == (1, 5)
+    assert step.not_captured is None and (record.recordings, record.replays) == (1, 5)
     assert losses_recorded == pytest.approx(losses, rel=1e-6)
     for (name, mine), theirs in zip(recorded.state_dict().items(), called.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6, msg=name)
@@ -181,11 +180,11 @@ def test_a_recorded_step_learns_what_a_called_one_learns(spec: Optim) -> None:
 def test_an_optimizer_that_counts_on_the_cpu_is_not_recorded() -> None:
     record = Recorder()
     _, step, _ = trained(RMSprop(), record)
-    assert record.recordings == 0 and step.refused == "RMSprop counts its steps on the CPU"
+    assert record.recordings == 0 and step.not_captured == "RMSprop counts its steps on the CPU"
 
 
 def test_the_cpu_is_not_recorded_and_says_so() -> None:
-    placement = choose_placement(device="cpu")
+    placement = choose_placement(PlacementSpec(device="cpu"))
     assert not placement.capture and placement.reasons["capture"] == "only CUDA records steps"
     assert Placement.from_dict(placement.to_dict()) == placement
     assert not placement.holds(0)
@@ -195,18 +194,13 @@ def test_the_cpu_is_not_recorded_and_says_so() -> None:
 def test_a_cuda_graph_learns_and_draws_what_the_called_step_does() -> None:
     losses = []
     for capture in (False, True):
-        placement = dataclasses.replace(choose_placement(device="cuda"), capture=capture)
+        placement = dataclasses.replace(choose_placement(PlacementSpec(device="cuda")), capture=capture)
         torch.manual_seed(0)
         net = placement.place(build("densenet_40_12", dropout=0.2)).train()
-        optimizer, loss_fn = make_optimizer(SGD(lr=0.01), net), make_loss(CrossEntropy())
-
-        def learn(x_BCHW: Tensor, labels_B: Tensor, net: Any = net, optimizer: Any = optimizer) -> Tensor:
-            return train_step(net, optimizer, loss_fn, Penalty(), x_BCHW, labels_B, placement)  # noqa: B023
-
-        step = captured_step(learn, net, optimizer, placement)
+        optimizer, task = make_optimizer(SGD(lr=0.01), net), Classification(make_loss(CrossEntropy()))
+        step = Step(net, optimizer, task, Penalty(), placement)
         for number in range(4):
-            set_multiplier(optimizer, 1 - number / 5)
             torch.manual_seed(number)
-            losses.append(float(step(torch.randn(8, 3, 32, 32), torch.arange(8))))
-        assert step.refused is None
+            losses.append(float(step((torch.randn(8, 3, 32, 32), torch.arange(8)), 1 - number / 5)))
+        assert step.not_captured is None
     assert losses[:4] == losses[4:]

@@ -86,16 +86,17 @@ def test_a_run_records_what_was_chosen_and_a_short_one_measures_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLUSX_CACHE", str(tmp_path / "cache"))
-    told: list[Choice] = []
+    heard: list[object] = []
     recipe = digits().smoke()
-    plusx.train("digits", recipe=recipe, out=tmp_path / "short", on_choice=told.append)
-    assert told[0].tried == () and not (tmp_path / "cache").exists()
+    plusx.train("digits", recipe=recipe, out=tmp_path / "short", progress=heard.append)
+    choices = [event for event in heard if isinstance(event, Choice)]
+    assert choices[0].tried == () and not (tmp_path / "cache").exists()
 
     monkeypatch.setattr(speed, "step_seconds", lambda *a: 0.1 if a[3].kernels == "plain" and a[3].threads == 1 else 0.3)
     measured = dataclasses.replace(recipe, placement=dataclasses.replace(recipe.placement, choose="measure"))
-    plusx.train("digits", recipe=measured, out=tmp_path / "measured", on_choice=told.append)
-    recorded = read_card(tmp_path / "measured").placement
-    assert len(told[1].tried) > 1 and recorded == told[1].placement.to_dict()
+    plusx.train("digits", recipe=measured, out=tmp_path / "measured", progress=heard.append)
+    recorded, choice = read_card(tmp_path / "measured").placement, [e for e in heard if isinstance(e, Choice)][1]
+    assert len(choice.tried) > 1 and recorded == choice.placement.to_dict()
     assert recorded["kernels"] == "plain" and "fastest of" in recorded["reasons"]["measured"]
 
 

@@ -17,6 +17,7 @@ from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
 from plusx.placement.kernels.fuse import fuse, own_norms
 from plusx.placement.kernels.norm import FusedNorm, zero_padded
 from plusx.placement.place import Placement, choose_placement
+from plusx.recipes.placement import PlacementSpec
 
 needs_library = pytest.mark.skipif(native.vector_level() == 0, reason="built without a C compiler, or no AVX2")
 needs_tiles = pytest.mark.skipif(not native.has_tiles(), reason="the processor has no AMX")
@@ -273,7 +274,7 @@ def test_operators_are_what_autograd_compile_and_export_expect(number: int) -> N
 def test_a_step_is_repeated_to_the_bit() -> None:
     def step() -> list[Tensor]:
         torch.manual_seed(0)
-        net = choose_placement(precision="bf16").place(build("resnet20"))
+        net = choose_placement(PlacementSpec(precision="bf16")).place(build("resnet20"))
         with torch.autocast("cpu", torch.bfloat16):
             net(images(6, 3, 32, 32, dtype=torch.float32)).sum().backward()
         return [p.grad for p in net.parameters() if p.grad is not None]
@@ -301,8 +302,11 @@ def step_of(net: nn.Module, name: str, placement: Placement) -> tuple[Tensor, Te
 )
 def test_a_net_on_our_kernels_is_the_net(name: str, precision: str) -> None:
     """As near to the net in fp32 as PyTorch's own operators in that precision are."""
-    ways = [choose_placement(device="cpu", precision="fp32", kernels="plain")]
-    ways += [choose_placement(device="cpu", precision=precision, kernels=kernels) for kernels in ("plain", "fused")]
+    ways = [choose_placement(PlacementSpec(device="cpu", precision="fp32", kernels="plain"))]
+    ways += [
+        choose_placement(PlacementSpec(device="cpu", precision=precision, kernels=kernels))
+        for kernels in ("plain", "fused")
+    ]
     torch.manual_seed(0)
     start = build(name)
     nets = [way.place(copy.deepcopy(start)) for way in ways]
@@ -418,10 +422,10 @@ def test_without_the_library_everything_works(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("plusx.placement.kernels.convolution.has_tiles", lambda: False)
     monkeypatch.setattr("plusx.placement.kernels.block.has_tiles", lambda: False)
     monkeypatch.setattr(norm, "library", nothing)
-    placement = choose_placement(device="cpu")
+    placement = choose_placement(PlacementSpec(device="cpu"))
     assert placement.kernels == "plain" and "C compiler" in placement.reasons["kernels"]
     with pytest.raises(ValueError, match="placement.kernels is 'fused'"):
-        choose_placement(device="cpu", kernels="fused")
+        choose_placement(PlacementSpec(device="cpu", kernels="fused"))
     recorded = Placement("cpu", "channels_last", "fp32", 1, "fused")  # a run from a machine that had it
     step_of(recorded.place(build("resnet20")), "resnet20", recorded)
 
@@ -454,24 +458,24 @@ def test_a_freed_block_is_taken_again_and_a_held_one_never() -> None:
     assert (view == 1).all() and other.is_contiguous(memory_format=torch.channels_last)
 
 
-# ---- checkpointing ---------------------------------------------------------------------------------------------------
+# ---- recomputing -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", ["auto", "plain"])
 @pytest.mark.parametrize("name", ["resnet20", "densenet_40_12"])
-def test_checkpointing_changes_no_bit(name: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recomputing_changes_no_bit(name: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Maps in one tensor, which a net that is cut does without, take their means in another order.
     monkeypatch.setattr("plusx.placement.kernels.fuse._fuse_concatenations", lambda net, graph: None)
     torch.manual_seed(0)
     net = build(name)
     results = []
-    for checkpoint in (False, True):
-        placement = choose_placement(device="cpu", kernels=kernels, checkpoint=checkpoint)
+    for recompute in (False, True):
+        placement = choose_placement(PlacementSpec(device="cpu", kernels=kernels, recompute=recompute))
         placed = placement.place(copy.deepcopy(net))
         results.append((*step_of(placed, name, placement), *placed.buffers()))
     assert all(map(torch.equal, *results))
 
 
-def test_checkpointing_needs_somewhere_to_cut() -> None:
-    with pytest.raises(ValueError, match=r"placement.checkpoint is true; this net's forward cannot be cut"):
-        choose_placement(device="cpu", checkpoint=True).place(build("resnet20", survival=0.5))
+def test_recomputing_needs_somewhere_to_cut() -> None:
+    with pytest.raises(ValueError, match=r"placement.recompute is true; this net's forward cannot be cut"):
+        choose_placement(PlacementSpec(device="cpu", recompute=True)).place(build("resnet20", survival=0.5))

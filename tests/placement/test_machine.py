@@ -7,6 +7,7 @@ import torch
 
 from plusx.placement.machine import cgroup_quota, cpu_flags, multiplies_bf16, peak_memory_bytes, usable_cpus
 from plusx.placement.place import Placement, choose_placement
+from plusx.recipes.placement import PlacementSpec
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_flags_are_read_from_either_kind_of_processor(tmp_path: Path) -> None:
 
 
 def test_a_placement_gives_a_reason_for_each_decision() -> None:
-    placement = choose_placement(device="cpu")
+    placement = choose_placement(PlacementSpec(device="cpu"))
     decided = {"device", "layout", "precision", "threads", "kernels", "capture"}
     assert set(placement.reasons) == decided and all(placement.reasons.values())
     assert Placement.from_dict(placement.to_dict()) == placement
@@ -77,11 +78,11 @@ def test_a_placement_gives_a_reason_for_each_decision() -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     absent = "mps" if torch.cuda.is_available() else "cuda"
     with pytest.raises(ValueError, match=f"placement.device is '{absent}'; this machine has"):
-        choose_placement(device=absent)
+        choose_placement(PlacementSpec(device=absent))
 
 
 def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
-    placement = choose_placement(device="cpu", precision="bf16", threads=1)
+    placement = choose_placement(PlacementSpec(device="cpu", precision="bf16", threads=1))
     net = placement.place(torch.nn.Conv2d(3, 4, 3))
     with placement.autocast():
         y = net(placement.place_images(torch.randn(1, 3, 8, 8)))

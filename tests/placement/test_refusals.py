@@ -24,6 +24,7 @@ from plusx.placement.kernels import native
 from plusx.placement.kernels.fuse import fuse
 from plusx.placement.kernels.norm import FusedNorm
 from plusx.placement.place import Placement, choose_placement
+from plusx.recipes.placement import PlacementSpec
 
 pytestmark = pytest.mark.skipif(native.vector_level() == 0, reason="built without a C compiler, or no AVX2")
 
@@ -154,8 +155,8 @@ PLACES = {
     "plain": Placement("cpu", "contiguous", "fp32", 1),
     "channels last": Placement("cpu", "channels_last", "fp32", 1),
     "fused": Placement("cpu", "channels_last", "fp32", 1, "fused"),
-    "fused, checkpoint": Placement("cpu", "channels_last", "fp32", 1, "fused", checkpoint=True),
-    "checkpoint": Placement("cpu", "channels_last", "fp32", 1, checkpoint=True),
+    "fused, recompute": Placement("cpu", "channels_last", "fp32", 1, "fused", recompute=True),
+    "recompute": Placement("cpu", "channels_last", "fp32", 1, recompute=True),
     "fused, bf16": Placement("cpu", "channels_last", "bf16", 1, "fused"),
 }
 SMALL_NETS: dict[str, Callable[[], nn.Module]] = {
@@ -236,9 +237,9 @@ def test_a_placement_of_an_unknown_kind_is_refused(field: str, value: str) -> No
 
 
 def test_kernels_that_are_recomputed_are_not_compiled() -> None:
-    assert choose_placement(device="cpu", compile=True, checkpoint=True).kernels == "plain"
+    assert choose_placement(PlacementSpec(device="cpu", compile=True, recompute=True)).kernels == "plain"
     with pytest.raises(ValueError, match="placement.kernels is 'fused'; torch.compile would enter"):
-        choose_placement(device="cpu", kernels="fused", compile=True, checkpoint=True)
+        choose_placement(PlacementSpec(device="cpu", kernels="fused", compile=True, recompute=True))
 
 
 # ---- forwards that are almost a residual block -----------------------------------------------------------------------

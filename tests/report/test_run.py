@@ -89,7 +89,7 @@ def test_curves_end_at_the_measured_error(digits_run: Path) -> None:
 @pytest.mark.parametrize("name", ["cifar10-94", "imagenet"])  # tests/recipes has every part in words
 def test_a_recipe_is_told_in_words(name: str, digits_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(digits_run, tmp_path / "run")
-    write_card(run, dataclasses.replace(read_card(run), recipe=RECIPES[name](1000)))
+    write_card(run, dataclasses.replace(read_card(run), recipe=RECIPES[name]()))
     write_report([run], tmp_path / "page.html", title="A run")
     text = html.unescape(
         re.sub(r"<style>.*?</style>|<[^>]+>", " ", (tmp_path / "page.html").read_text(), flags=re.DOTALL)

@@ -158,7 +158,7 @@ def test_images_csv_says_of_every_file_what_became_of_it(flat: tuple[Path, Path]
 
 def test_a_run_that_holds_nothing_back_is_measured_on_training_images_only_when_asked(tmp_path: Path) -> None:
     run = plusx.train(
-        "digits", overrides={"steps": "2", "data.test": "none", "evaluation.parts": "train"}, out=tmp_path / "r"
+        "digits", overrides={"steps": "2", "data.test": "none", "evaluation.splits": "train"}, out=tmp_path / "r"
     ).run
     with pytest.raises(ValueError, match="held no images back; name a folder to measure it on, or --split train"):
         plusx.evaluate(run)
@@ -174,11 +174,11 @@ def test_a_stopped_run_is_used_with_its_best_weights_and_says_so(tmp_path: Path)
         "data.train": "train[:80%]",
         "evaluation.keep": "best",
     }
-    keep |= {"evaluation.parts": "val", "evaluation.count": "4", "optim.lr": "1.5"}
+    keep |= {"evaluation.splits": "val", "evaluation.count": "4", "optim.lr": "1.5"}
     with pytest.raises(StoppedError):
         plusx.train("digits", overrides=keep, out=tmp_path / "run", should_stop=lambda: next(steps) == 7)
     found = plusx.evaluate(tmp_path / "run", split="val")
-    best = min(plusx.runs.store.read_metrics(tmp_path / "run"), key=lambda r: (r["name"] != "val_error", r["value"]))
+    best = min(plusx.runs.metrics.read_metrics(tmp_path / "run"), key=lambda r: (r["name"] != "val_error", r["value"]))
     assert found.score.error == pytest.approx(best["value"])
     assert any("is not finished: these weights are" in note and f"step {best['step']}" in note for note in found.notes)
     image = save_picture(tmp_path / "a.png")

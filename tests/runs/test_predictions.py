@@ -13,7 +13,7 @@ from PIL import Image
 
 from plusx.report.evaluation import STRONGEST, write_evaluation
 from plusx.runs.predictions import Predictions, calibration, score, worst
-from tests.runs.test_report import Links
+from tests.report.test_run import Links
 
 NAMES = ("ant", "bee, honey", 'say "fly"', "개미", "wasp", "moth", "<b>")
 

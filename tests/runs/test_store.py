@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from plusx.nets import all_options, build, catalog, entry
 from plusx.nets.resnet import cifar_net
-from plusx.runs import store
+from plusx.runs import files, store
 from plusx.runs.card import Card
 from plusx.runs.metrics import Measurement, read_metrics
 from plusx.runs.store import create_run, load_run, load_weights, read_card, reopen_run
@@ -132,7 +132,7 @@ def test_a_card_is_never_half_written(card: Card, tmp_path: Path, monkeypatch: p
         path.write_bytes(content[:100])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store, "write_synced", full)
+    monkeypatch.setattr(files, "write_synced", full)
     with pytest.raises(OSError):
         store.write_card(tmp_path / "run", card.finished({"steps": 1}))
     assert (tmp_path / "run" / "card.json").read_bytes() == before

@@ -213,7 +213,7 @@ def analyse(
     if question == "filters":
         return _picture(path, question, pictures.filters(net), 0)
     where = Path(data_dir) if data_dir else None
-    images = images_of(path, card, data_dir=where, or_train=True, on_scan=watch).images
+    images = images_of(path, card, data_dir=where, or_train=True, progress=watch).images
     if question == "features":
         x_BCHW, _ = EvalBatches(images, card.preprocess, 1)[0]
         return _picture(path, question, pictures.features(net, x_BCHW[0]), 1)

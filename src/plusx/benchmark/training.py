@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import record_function
 
+from plusx.data.augment import make_augmentation
 from plusx.data.batches import TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import fit_preprocess
 from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer
-from plusx.engine.step import captured_step, train_step
-from plusx.engine.training import make_augmentation
+from plusx.engine.step import Step
+from plusx.engine.task import Classification
 from plusx.nets import build, entry
 from plusx.placement.machine import describe, peak_memory_bytes, usable_cpus
 from plusx.placement.place import Placement, choose_placement
@@ -40,21 +41,15 @@ class WholeStep:
     def __init__(self, net: str, batch_size: int, placement: Placement) -> None:
         torch.manual_seed(0)
         images = noise(net, 2 * batch_size)
-        preprocess = fit_preprocess(
-            images, size=None, fit="crop", crop_fraction=1.0, interpolation="bilinear", normalize="channel"
-        )
+        preprocess = fit_preprocess(images)
         if placement.holds(images.size_bytes):
             images, preprocess = images.to(placement.device), preprocess.to(placement.device)
         augmentation = make_augmentation((RandomCrop(), FlipLR()), preprocess)
         self.placement = placement
         self.batches = TrainBatches(images, preprocess, augmentation, batch_size, seed=0)
         self.net = placement.place(build(net)).train()
-        optimizer, loss_fn = make_optimizer(SGD(lr=0.01), self.net), make_loss(CrossEntropy())
-
-        def learn(x_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-            return train_step(self.net, optimizer, loss_fn, Penalty(), x_BCHW, labels_B, placement)
-
-        self.step = captured_step(learn, self.net, optimizer, placement)
+        optimizer, task = make_optimizer(SGD(lr=0.01), self.net), Classification(make_loss(CrossEntropy()))
+        self.step = Step(self.net, optimizer, task, Penalty(), placement)
         self.numbers = itertools.count()
         self.data_seconds: list[float] = []
         """What each batch took to make."""
@@ -62,9 +57,9 @@ class WholeStep:
     def __call__(self) -> None:
         began = time.perf_counter()
         with record_function("data"):  # seen by the profiler alone
-            x_BCHW, labels_B = self.batches[next(self.numbers)]
+            batch = self.batches[next(self.numbers)]
         self.data_seconds.append(time.perf_counter() - began)
-        loss = self.step(x_BCHW, labels_B)
+        loss = self.step(batch, 1.0)
         if self.placement.reads_are_free:  # as in the loop
             loss.item()
 

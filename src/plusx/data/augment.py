@@ -1,15 +1,31 @@
-"""Augmentations of whole batches: pure functions of (x, generator), or of (x, coins and epochs of its images).
+"""Augmentations: pure functions of (x, generator), or of (x, coins and epochs of its images); and a recipe's as such.
 
 Random numbers are drawn on the CPU and copied to where x is: whatever computes, a batch gets the same ones.
 
 Shapes: B images, C channels, H height, W width, I principal axes.
 """
 
-from typing import Literal
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from plusx.data.batches import Augmentation
+from plusx.data.images import ImageSet
+from plusx.data.preprocess import Box, Preprocess
+from plusx.recipes.augment import (
+    Augment,
+    ColorNoise,
+    FlipLR,
+    Progressive,
+    RandomCrop,
+    RandomResizedCrop,
+    ScaleCrop,
+)
 
 # Principal axes of ImageNet's pixels in [0, 1], from facebookarchive/fb.resnet.torch, datasets/imagenet.lua. These are
 # eigenvalues of the covariance, not their roots: the covariance that they make has the deviations 0.284, 0.276 and
@@ -20,6 +36,59 @@ IMAGENET_EIGENVECTORS = (  # one row per channel, red to blue; one column per ei
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
+
+
+def make_augmentation(
+    augment: Iterable[Augment], preprocess: Preprocess, progressive: Progressive | None = None, total: int = 0
+) -> Augmentation:
+    """The functions that a recipe's augmentations name, in their order.
+
+    Args:
+        augment: The recipe's.
+        preprocess: Normalised the images that the functions will change.
+        progressive: The recipe's.
+        total: Steps of the run.
+    """
+    crop: Callable[..., Box] | None = None
+    by_epoch: list[Callable[..., Tensor]] = []
+    change: list[Callable[..., Tensor]] = []
+    for item in augment:
+        match item:
+            case RandomCrop(pad, mode):
+                change.append(partial(random_crop, pad=pad, mode=mode))
+            case FlipLR(alternate=True):
+                by_epoch.append(alternating_flip)
+            case FlipLR():
+                change.append(flip_lr)
+            case RandomResizedCrop(min_area, max_aspect):
+                crop = partial(random_box, min_area=min_area, max_aspect=max_aspect)
+            case ScaleCrop(low, high):
+                crop = partial(scale_box, side=max(preprocess.size), low=low, high=high)
+            case ColorNoise(std):
+                change.append(partial(color_noise, std=std, scale_C11=preprocess.std_C11))
+            case _:
+                assert_never(item)
+    if progressive is None:
+        return Augmentation(crop, tuple(change), tuple(by_epoch))
+    smaller = partial(shrink, scale=progressive.scale, by=progressive.by)
+    return Augmentation(crop, tuple(change), tuple(by_epoch), smaller, round(progressive.until * total))
+
+
+def require_fitting(augment: Iterable[Augment], images: ImageSet, preprocess: Preprocess) -> None:
+    """Raises ValueError when an augmentation does not fit the images or the size of the net's input."""
+    for item in augment:
+        match item:
+            case RandomResizedCrop() | ScaleCrop() if images.pixels_NCHW is not None:
+                name = type(item).__name__
+                raise ValueError(f"augment has {name}, which is for image files; these images have one fixed size")
+            case ScaleCrop(low=low) if low < max(preprocess.size):
+                raise ValueError(f"ScaleCrop.low is {low}; the input has {max(preprocess.size)} pixels")
+            case RandomCrop(pad, "reflect") if pad >= (side := min(preprocess.size)):
+                raise ValueError(f"RandomCrop.pad is {pad}; images of {side} pixels reflect {side - 1} at most")
+            case ColorNoise() if images.channels != 3:
+                raise ValueError(
+                    f"augment has ColorNoise, which is for RGB; channels of these images: {images.channels}"
+                )
 
 
 def random_crop(
@@ -121,6 +190,42 @@ def color_noise(x_BCHW: Tensor, *, std: float, scale_C11: Tensor, generator: tor
     axes_CI = torch.tensor(IMAGENET_EIGENVECTORS) * torch.tensor(IMAGENET_EIGENVALUES)
     offset_BC = (axes_CI * a_BI[:, None, :]).sum(-1)  # no matmul, whose last bit may depend on the number of threads
     return x_BCHW + _beside(x_BCHW, offset_BC)[:, :, None, None] / scale_C11
+
+
+def random_box(width: int, height: int, *, min_area: float, max_aspect: float, generator: torch.Generator) -> Box:
+    """A random box of an image that becomes the whole input; Szegedy et al. (2014), Sec. 6.
+
+    Args:
+        width: The image's, in pixels.
+        height: The image's, in pixels.
+        min_area: Smallest share of the image's area.
+        max_aspect: Largest ratio of the sides, either way, before resizing.
+        generator: Draws area, aspect and place.
+    """
+    area, aspect, across, down = torch.rand(4, generator=generator).tolist()
+    share = min_area + (1 - min_area) * area
+    ratio = math.exp((2 * aspect - 1) * math.log(max_aspect))
+    w = min(1.0, math.sqrt(share * ratio * height / width))
+    h = min(1.0, math.sqrt(share / ratio * width / height))
+    return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
+
+
+def scale_box(width: int, height: int, *, side: int, low: int, high: int, generator: torch.Generator) -> Box:
+    """A square of `side` pixels at a random place of an image at a random scale; He et al. (2015), Sec. 3.4.
+
+    Args:
+        width: The image's, in pixels.
+        height: The image's, in pixels.
+        side: The input's, in pixels.
+        low: Least length of the image's shorter side, in pixels.
+        high: Greatest length.
+        generator: Draws scale and place.
+    """
+    scale = int(torch.randint(low, high + 1, (), generator=generator))
+    across, down = torch.rand(2, generator=generator).tolist()
+    shorter = min(width, height)
+    w, h = (min(1.0, side / scale * shorter / length) for length in (width, height))
+    return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
 
 
 def _beside(x_BCHW: Tensor, drawn: Tensor) -> Tensor:

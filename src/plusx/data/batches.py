@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from plusx.data.decode import UndecodableError
 from plusx.data.images import ImageSet, epoch_order
-from plusx.data.preprocess import Box, Look, Preprocess
+from plusx.data.preprocess import Box, CropBox, Preprocess
 from plusx.data.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
@@ -53,6 +53,11 @@ class TrainBatches(Dataset[Batch]):
     seed: int
     readers: int = 1
     """Threads that read image files; with worker processes, of each."""
+
+    @property
+    def num_images(self) -> int:
+        """How many there are in an epoch."""
+        return len(self.images)
 
     def __getitem__(self, step: int) -> Batch:
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
@@ -91,6 +96,11 @@ class EvalBatches(Dataset[Batch]):
     readers: int = 1
     """Threads that read image files; with worker processes, of each."""
 
+    @property
+    def num_images(self) -> int:
+        """How many there are in all."""
+        return len(self.images)
+
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
@@ -114,14 +124,14 @@ def _coins(length: int, seed: int) -> Tensor:
 
 
 def _read(
-    images: ImageSet, indices: Sequence[int], preprocess: Preprocess, looks: Sequence[Look], readers: int
+    images: ImageSet, indices: Sequence[int], preprocess: Preprocess, looks: Sequence[CropBox], readers: int
 ) -> Tensor:
     """The images at these positions as uint8, B x C x H x W."""
     if images.pixels_NCHW is not None:
         return _at(images.pixels_NCHW, indices)
     assert images.files is not None
     files = [images.files[i] for i in indices]
-    choices: Sequence[Look | None] = looks or [None] * len(indices)
+    choices: Sequence[CropBox | None] = looks or [None] * len(indices)
     if readers == 1:
         return torch.stack([preprocess.pixels(file, look) for file, look in zip(files, choices, strict=True)])
     with ThreadPoolExecutor(readers) as pool:  # Pillow releases the interpreter's lock while it decodes and resizes

@@ -67,7 +67,7 @@ def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
     Raises:
         ValueError: There is no such folder, or no class folder in it.
     """
-    folder = scan(Path(root), on_progress=on_progress)
+    folder = scan(Path(root), progress=on_progress)
     problem, assigned, left_out = None, {}, folder.left_out
     try:
         check_classes(folder)

@@ -103,7 +103,7 @@ def default_folder() -> Path:
 
 
 def load_cifar(
-    name: str, data_dir: Path, *, download: bool = False, on_progress: Callable[[int, int], None] | None = None
+    name: str, data_dir: Path, *, download: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, ImageSet]:
     """The splits "train" and "test".
 
@@ -111,7 +111,7 @@ def load_cifar(
         name: cifar10 or cifar100.
         data_dir: Folder that holds the official folder, or is it.
         download: Fetch the official archive into `data_dir` when it holds neither layout.
-        on_progress: Told how many bytes of the download have come.
+        progress: Told how many bytes of the download have come.
 
     Raises:
         ValueError: The data is not there, or a file is not what it should be.
@@ -119,7 +119,7 @@ def load_cifar(
     layout = LAYOUTS[name]
     folder = _find(layout, data_dir)
     if folder is None and download:
-        fetch_archive(ADDRESS + layout.archive, layout.md5, data_dir, on_progress=on_progress)
+        fetch_archive(ADDRESS + layout.archive, layout.md5, data_dir, progress=progress)
         folder = _find(layout, data_dir)
     if folder is None:
         raise ValueError(
@@ -221,16 +221,14 @@ def unpickle(raw: bytes, path: Path) -> dict[str, Any]:
     return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in content.items()}
 
 
-def fetch_archive(
-    address: str, md5: str, folder: Path, *, on_progress: Callable[[int, int], None] | None = None
-) -> None:
+def fetch_archive(address: str, md5: str, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
     """Download an archive, go on where an earlier attempt stopped, check it and unpack it.
 
     Args:
         address: Of the archive.
         md5: That the whole archive must have.
         folder: Where the archive's content goes.
-        on_progress: Called with bytes so far and in all.
+        progress: Called with bytes so far and in all.
 
     Raises:
         ValueError: The connection failed (what came is kept for the next attempt) or the hash is wrong (it is not).
@@ -248,8 +246,8 @@ def fetch_archive(
                 while chunk := answer.read(1 << 20):
                     file.write(chunk)
                     have += len(chunk)
-                    if on_progress:
-                        on_progress(have, total)
+                    if progress:
+                        progress(have, total)
         if have < total:
             raise OSError("the connection ended early")
     except urllib.error.HTTPError as fault:

@@ -94,7 +94,7 @@ class Folder:
         return tuple(sorted({*self.classes.get("train", ()), *self.classes.get("", ())}))
 
 
-def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
+def scan(root: Path, *, progress: Progress | None = None) -> Folder:
     """Find everything in a folder of class folders, and read every image once: hash and decode.
 
     Raises:
@@ -124,7 +124,7 @@ def scan(root: Path, *, on_progress: Progress | None = None) -> Folder:
             candidates.append((entry.parts, *place))
     if not candidates and not (classes and any(each.fault for each in left_out)):
         raise ValueError(_no_images(root, splits or ("",)))
-    images, faults, scale = _examined(root, candidates, on_progress)
+    images, faults, scale = _examined(root, candidates, progress)
     return Folder(
         root,
         images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
@@ -147,7 +147,7 @@ class Loaded(NamedTuple):
 
 
 def load_folder(
-    root: Path, *, undecodable: str = "refuse", to_train: bool = True, on_progress: Progress | None = None
+    root: Path, *, undecodable: str = "refuse", to_train: bool = True, progress: Progress | None = None
 ) -> Loaded:
     """The images of a folder, its fingerprint, and what was left out and why.
 
@@ -155,12 +155,12 @@ def load_folder(
         root: The folder.
         undecodable: "refuse" raises on images that cannot be read; "skip" leaves exactly those out.
         to_train: Whether the folder must be one that can be trained on; a trained net is measured on any.
-        on_progress: Called with how many files were read, and how many there are.
+        progress: Called with how many files were read, and how many there are.
 
     Raises:
         ValueError: The folder cannot be trained on, or holds no image.
     """
-    folder = scan(root, on_progress=on_progress)
+    folder = scan(root, progress=progress)
     if to_train:
         check_classes(folder)
     if folder.faults and undecodable == "refuse":
@@ -383,7 +383,7 @@ def _no_images(root: Path, splits: Iterable[str]) -> str:
 
 
 def _examined(
-    root: Path, candidates: Sequence[tuple[Parts, str, str]], on_progress: Progress | None
+    root: Path, candidates: Sequence[tuple[Parts, str, str]], progress: Progress | None
 ) -> tuple[list[LabelledFile], list[LeftOut], FullScale]:
     """Read every image once; and find the one scale of those whose format does not say what is white."""
     images: list[LabelledFile] = []
@@ -400,8 +400,8 @@ def _examined(
                 images.append(LabelledFile(parts, split, class_name, read[0]))
                 if read[1] is not None:
                     ranges[read[1].kind][images[-1]] = read[1]
-            if on_progress:
-                on_progress(done + 1, len(candidates))
+            if progress:
+                progress(done + 1, len(candidates))
     scale = FullScale()
     for kind, its in ranges.items():
         if its:

@@ -1,15 +1,14 @@
-"""One object that turns pictures into the net's input: the same in training, evaluation, prediction and serving.
+"""One object that turns images into the net's input: the same in training, evaluation, prediction and serving.
 
-x = (pixels / 255 - mean) / std, after the picture has been fitted to the input's size. Shapes: B images, C channels,
+x = (pixels / 255 - mean) / std, after the image has been fitted to the input's size. Shapes: B images, C channels,
 H height, W width.
 """
 
 import base64
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import torch
@@ -18,12 +17,14 @@ from torch import Tensor
 
 from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, decode
 from plusx.data.images import ImageSet, spread
+from plusx.recipes.data import PreprocessSpec
 
 Box = tuple[float, float, float, float]
-"""Left, upper, right and lower edge, in shares of the picture's width and height."""
-Look = Callable[[int, int], Box]
-"""A picture's width and height to the part of it that becomes the input."""
+"""Left, upper, right and lower edge, in shares of the image's width and height."""
+CropBox = Callable[[int, int], Box]
+"""An image's width and height to the box of it that becomes the input."""
 
+_DEFAULT = PreprocessSpec()
 STATISTICS_FILES = 512  # image files that mean and deviation are taken over: enough for two digits, read in seconds
 
 
@@ -56,28 +57,28 @@ class Preprocess:
         )
         return f"<Preprocess to {shape}, {self.fit}, {self.interpolation}, mean {mean}, deviation {std}>"
 
-    def pixels(self, source: Path | bytes, look: Look | None = None) -> Tensor:
-        """A picture as uint8, C x H x W.
+    def pixels(self, source: Path | bytes, crop: CropBox | None = None) -> Tensor:
+        """An image as uint8, C x H x W.
 
         Args:
             source: A file, or the bytes of one.
-            look: Chooses the part to look at; None fits the whole picture as `fit` says.
+            crop: Chooses the box that becomes the input; None fits the whole image as `fit` says.
 
         Raises:
-            UndecodableError: The picture cannot be read.
+            UndecodableError: The image cannot be read.
         """
         height, width = self.size
-        # A random part may be half the picture's side, so it asks for twice the detail.
-        image = decode(source, at_least=max(height, width) * (2 if look else 1), full_scale=self.full_scale)
+        # A random crop may be half as wide as the image, and then needs twice the detail.
+        image = decode(source, at_least=max(height, width) * (2 if crop else 1), full_scale=self.full_scale)
         if self.channels == 1:
             image = image.convert("L")
         box: Box = (0.0, 0.0, 1.0, 1.0)
-        if look is not None:
-            box = look(image.width, image.height)
+        if crop is not None:
+            box = crop(image.width, image.height)
         elif self.fit == "crop":
             box = _centre(image.width, image.height, width / height, self.crop_fraction)
         resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
-        if self.fit == "pad" and look is None:
+        if self.fit == "pad" and crop is None:
             scale = min(width / image.width, height / image.height)
             inside = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
             small = Image.new(image.mode, (width, height))
@@ -125,37 +126,32 @@ class Preprocess:
 
 
 def fit_preprocess(
-    images: ImageSet,
-    *,
-    size: int | None,
-    fit: Literal["crop", "pad", "squash"],
-    crop_fraction: float,
-    interpolation: Literal["bilinear", "bicubic"],
-    normalize: Literal["channel", "pixel-mean"],
+    images: ImageSet, spec: PreprocessSpec = _DEFAULT, weights: "Preprocess | None" = None
 ) -> Preprocess:
-    """A preprocess with mean and deviation computed from training images.
+    """A preprocess whose mean and deviation are computed from training images, or are those of somebody's weights.
 
     Args:
         images: The images that are trained on.
-        size: Side of the input; None keeps the size of pixels in memory.
-        fit: How another shape becomes square.
-        crop_fraction: Share of the shorter side that a centre crop covers.
-        interpolation: Resampling filter.
-        normalize: Mean and deviation of each channel, or the mean of each pixel and no scaling.
+        spec: Size, fit, interpolation and normalisation.
+        weights: What the weights that the net starts from were trained with; needed where `spec` normalises by it.
 
     Raises:
-        ValueError: The size does not agree with pixels in memory, or is missing for image files.
+        ValueError: The size does not agree with images in memory, or is missing for image files; or `spec` asks for the
+            normalisation of weights that do not tell theirs, or that have other channels.
     """
     if images.pixels_NCHW is not None:
         height, width = images.pixels_NCHW.shape[2:]
-        if size is not None and (size, size) != (height, width):
-            raise ValueError(f"preprocess.size is {size}; these images are {height} x {width} and keep their size")
-    elif size is not None:
-        height = width = size
+        if spec.size is not None and (spec.size, spec.size) != (height, width):
+            raise ValueError(f"preprocess.size is {spec.size}; these images are {height} x {width} and keep their size")
+    elif spec.size is not None:
+        height = width = spec.size
     else:
         raise ValueError("preprocess.size is none; image files need a size in pixels")
     no_mean, no_std = torch.zeros(images.channels, 1, 1), torch.ones(images.channels, 1, 1)
-    raw = Preprocess((height, width), no_mean, no_std, "", fit, crop_fraction, interpolation, images.full_scale)
+    size, scale = (height, width), images.full_scale
+    raw = Preprocess(size, no_mean, no_std, "", spec.fit, spec.crop_fraction, spec.interpolation, scale)
+    if spec.normalize == "weights":
+        return _normalised_as(weights, raw)
     if images.pixels_NCHW is not None:
         pixels_NCHW, over = images.pixels_NCHW, f"all {len(images):,} training images"
     else:
@@ -164,14 +160,37 @@ def fit_preprocess(
         pixels_NCHW = torch.stack([raw.pixels(file) for file in sample.files])
         how_many = f"{len(sample):,} evenly spaced" if len(sample) < len(images) else f"all {len(images):,}"
         over = f"{how_many} training images"
-    if normalize == "pixel-mean":
-        mean = (pixels_NCHW.sum(0, dtype=torch.int64).double() / len(pixels_NCHW) / 255).float()
-        std, what = no_std, "mean of each pixel"
-    else:
-        moments = [_mean_and_std(pixels_NCHW[:, channel]) for channel in range(images.channels)]
-        mean, std = (torch.tensor(values)[:, None, None] for values in zip(*moments, strict=True))
-        what = "mean and deviation of each channel"
+    match spec.normalize:
+        case "pixel-mean":
+            mean = (pixels_NCHW.sum(0, dtype=torch.int64).double() / len(pixels_NCHW) / 255).float()
+            std, what = no_std, "mean of each pixel"
+        case "channel":
+            moments = [_mean_and_std(pixels_NCHW[:, channel]) for channel in range(images.channels)]
+            mean, std = (torch.tensor(values)[:, None, None] for values in zip(*moments, strict=True))
+            what = "mean and deviation of each channel"
+        case _:
+            assert_never(spec.normalize)
     return replace(raw, mean_CHW=mean, std_C11=std, obtained=f"{what} over {over}")
+
+
+def _normalised_as(weights: Preprocess | None, raw: Preprocess) -> Preprocess:
+    """The preprocess with the mean and deviation of the weights'."""
+    if weights is None:
+        raise ValueError(
+            "preprocess.normalize is 'weights', but the net starts from random weights, or from weights that do not "
+            "tell how their images were normalised; choose channel or pixel-mean"
+        )
+    if weights.channels != raw.channels:
+        raise ValueError(
+            f"preprocess.normalize is 'weights', which were trained on images of {weights.channels} channels; these "
+            f"have {raw.channels}: choose channel or pixel-mean"
+        )
+    if weights.mean_CHW.shape[1:] not in ((1, 1), raw.size):
+        raise ValueError(
+            f"preprocess.normalize is 'weights', whose mean is of each pixel of {weights.size[0]} x {weights.size[1]}; "
+            f"the input has {raw.size[0]} x {raw.size[1]}: choose channel or pixel-mean"
+        )
+    return replace(raw, mean_CHW=weights.mean_CHW, std_C11=weights.std_C11, obtained=weights.obtained)
 
 
 def _mean_and_std(pixels: Tensor) -> tuple[float, float]:
@@ -181,42 +200,6 @@ def _mean_and_std(pixels: Tensor) -> tuple[float, float]:
     mean = (share_V * value_V).sum()
     std = (share_V * (value_V - mean).square()).sum().sqrt()
     return mean.item(), max(std.item(), 1 / 255)  # a constant channel must not divide by zero
-
-
-def random_box(width: int, height: int, *, min_area: float, max_aspect: float, generator: torch.Generator) -> Box:
-    """A random part of a picture that becomes the whole input; Szegedy et al. (2014), Sec. 6.
-
-    Args:
-        width: Of the picture in pixels.
-        height: Of the picture in pixels.
-        min_area: Smallest share of the picture's area.
-        max_aspect: Largest ratio of the sides, either way, before resizing.
-        generator: Where area, aspect and place come from.
-    """
-    area, aspect, across, down = torch.rand(4, generator=generator).tolist()
-    share = min_area + (1 - min_area) * area
-    ratio = math.exp((2 * aspect - 1) * math.log(max_aspect))
-    w = min(1.0, math.sqrt(share * ratio * height / width))
-    h = min(1.0, math.sqrt(share / ratio * width / height))
-    return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
-
-
-def scale_box(width: int, height: int, *, side: int, low: int, high: int, generator: torch.Generator) -> Box:
-    """A square of `side` pixels at a random place of a picture at a random scale; He et al. (2015), Sec. 3.4.
-
-    Args:
-        width: Of the picture in pixels.
-        height: Of the picture in pixels.
-        side: Of the input in pixels.
-        low: Shortest that the picture's shorter side is made.
-        high: Longest.
-        generator: Where scale and place come from.
-    """
-    scale = int(torch.randint(low, high + 1, (), generator=generator))
-    across, down = torch.rand(2, generator=generator).tolist()
-    shorter = min(width, height)
-    w, h = (min(1.0, side / scale * shorter / length) for length in (width, height))
-    return ((1 - w) * across, (1 - h) * down, (1 - w) * across + w, (1 - h) * down + h)
 
 
 def _centre(width: int, height: int, aspect: float, fraction: float) -> Box:

@@ -40,7 +40,7 @@ def load_source(
     download: bool = False,
     undecodable: str = "refuse",
     to_train: bool = True,
-    on_progress: Progress | None = None,
+    progress: Progress | None = None,
 ) -> Source:
     """The images of a source. Opens no connection unless `download` is set.
 
@@ -50,7 +50,7 @@ def load_source(
         download: Fetch CIFAR into `data_dir` when it is not there.
         undecodable: "refuse" or "skip" files of a folder that cannot be decoded.
         to_train: Whether a folder must be one that can be trained on.
-        on_progress: Called with how far reading a folder, or a download, has come.
+        progress: Called with how far reading a folder, or a download, has come.
 
     Raises:
         ValueError: There is no such source, or it cannot be trained on.
@@ -64,14 +64,14 @@ def load_source(
         return Source(name, digits, _fingerprint(digits))
     if name in LAYOUTS:
         folder = (data_dir or default_folder()).expanduser().resolve()
-        cifar = load_cifar(name, folder, download=download, on_progress=on_progress)
+        cifar = load_cifar(name, folder, download=download, progress=progress)
         return Source(name, cifar, _fingerprint(cifar), data_dir=folder)
     root = Path(name).expanduser()
     near = difflib.get_close_matches(name, NAMES, n=1)
     if near and not root.exists():
         raise ValueError(f"no data source or folder {name!r}; did you mean {near[0]!r}?")
     folder = root.resolve()
-    found = load_folder(folder, undecodable=undecodable, to_train=to_train, on_progress=on_progress)
+    found = load_folder(folder, undecodable=undecodable, to_train=to_train, progress=progress)
     return Source(str(folder), found.splits, found.fingerprint, left_out=found.left_out, as_found=found.as_found)
 
 

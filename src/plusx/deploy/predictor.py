@@ -7,6 +7,7 @@ are being answered, however many there are.
 Shapes: B images in a batch, C channels, H height, W width, K classes.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -67,10 +68,14 @@ class Predictor:
         self.note = unfinished(Path(run), self.card)
         spec = self.card.recipe.placement
         self.placement = choose_placement(
-            device="cpu" if precision == "int8" else device,  # wherever it was trained
-            precision={"auto": spec.precision, "int8": "fp32"}.get(precision, precision),
-            threads=spec.threads,
-            kernels="plain",
+            dataclasses.replace(
+                spec,
+                device="cpu" if precision == "int8" else device,  # type: ignore[arg-type]
+                precision={"auto": spec.precision, "int8": "fp32"}.get(precision, precision),  # type: ignore[arg-type]
+                kernels="plain",
+                compile=False,
+                recompute=False,
+            )
         )
         net = self.placement.place(net).requires_grad_(False)
         input_shape = (self.card.preprocess.channels, *self.card.preprocess.size)

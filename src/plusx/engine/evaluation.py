@@ -3,72 +3,26 @@
 Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 """
 
-import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from plusx.data.batches import Batch
 from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES
-from plusx.data.views import Views, answers, mean_softmax
-from plusx.placement.place import Placement, choose_placement
+from plusx.data.views import Views, answers
+from plusx.placement.place import placement_after
 from plusx.recipes import Recipe
 from plusx.report.evaluation import write_evaluation
 from plusx.runs.card import Card
 from plusx.runs.files import free_path
 from plusx.runs.images import RunImages, images_of, without_trained
-from plusx.runs.metrics import Measurement
 from plusx.runs.predictions import Predictions, Score, score
 from plusx.runs.store import load_run, require_free, unfinished
-
-READ_AT_ONCE = 64
-"""Batches whose logits wait on a device until they are read back."""
-
-
-def measure(
-    net: nn.Module, batches: Iterable[Batch], placement: Placement, *, part: str, flip: bool = False
-) -> Iterator[Measurement]:
-    """Error and mean cross entropy of a net; the net is left in the mode it was in.
-
-    Args:
-        net: Placed already.
-        batches: Every image once; the last batch may be short.
-        placement: Of the net.
-        part: What the numbers' names begin with, such as "val".
-        flip: Take the mean of what the softmax gives for an image and its mirror image.
-    """
-    wrong, nats, images, was_training = 0, 0.0, 0, net.training
-    waiting: list[tuple[list[Tensor], Tensor]] = []  # on the device, which reading each batch back would stall
-    most = 1 if placement.reads_are_free else READ_AT_ONCE
-
-    def read() -> None:
-        nonlocal wrong, nats, images
-        for logits, labels in waiting:
-            logs_BK, labels_B = mean_softmax([logits_BK.cpu() for logits_BK in logits]), labels.cpu()
-            wrong += int((logs_BK.argmax(1) != labels_B).sum())
-            nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
-            images += len(labels_B)
-        waiting.clear()
-
-    net.eval()
-    with torch.no_grad(), placement.evaluating():
-        for x_BCHW, labels_B in batches:
-            views = (x_BCHW, x_BCHW.flip(-1)) if flip else (x_BCHW,)
-            with placement.autocast():
-                waiting.append(([net(placement.place_images(view)).float() for view in views], labels_B))
-            if len(waiting) == most:
-                read()
-    read()
-    net.train(was_training)
-    yield Measurement(f"{part}_error", wrong / images, "1")
-    yield Measurement(f"{part}_loss", nats / images, "nats")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +138,7 @@ def _answered(
 ) -> Tensor:
     """Logarithms of probabilities, N x K."""
     recipe = card.recipe
-    placement = placement_after(recipe, device)
+    placement = placement_after(recipe.placement, device)
     placed = placement.place(net).eval()
 
     @torch.no_grad()
@@ -223,7 +177,7 @@ def _images(
     on_scan: Callable[[int, int], None] | None,
 ) -> RunImages:
     """The images to measure on, with the classes of the first run; no run was trained on any of them."""
-    found = images_of(runs[0], cards[0], data, split=split, data_dir=data_dir, on_scan=on_scan)
+    found = images_of(runs[0], cards[0], data, split=split, data_dir=data_dir, progress=on_scan)
     for run, card in zip(runs[1:], cards[1:], strict=True):
         if found.of_run:
             known = {c.source["fingerprint"] for c in (cards[0], card)} - {None}  # that of a converted run is unknown
@@ -252,22 +206,3 @@ def _in_words(views: Views | None, cards: Sequence[Card]) -> str:
     where = f" at shorter sides of {', '.join(map(str, views.scales))}" if views.scales else ""
     what = "the whole picture" if views.dense else "ten crops" if views.crops == 10 else "one view"
     return what + where + (", with mirror images" if views.flip and views.crops == 1 else "")
-
-
-def placement_of(recipe: Recipe) -> Placement:
-    """The placement that a recipe asks for, on this machine."""
-    asked = dataclasses.asdict(recipe.placement)
-    del asked["choose"]  # what is measured is a training step
-    return choose_placement(**asked)
-
-
-def placement_after(recipe: Recipe, device: str) -> Placement:
-    """Where a net runs after its training: this machine decides, which may not be the one that it was trained on.
-
-    Args:
-        recipe: Whose precision and threads are kept.
-        device: auto, cpu, cuda or mps.
-    """
-    spec = recipe.placement
-    kernels = "plain" if spec.kernels == "plain" else "auto"
-    return choose_placement(device=device, precision=spec.precision, threads=spec.threads, kernels=kernels)

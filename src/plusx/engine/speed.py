@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from plusx.engine.losses import make_loss
 from plusx.engine.optim import make_optimizer
-from plusx.engine.step import train_step
+from plusx.engine.step import Step
+from plusx.engine.task import task_of
 from plusx.nets import build
 from plusx.placement.choose import Choice, candidates, choose
 from plusx.placement.machine import describe
@@ -72,13 +72,13 @@ def step_seconds(
     torch.manual_seed(0)
     net = placement.place(build(recipe.net.name, **net_options)).train()
     optimizer = make_optimizer(recipe.optim, net, precision=placement.precision)
-    loss_fn = make_loss(recipe.loss)
+    step = Step(net, optimizer, task_of(recipe), recipe.penalty, placement)
     x_BCHW = torch.randn(recipe.batch_size, *image)
     labels_B = torch.arange(recipe.batch_size) % net_options["num_classes"]
     seconds: list[float] = []
     while len(seconds) < 2 or (sum(seconds[1:]) < 0.5 and len(seconds) < 10):
         began = time.perf_counter()
-        train_step(net, optimizer, loss_fn, recipe.penalty, x_BCHW, labels_B, placement).item()
+        step((x_BCHW, labels_B), 1.0).item()
         seconds.append(time.perf_counter() - began)
         if seconds[0] > 3 * best:
             return seconds[0]

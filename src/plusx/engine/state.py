@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,7 +18,6 @@ from plusx.placement.place import Placement
 from plusx.recipes import Recipe
 from plusx.recipes.optim import Averaging
 from plusx.runs.card import Card
-from plusx.runs.metrics import Measurement
 from plusx.runs.store import ResumePoint, Run
 from plusx.weights.layouts import Translation
 
@@ -33,7 +32,7 @@ class TrainState:
     """Sum of the batch losses since the last record."""
     step: int = 0
     val_errors: list[float] = field(default_factory=list)
-    """Of every evaluation so far."""
+    """The rank of the weights at every evaluation so far, less of which is better: of classification, their error."""
     best_step: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The net's state at the lowest validation error; empty before the first evaluation or when the last is kept."""
@@ -107,15 +106,21 @@ def averaged(state: TrainState) -> Iterator[None]:
         state.net.load_state_dict(own)
 
 
-def keep_best(state: TrainState, recipe: Recipe, found: Iterable[Measurement]) -> None:
-    """Note the validation error; keep the weights if it is the lowest so far, and the recipe keeps the best."""
-    for measurement in found:
-        if measurement.name == "val_error":
-            best_before = min(state.val_errors, default=math.inf)
-            state.val_errors.append(measurement.value)
-            if recipe.evaluation.keep == "best" and measurement.value < best_before:
-                state.best_step = state.step
-                state.best_weights = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
+def keep_best(state: TrainState, recipe: Recipe, rank: float | None) -> None:
+    """Note the rank of the weights; keep them if no rank was lower so far, and the recipe keeps the best.
+
+    Args:
+        state: Changed in place.
+        recipe: The run's.
+        rank: The measurement that selects, less of which is better; None where it was not measured.
+    """
+    if rank is None:
+        return
+    best_before = min(state.val_errors, default=math.inf)
+    state.val_errors.append(rank)
+    if recipe.evaluation.keep == "best" and rank < best_before:
+        state.best_step = state.step
+        state.best_weights = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
 
 
 def save(state: TrainState, run: Run) -> None:

@@ -1,57 +1,66 @@
-"""One step of training."""
-
-from collections.abc import Callable
+"""One step of training: net, optimizer, task, penalty and placement as one callable."""
 
 import torch
 from torch import Tensor, nn
 
-from plusx.engine.losses import LossFn
-from plusx.engine.optim import hold_rates
+from plusx.engine.optim import hold_rates, set_multiplier
 from plusx.engine.penalty import add_gradient
-from plusx.placement.capture import Captured
+from plusx.engine.task import Batch, Task
 from plusx.placement.place import Placement
 from plusx.recipes.optim import Penalty
 
 
-def train_step(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_fn: LossFn,
-    penalty: Penalty,
-    x_BCHW: Tensor,
-    labels_B: Tensor,
-    placement: Placement,
-) -> Tensor:
-    """One step of the optimizer; returns the batch's loss without the penalty, detached."""
-    with placement.autocast():
-        loss = loss_fn(net, placement.place_images(x_BCHW), labels_B.to(placement.device))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    add_gradient(penalty, net)
-    optimizer.step()
-    return loss.detach()
+class Step:
+    """`step(batch, rate)` takes one step of the optimizer and returns the batch's loss without the penalty, detached.
 
-
-def captured_step(
-    step: Callable[[Tensor, Tensor], Tensor], net: nn.Module, optimizer: torch.optim.Optimizer, placement: Placement
-) -> Captured:
-    """A step that is recorded once and replayed, where the placement and the optimizer allow it.
-
-    What changes from one step to the next reaches it as data: the batch as arguments, the learning rate in a tensor of
-    the optimizer's, dropout through the seed of the device's generator.
+    What changes from one step to the next reaches it as data: the batch, the rate, and the random draws through the
+    seed of the device's generator. So it can be recorded once and replayed, where the placement and the optimizer
+    allow it; the tensor that it returns is good until the next step.
 
     Args:
-        step: (x_BCHW, labels_B) to the loss: `train_step` with everything else filled in.
         net: Placed already.
-        optimizer: Of the net.
-        placement: Of the net.
+        optimizer: The net's.
+        task: What is learnt.
+        penalty: Its gradient is added to the loss's.
+        placement: The net's.
     """
 
-    def changed() -> list[Tensor]:
-        moments = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
-        return [*net.parameters(), *net.buffers(), *moments]
+    def __init__(
+        self, net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, penalty: Penalty, placement: Placement
+    ) -> None:
+        self.net, self.optimizer, self.task, self.penalty, self.placement = net, optimizer, task, penalty, placement
+        self._learn = placement.captured(self._once, self._changed)
+        if self._learn.record is not None and not hold_rates(optimizer, placement.device):
+            self._learn.record = None
+            self._learn.refused = f"{type(optimizer).__name__} counts its steps on the CPU"
 
-    found = placement.captured(step, changed)
-    if found.record is not None and not hold_rates(optimizer, placement.device):
-        found.record, found.refused = None, f"{type(optimizer).__name__} counts its steps on the CPU"
-    return found
+    def __call__(self, batch: Batch, rate: float) -> Tensor:
+        """One step.
+
+        Args:
+            batch: Of the task, anywhere.
+            rate: What the optimizer's peak rates are multiplied by.
+        """
+        set_multiplier(self.optimizer, rate)
+        return self._learn(*batch)
+
+    @property
+    def not_captured(self) -> str | None:
+        """Why steps are not recorded, where the placement asks for it."""
+        return self._learn.refused
+
+    def _once(self, *batch: Tensor) -> Tensor:
+        x_BCHW, *rest = batch
+        placed = (self.placement.place_images(x_BCHW), *(tensor.to(self.placement.device) for tensor in rest))
+        with self.placement.autocast():
+            loss = self.task.loss(self.net, placed)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        add_gradient(self.penalty, self.net)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _changed(self) -> list[Tensor]:
+        """The tensors that a step changes."""
+        moments = [t for state in self.optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+        return [*self.net.parameters(), *self.net.buffers(), *moments]

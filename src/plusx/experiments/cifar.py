@@ -46,7 +46,7 @@ def cifar_trials(
         paper,
         net=NetSpec(net, options),
         data=DataSpec(train="train", val=None),
-        evaluation=Evaluation(count=32 if budget == "paper" else 5, parts=("train", "test"), keep="last"),
+        evaluation=Evaluation(count=32 if budget == "paper" else 5, splits=("train", "test"), keep="last"),
     )
     label = label or net
     if budget == "quick":

@@ -16,6 +16,7 @@ from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import entry
 from plusx.placement.machine import peak_memory_bytes
 from plusx.placement.place import choose_placement
+from plusx.recipes.placement import PlacementSpec
 from plusx.report.figure import panels, svg
 from plusx.report.palette import PAPER, RESIDUAL
 
@@ -90,7 +91,7 @@ def measured_step(net: str) -> tuple[float, int]:
 
 
 def _step(net: str) -> tuple[float, int]:
-    step = WholeStep(net, 128, choose_placement(checkpoint=True))
+    step = WholeStep(net, 128, choose_placement(PlacementSpec(recompute=True)))
     step()
     began = time.perf_counter()
     step()

@@ -65,14 +65,16 @@ def demo(
     runs = []
     for number, net in enumerate(NETS):
 
-        def show(event: Event, number: int = number, net: str = net) -> None:
+        def show(event: object, number: int = number, net: str = net) -> None:
+            if not isinstance(event, Event):
+                return
             done = sum(work[:number]) + work[number] * event.step / event.total_steps
             if watch:
                 watch(Progress(net, number + 1, len(NETS), event, done, sum(work)))
 
         try:
             recipe = dataclasses.replace(digits_degradation(net), seed=seed)
-            runs.append(made_or_resumed(folder / net, "digits", recipe, watch=show, should_stop=should_stop))
+            runs.append(made_or_resumed(folder / net, "digits", recipe, progress=show, should_stop=should_stop))
         except StoppedError as stopped:
             seeded = f" --seed {seed}" if seed else ""
             raise StoppedError(stopped.where, f"resume with: plusx demo --out {folder}{seeded}") from None

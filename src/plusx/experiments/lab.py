@@ -157,9 +157,9 @@ class Lab:
             DivergedError: The loss became infinite.
         """
         path, recipe = self.path(trial), self.recipe(trial)
-        how: dict[str, Any] = {"data_dir": self.data_dir, "should_stop": self._should_stop}
+        how: dict[str, Any] = {"data_dir": self.data_dir, "should_stop": self._should_stop, "progress": False}
         if watch := self.watch:
-            how["watch"] = lambda event: watch(event, trial.key)
+            how["progress"] = lambda event: watch(event, trial.key) if isinstance(event, Event) else None
         data = str(self.data_dir) if trial.data == "imagenet" else trial.data
         return made_or_resumed(path, data, recipe, **how).run
 

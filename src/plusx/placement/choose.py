@@ -48,7 +48,7 @@ def candidates(rules: Placement, *, precision: str, threads: int | None, kernels
         threads: Likewise.
         kernels: Likewise: auto, fused or plain.
     """
-    plain = replace(plain_placement(threads=rules.threads), checkpoint=rules.checkpoint)
+    plain = replace(plain_placement(threads=rules.threads), recompute=rules.recompute)
     others = [
         replace(plain, precision=rules.precision),
         replace(rules, kernels="plain"),

@@ -14,9 +14,10 @@ from plusx.placement.graph import trace
 from plusx.placement.kernels.fuse import fuse
 from plusx.placement.kernels.native import vector_level
 from plusx.placement.machine import accelerator, cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
-from plusx.placement.recompute import checkpoint
+from plusx.placement.recompute import recompute
+from plusx.recipes.placement import PlacementSpec
 
-_NOT_ALL_THREE = "torch.compile would enter a batch's moments twice where checkpointing computes our kernels again"
+_NOT_ALL_THREE = "torch.compile would enter a batch's moments twice where our kernels are recomputed"
 _KNOWN = {
     "layout": ("channels_last", "contiguous"),
     "precision": ("fp32", "bf16"),
@@ -38,7 +39,7 @@ class Placement:
     """fused, our native ones, or plain, PyTorch's."""
     compile: bool = False
     """Whether torch.compile makes the net's code."""
-    checkpoint: bool = False
+    recompute: bool = False
     """Whether the backward pass computes again what the forward pass did not keep."""
     capture: bool = False
     """Whether a training step is recorded once and replayed, as a CUDA graph."""
@@ -48,25 +49,25 @@ class Placement:
         for name, known in _KNOWN.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"placement.{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
-        if self.compile and self.checkpoint and self.kernels == "fused":
+        if self.compile and self.recompute and self.kernels == "fused":
             raise ValueError(f"placement.kernels is 'fused'; {_NOT_ALL_THREE}")
 
     def place(self, net: nn.Module) -> nn.Module:
         """The net on its device, in its layout and on its kernels; also sets threads and cuDNN's kernels.
 
         Raises:
-            ValueError: Checkpointing was asked for, and the net's forward cannot be cut.
+            ValueError: The placement recomputes, and the net's forward cannot be cut.
         """
-        if not self.checkpoint:  # keeping freed memory costs some of what checkpointing saves
+        if not self.recompute:  # keeping freed memory costs some of what recomputing saves
             tune_allocator()
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.deterministic = True  # a resumed run must repeat the sums in their order
         net = net.to(self.device).to(memory_format=self._memory_format)
-        graph = trace(net) if self.kernels == "fused" or self.checkpoint else None
+        graph = trace(net) if self.kernels == "fused" or self.recompute else None
         if self.kernels == "fused":
-            fuse(net, graph, dense=not (self.checkpoint or self.compile))
-        if self.checkpoint:
-            checkpoint(net, graph)
+            fuse(net, graph, dense=not (self.recompute or self.compile))
+        if self.recompute:
+            recompute(net, graph)
         if self.compile and self.capture:
             for region in _regions(net):  # Python between them costs nothing: a recording leaves it out
                 region.compile(dynamic=False)
@@ -110,8 +111,8 @@ class Placement:
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> "Placement":
-        """A placement from `to_dict`'s output."""
-        return Placement(**fields)
+        """A placement from `to_dict`'s output, of version 0.1 too."""
+        return Placement(**{"recompute" if name == "checkpoint" else name: value for name, value in fields.items()})
 
     @property
     def _memory_format(self) -> torch.memory_format:
@@ -127,28 +128,21 @@ def _regions(net: nn.Module) -> list[nn.Module]:
     return [net.get_submodule("stem"), *blocks] if alike else [net]
 
 
-def choose_placement(
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    threads: int | None = None,
-    kernels: str = "auto",
-    compile: bool = False,
-    checkpoint: bool = False,
-) -> Placement:
+_DEFAULT = PlacementSpec()
+
+
+def choose_placement(spec: PlacementSpec = _DEFAULT) -> Placement:
     """A placement for this machine, by rules.
 
     Args:
-        device: auto, cpu, cuda or mps.
-        precision: auto, fp32 or bf16.
-        threads: CPU threads; None takes what quota and affinity allow.
-        kernels: auto, fused or plain.
-        compile: Whether torch.compile makes the net's code.
-        checkpoint: Whether to save memory by computing twice.
+        spec: The recipe's. Its `choose` decides nothing here, where nothing is measured.
 
     Raises:
         ValueError: The device, or the kernels, are not on this machine.
     """
+    device: str = spec.device
+    precision: str = spec.precision
+    threads, kernels = spec.threads, spec.kernels
     reasons = dict.fromkeys(("device", "precision", "threads", "kernels"), "asked for")
     found = accelerator()
     if device == "auto":
@@ -161,19 +155,35 @@ def choose_placement(
         threads, reasons["threads"] = usable_cpus(), "processors that affinity and cgroup quota allow"
     can_fuse = device == "cpu" and vector_level() > 0
     if kernels == "auto":
-        both = compile and checkpoint
+        both = spec.compile and spec.recompute
         kernels = "fused" if can_fuse and not both else "plain"
         reasons["kernels"] = _NOT_ALL_THREE if can_fuse and both else _why_kernels(device)
     elif kernels == "fused" and not can_fuse:
         raise ValueError(f"placement.kernels is 'fused'; {_why_kernels(device)}")
     reasons["layout"] = "convolutions of every backend read channels last without reordering"
-    capture = device == "cuda" and not checkpoint
+    capture = device == "cuda" and not spec.recompute
     reasons["capture"] = (
         "launching kernels one by one takes longer than running them"
         if capture
         else ("only CUDA records steps" if device != "cuda" else "what is computed again restores random generators")
     )
-    return Placement(device, "channels_last", precision, threads, kernels, compile, checkpoint, capture, reasons)
+    return Placement(
+        device, "channels_last", precision, threads, kernels, spec.compile, spec.recompute, capture, reasons
+    )
+
+
+def placement_after(spec: PlacementSpec, device: str) -> Placement:
+    """Where a net runs after its training: this machine decides, which may not be the one that it was trained on.
+
+    Args:
+        spec: Of the run's recipe; its precision and threads are kept.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        ValueError: The device is unknown or not on this machine.
+    """
+    kernels = "plain" if spec.kernels == "plain" else "auto"
+    return choose_placement(PlacementSpec(device, spec.precision, spec.threads, kernels))  # type: ignore[arg-type]
 
 
 def plain_placement(*, threads: int | None = None) -> Placement:

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils.checkpoint import checkpoint as computed_twice
+from torch.utils.checkpoint import checkpoint
 
 from plusx.placement.graph import changes
 from plusx.placement.kernels.fuse import own_norms
 from plusx.placement.kernels.norm import recomputing
 
 
-def checkpoint(net: nn.Module, graph: fx.Graph | None) -> int:
+def recompute(net: nn.Module, graph: fx.Graph | None) -> int:
     """Have the net's forward keep only what crosses its cuts, in training; returns the number of segments.
 
     Args:
@@ -33,13 +33,13 @@ def checkpoint(net: nn.Module, graph: fx.Graph | None) -> int:
         >>> from plusx.placement.graph import trace
         >>> block = lambda: nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
         >>> net = nn.Sequential(*(block() for _ in range(8)))
-        >>> checkpoint(net, trace(net))
+        >>> recompute(net, trace(net))
         5
     """
     cuts = _cuts(net, graph) if graph else []
     count = math.isqrt(len(cuts)) + 1
     if graph is None or count < 3:
-        raise ValueError("placement.checkpoint is true; this net's forward cannot be cut into segments")
+        raise ValueError("placement.recompute is true; this net's forward cannot be cut into segments")
     own_norms(net, native=False)  # those that `fuse` has not put there already
     chosen = [cuts[len(cuts) * i // count] for i in range(1, count)]
     segments = [fx.GraphModule(net, part) for part in _split(graph, chosen)]
@@ -56,14 +56,14 @@ class _Segments:
     def __call__(self, x: Tensor) -> Tensor:
         *segments, last = self.segments
         for segment in segments:
-            x = _computed_twice(segment, x) if torch.is_grad_enabled() else segment(x)
+            x = _recomputed(segment, x) if torch.is_grad_enabled() else segment(x)
         return last(x)  # its backward comes first: it would be computed again at once
 
 
-def _computed_twice(segment: nn.Module, x: Tensor) -> Tensor:
+def _recomputed(segment: nn.Module, x: Tensor) -> Tensor:
     if torch.compiler.is_compiling():  # a compiler changes the running moments once, whatever it computes twice
-        return computed_twice(segment, x, use_reentrant=False)
-    return computed_twice(segment, x, use_reentrant=False, context_fn=lambda: (nullcontext(), recomputing()))
+        return checkpoint(segment, x, use_reentrant=False)
+    return checkpoint(segment, x, use_reentrant=False, context_fn=lambda: (nullcontext(), recomputing()))
 
 
 def _cuts(net: nn.Module, graph: fx.Graph) -> list[fx.Node]:

@@ -1,7 +1,6 @@
 """How a net is trained: plain data, no torch."""
 
 import difflib
-import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -21,28 +20,17 @@ from plusx.recipes.recipe import Recipe
 from plusx.recipes.settings import Setting, settings
 from plusx.recipes.text import override, override_all
 
-
-def _of_any_number(make: Callable[[], Recipe]) -> Callable[[int], Recipe]:
-    """A recipe that does not look at the number of training images, as a function of it."""
-
-    @functools.wraps(make)
-    def made(num_train: int) -> Recipe:
-        return make()
-
-    return made
-
-
-RECIPES: dict[str, Callable[[int], Recipe]] = {
-    "digits": _of_any_number(digits),
-    "cifar10-quick": _of_any_number(cifar10_quick),
-    "cifar10-paper": _of_any_number(cifar10_paper),
-    "cifar10-paper-110": _of_any_number(cifar10_paper_110),
-    "cifar10-resnet20-fast": _of_any_number(cifar10_resnet20_fast),
-    "cifar10-94": _of_any_number(cifar10_94),
-    "imagenet": _of_any_number(imagenet),
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "digits": digits,
+    "cifar10-quick": cifar10_quick,
+    "cifar10-paper": cifar10_paper,
+    "cifar10-paper-110": cifar10_paper_110,
+    "cifar10-resnet20-fast": cifar10_resnet20_fast,
+    "cifar10-94": cifar10_94,
+    "imagenet": imagenet,
     "folder": folder,
 }
-"""Name -> function of the number of training images, which only `folder` looks at."""
+"""Name -> function that makes the recipe."""
 
 _DEFAULTS = {"digits": "digits", "cifar10": "cifar10-quick", "cifar100": "cifar10-quick"}
 
@@ -53,7 +41,6 @@ class RecipeEntry:
 
     name: str
     recipe: Recipe
-    """As for 1,000 training images, on whose number only `folder` depends."""
     about: str
     """Its docstring, a paragraph a line."""
     run: str
@@ -85,21 +72,21 @@ def recipe_entry(name: str) -> RecipeEntry:
         >>> recipe_entry("cifar10-paper").run
         'plusx train cifar10 --recipe cifar10-paper --set net.name=resnet56'
     """
-    recipe = recipe_for("", name, 1_000)
-    text = (inspect.getdoc(RECIPES[name]) or "").partition("\n\nArgs:")[0]
+    recipe = recipe_for("", name)
+    text = inspect.getdoc(RECIPES[name]) or ""
     found = re.search(r"Run: `([^`]+)`", text)
     assert found, f"the docstring of {name} has no line `Run:`"
     return RecipeEntry(name, recipe, "\n".join(" ".join(each.split()) for each in text.split("\n\n")), found[1])
 
 
-def recipe_for(source: str, name: str | None, num_train: int) -> Recipe:
+def recipe_for(source: str, name: str | None) -> Recipe:
     """The recipe of that name, or the default one of a data source.
 
     Raises:
         ValueError: No recipe has that name; the nearest is named.
 
     Example:
-        >>> recipe_for("cifar100", None, 50_000).name
+        >>> recipe_for("cifar100", None).name
         'cifar10-quick'
     """
     name = name or _DEFAULTS.get(source, "folder")
@@ -107,7 +94,7 @@ def recipe_for(source: str, name: str | None, num_train: int) -> Recipe:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(RECIPES)}"
         raise ValueError(f"unknown recipe {name!r}; {hint}")
-    return RECIPES[name](num_train)
+    return RECIPES[name]()
 
 
 __all__ = [

@@ -36,7 +36,7 @@ def cifar10_paper() -> Recipe:
         schedule=Steps(at=(32_000 / 64_000, 48_000 / 64_000), factor=0.1),
         steps=64_000,
         batch_size=128,
-        evaluation=Evaluation(parts=("val",), keep="last"),
+        evaluation=Evaluation(splits=("val",), keep="last"),
         log_every=100,
     )
 
@@ -73,7 +73,7 @@ def cifar10_quick() -> Recipe:
         schedule=OneCycle(peak_at=0.25, start=0.1),
         epochs=45,
         batch_size=128,
-        evaluation=Evaluation(parts=("val",), keep="best"),
+        evaluation=Evaluation(splits=("val",), keep="best"),
         log_every=100,
     )
 

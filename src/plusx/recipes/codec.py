@@ -24,6 +24,10 @@ _PARTS: dict[str, Any] = {part.__name__: part for part in _parts_of(Recipe)}
 """Every kind of part that a recipe may hold, by name."""
 
 
+_RENAMED: dict[tuple[str, str], str] = {("Evaluation", "parts"): "splits", ("PlacementSpec", "checkpoint"): "recompute"}
+"""Fields of cards of version 0.1, and what they are called now."""
+
+
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Plain JSON types; the inverse of `from_dict`."""
     return _encode(recipe)
@@ -58,8 +62,8 @@ def _decode(value: Any) -> Any:
     kind = _PARTS.get(value["kind"])
     if kind is None:
         raise ValueError(f"unknown recipe part {value['kind']!r}")
-    known = {f.name for f in dataclasses.fields(kind)}
-    unknown = set(value) - known - {"kind"}
-    if unknown:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r} in {value['kind']}")
-    return kind(**{key: _decode(item) for key, item in value.items() if key != "kind"})
+    now = {key: _RENAMED.get((value["kind"], key), key) for key in map(str, value) if key != "kind"}
+    fields: dict[str, Any] = {now[key]: _decode(value[key]) for key in now}
+    if unknown := fields.keys() - {f.name for f in dataclasses.fields(kind)}:
+        raise ValueError(f"unknown key {min(unknown)!r} in {value['kind']}")
+    return kind(**fields)

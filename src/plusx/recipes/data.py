@@ -10,9 +10,10 @@ from plusx.recipes.bounds import require
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Images to train on, to choose by and to measure on: slices of splits, as `train[:45000]` or `train[90%:]`.
+    """The images to train on, to choose by and to measure on: slices of splits, such as `train[:45000]`, `train[90%:]`.
 
-    Slices of CIFAR and the digits go by position, those of folders take as much of every class, by content.
+    A slice of CIFAR or of the digits goes by position. A slice of a folder takes the same share of every class, in an
+    order that depends on the content of the files alone.
     """
 
     train: str = "train"
@@ -22,9 +23,9 @@ class DataSpec:
     test: str | None = "test"
     """Images that are measured on and decide nothing."""
     limit: int | None = None
-    """Use only this many images of each part, evenly spaced; for trying a recipe out."""
+    """Use only this many images of each split, evenly spaced, to try a recipe out."""
     undecodable: Literal["refuse", "skip"] = "refuse"
-    """What to do with files of a class folder that cannot be decoded: refuse to train, or leave exactly those out."""
+    """What to do with files of a class folder that cannot be decoded: refuse to train, or leave out exactly those."""
     workers: int = 0
     """Loader processes; any number gives the same batches."""
 
@@ -35,18 +36,23 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """How an image becomes a tensor. Means and deviations come from the training images and are kept in the run."""
+    """How an image becomes a tensor. Means and deviations come from the training images and are kept in the run.
+
+    A net that starts from weights gets the preprocessing that these weights were trained with, field by field, unless
+    you set the field.
+    """
 
     size: int | None = None
-    """Side of the square input in pixels; none keeps the size of data that has one size."""
+    """Side of the square input in pixels; none keeps the size of data whose images all have one size."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How another shape becomes square: centre crop, pad with black, or change the aspect ratio."""
     crop_fraction: float = 1.0
     """With fit=crop: share of the shorter side that the centre crop covers (ImageNet's 224 of 256 is 0.875)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Resampling filter, always with antialiasing."""
-    normalize: Literal["channel", "pixel-mean"] = "channel"
-    """`channel`: mean and deviation of each channel. `pixel-mean`: mean of each pixel; He et al. (2015), Sec. 4.2."""
+    normalize: Literal["channel", "pixel-mean", "weights"] = "channel"
+    """`channel`: mean and deviation of each channel. `pixel-mean`: mean of each pixel; He et al. (2015), Sec. 4.2.
+    `weights`: mean and deviation that the net's first weights were trained with."""
 
     def __post_init__(self) -> None:
         require(self.size is None or self.size >= 1, "preprocess.size", self.size, "1 or more")

@@ -29,7 +29,7 @@ def digits() -> Recipe:
         loss=CrossEntropy(label_smoothing=0.1),
         epochs=40,
         batch_size=64,
-        evaluation=Evaluation(parts=("train", "test"), keep="last"),
+        evaluation=Evaluation(splits=("train", "test"), keep="last"),
         placement=PLACEMENT,
         log_every=20,
     )
@@ -48,7 +48,7 @@ def digits_degradation(net: str) -> Recipe:
         warmup=Warmup(fraction=1 / 15, start=0.1),
         epochs=15,
         batch_size=64,
-        evaluation=Evaluation(count=15, parts=("train", "test"), keep="last"),
+        evaluation=Evaluation(count=15, splits=("train", "test"), keep="last"),
         placement=PLACEMENT,
         log_every=10,
     )

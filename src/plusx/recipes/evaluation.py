@@ -8,7 +8,7 @@ from typing import Literal
 from plusx.recipes.bounds import require
 
 EVALUATION_SHARE = 0.1
-"""The part of a run's work that evaluations may cost where the recipe does not count them."""
+"""Share of a run's work that its evaluations may cost where the recipe does not say how many there are."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Evaluation:
     """When a run is measured, on what, and which weights it keeps."""
 
     count: int | None = None
-    """Evaluations, evenly spaced over the run; the last is at its end. None: at most one an epoch, and no more than
-    cost a tenth of the run."""
-    parts: tuple[Literal["train", "val", "test"], ...] = ("val",)
-    """Parts of the data measured each time; a part that the data lacks is left out."""
+    """Evaluations, evenly spaced over the run; the last is at its end. With none there is at most one an epoch, and
+    all together cost at most a tenth of the run."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("val",)
+    """Splits that are measured each time; a split that the data lacks is left out."""
     keep: Literal["best", "last"] = "best"
     """Which weights are the run's: those of the lowest validation error (earliest of equals), or the last."""
     batch_size: int = 256
-    """Images at once; changes no number."""
+    """Images at a time; it changes no result."""
     flip: bool = False
     """Average the softmax of each image and of its mirror image; for images whose classes have no left and right."""
 

@@ -3,6 +3,7 @@
 from plusx.recipes.augment import FlipLR, RandomResizedCrop
 from plusx.recipes.data import DataSpec, PreprocessSpec
 from plusx.recipes.evaluation import Evaluation
+from plusx.recipes.length import ByImages
 from plusx.recipes.loss import CrossEntropy
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD
@@ -10,14 +11,11 @@ from plusx.recipes.recipe import Recipe
 from plusx.recipes.schedule import OneCycle
 
 
-def folder(num_train: int = 1000) -> Recipe:
-    """ResNet-18 at 128 pixels, from random weights; the length follows the number of training images.
+def folder() -> Recipe:
+    """ResNet-18 at 128 pixels, from random weights; the number of epochs follows the number of training images.
 
-    Run: `plusx train FOLDER`. A few hundred images get 60 epochs, 100,000 get 15: small sets need the passes, large
-    ones cannot afford them. Szegedy et al. (2014), Sec. 6, for the crops.
-
-    Args:
-        num_train: Images that will be trained on.
+    Run: `plusx train FOLDER`. A few hundred images get 60 epochs and 100,000 get 15: small sets need the passes, large
+    ones cannot afford them. The crops are those of Szegedy et al. (2014), Sec. 6.
     """
     return Recipe(
         name="folder",
@@ -28,8 +26,8 @@ def folder(num_train: int = 1000) -> Recipe:
         optim=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True),
         schedule=OneCycle(peak_at=0.2, start=0.1),
         loss=CrossEntropy(label_smoothing=0.1),
-        epochs=min(60.0, max(15.0, round(60_000 / max(num_train, 1)))),
+        epochs=ByImages(60_000, least=15, most=60),
         batch_size=32,
-        evaluation=Evaluation(parts=("val",), keep="best", batch_size=64),
+        evaluation=Evaluation(splits=("val",), keep="best", batch_size=64),
         log_every=10,
     )

@@ -28,6 +28,6 @@ def imagenet() -> Recipe:
         schedule=Plateau(patience=5, factor=0.1),
         steps=600_000,
         batch_size=256,
-        evaluation=Evaluation(count=120, parts=("val",), keep="last"),
+        evaluation=Evaluation(count=120, splits=("val",), keep="last"),
         log_every=100,
     )

@@ -26,8 +26,9 @@ class PlacementSpec:
     choose: Literal["auto", "rules", "measure"] = "auto"
     """What decides where several ways are open: `measure` times a few steps of each, for 15 s at most and once for a
     net, batch and machine; `rules` does not; `auto` measures for runs that take longer than 5 minutes."""
-    checkpoint: bool = False
-    """Whether to keep few tensors for the backward pass and compute the rest again: less memory, a third more work."""
+    recompute: bool = False
+    """Whether to keep few tensors for the backward pass and to recompute the rest (activation checkpointing): less
+    memory, a third more work."""
 
     def __post_init__(self) -> None:
         require(self.threads is None or self.threads >= 1, "placement.threads", self.threads, "1 or more")

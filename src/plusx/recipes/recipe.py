@@ -17,6 +17,7 @@ from plusx.recipes.augment import Augment, Progressive
 from plusx.recipes.bounds import require
 from plusx.recipes.data import DataSpec, PreprocessSpec
 from plusx.recipes.evaluation import EVALUATION_SHARE, Evaluation
+from plusx.recipes.length import ByImages
 from plusx.recipes.loss import CrossEntropy
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD, Averaging, Optim, Penalty
@@ -55,8 +56,8 @@ class Recipe:
     steps: int | None = None
     """Optimizer steps; 0 leaves the first weights as they are. Exactly one of steps and epochs is set, and setting one
     clears the other."""
-    epochs: float | None = None
-    """Passes over the training images."""
+    epochs: float | ByImages | None = None
+    """Passes over the training images, or a rule for their number."""
     batch_size: int = 128
     """Images per optimizer step; changing it does not rescale the learning rate."""
     seed: int = 0
@@ -73,20 +74,30 @@ class Recipe:
     def __post_init__(self) -> None:
         require((self.steps is None) != (self.epochs is None), "steps", self.steps, "set, or else epochs")
         require(self.steps is None or self.steps >= 0, "steps", self.steps, "0 or more")
-        require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "more than 0")
+        if isinstance(self.epochs, int | float):
+            require(self.epochs > 0, "epochs", self.epochs, "more than 0")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         require(self.log_every >= 1, "log_every", self.log_every, "1 or more")
         require(self.save_seconds >= 0, "save_seconds", self.save_seconds, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         if isinstance(self.schedule, Plateau):
-            require("val" in self.evaluation.parts, "evaluation.parts", self.evaluation.parts, "with val for Plateau")
+            require(
+                "val" in self.evaluation.splits, "evaluation.splits", self.evaluation.splits, "with val for Plateau"
+            )
+
+    def resolved(self, num_train: int) -> Recipe:
+        """The recipe for `num_train` training images, its length in numbers."""
+        if isinstance(self.epochs, ByImages):
+            return dataclasses.replace(self, epochs=self.epochs.epochs(num_train))
+        return self
 
     def total_steps(self, num_train: int) -> int:
         """Optimizer steps of a run over `num_train` images."""
         if self.steps is not None:
             return self.steps
-        assert self.epochs is not None
-        return max(1, math.ceil(self.epochs * num_train / self.batch_size))
+        epochs = self.resolved(num_train).epochs
+        assert isinstance(epochs, int | float)
+        return max(1, math.ceil(epochs * num_train / self.batch_size))
 
     def evaluations(self, num_train: int, num_evaluated: int) -> int:
         """How often a run is measured.

@@ -27,7 +27,7 @@ def ingredients() -> Recipe:
         schedule=Cosine(),
         epochs=3,
         batch_size=128,
-        evaluation=Evaluation(count=1, parts=("train", "val"), keep="last"),
+        evaluation=Evaluation(count=1, splits=("train", "val"), keep="last"),
         log_every=50,
     )
 
@@ -46,7 +46,7 @@ def gates(net: str, depth: int, **options: Any) -> Recipe:
         schedule=Cosine(),
         epochs=40,
         batch_size=64,
-        evaluation=Evaluation(count=10, parts=("train", "test"), keep="last"),
+        evaluation=Evaluation(count=10, splits=("train", "test"), keep="last"),
         placement=PLACEMENT,
         log_every=20,
     )

@@ -15,6 +15,12 @@ from typing import Any, Literal
 
 from plusx.recipes.recipe import Recipe
 
+RENAMED = {
+    "evaluation.parts": "evaluation.splits",
+    "placement.checkpoint": "placement.recompute",
+}
+"""Keys of earlier versions, and what they are called now."""
+
 
 def override(recipe: Recipe, key: str, value: Any) -> Recipe:
     """A recipe with one field changed; what `--set key=value` does.
@@ -34,6 +40,8 @@ def override(recipe: Recipe, key: str, value: Any) -> Recipe:
         >>> override(digits(), "augment", (RandomCrop(pad=2), FlipLR())).augment
         (RandomCrop(pad=2, mode='zeros'), FlipLR(alternate=False))
     """
+    if key in RENAMED:
+        raise ValueError(f"{key} is now called {RENAMED[key]}")
     changed = _override(recipe, key.split("."), value, key)
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if changed.get(length) is not None:
@@ -153,7 +161,10 @@ def _parse(hint: Any, text: str, key: str) -> Any:
         if type(None) in arguments and text.lower() == "none":
             return None
         options = [a for a in arguments if a is not type(None)]
-        return _parse(options[0], text, key) if len(options) == 1 else _named_part(options, text, key)
+        parts = [a for a in options if isinstance(a, type) and dataclasses.is_dataclass(a)]
+        if len(parts) == len(options) > 1 or any(part.__name__ == text for part in parts):
+            return _named_part(parts, text, key)
+        return _parse(options[0], text, key)
     if dataclasses.is_dataclass(hint):
         return _named_part([hint], text, key)
     if hint is bool:

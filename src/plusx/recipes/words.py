@@ -3,11 +3,12 @@
 from typing import assert_never
 
 from plusx.recipes.augment import Augment, ColorNoise, FlipLR, Progressive, RandomCrop, RandomResizedCrop, ScaleCrop
+from plusx.recipes.length import ByImages
 from plusx.recipes.loss import CrossEntropy
 from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, Averaging, Muon, Optim, Penalty, RMSprop, Touched
 from plusx.recipes.schedule import Constant, Cosine, Linear, OneCycle, Plateau, Schedule, Steps, Warmup
 
-Part = Augment | Optim | Schedule | Warmup | CrossEntropy | Penalty | Averaging | Progressive
+Part = Augment | Optim | Schedule | Warmup | CrossEntropy | Penalty | Averaging | Progressive | ByImages
 """What a recipe has one or several of, and what a reader wants to know of it."""
 
 
@@ -65,6 +66,8 @@ def in_words(part: Part) -> str:
         case Averaging():
             every = "every step" if part.every == 1 else f"every {part.every} steps"
             return f"moving average of the weights, decay {part.decay:g}, {every}"
+        case ByImages():
+            return f"{part.least:g} to {part.most:g} epochs, such that about {part.images:,} images are seen"
         case Progressive():
             how = "resized to" if part.by == "resize" else "random crops of"
             return f"{how} {_share(part.scale)} of the side in the first {_share(part.until)} of the run"

@@ -86,7 +86,7 @@ def images_of(
     split: str | None = None,
     data_dir: Path | None = None,
     or_train: bool = False,
-    on_scan: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> RunImages:
     """The images to measure a run on; none of them was trained on, unless `split` is train or `or_train` is set.
 
@@ -98,7 +98,7 @@ def images_of(
             neither all images.
         data_dir: Where the run's own data lies now, if not where it lay.
         or_train: Whether the training images will do where the run holds no others back.
-        on_scan: Called with how many files were read, and how many there are.
+        progress: Called with how many files were read, and how many there are.
 
     Raises:
         ValueError: The images are not there, their classes are not the run's, or none is left.
@@ -110,7 +110,7 @@ def images_of(
     if data is None and own is None:
         raise ValueError(f"{run} was converted from weights alone; name a folder: plusx evaluate {run} FOLDER")
     if own in NAMES and data in (None, own):
-        source = load_source(str(own), data_dir=data_dir or last_data_dir(card), on_progress=on_scan)
+        source = load_source(str(own), data_dir=data_dir or last_data_dir(card), progress=progress)
         return _own(run, card, source, split, or_train)
     root = Path(data) if data is not None else data_dir or Path(str(own))
     if data is None and not root.exists():
@@ -118,7 +118,7 @@ def images_of(
             f"the images of {run} were in {root}, which is gone; say where they are now: plusx evaluate {run} FOLDER, "
             f"or --data-dir FOLDER"
         )
-    source = load_source(str(root), undecodable="skip", to_train=False, on_progress=on_scan)
+    source = load_source(str(root), undecodable="skip", to_train=False, progress=progress)
     if source.name == own or source.fingerprint == card.source["fingerprint"]:
         found = _own(run, card, source, split, or_train)
     else:

@@ -1,0 +1,144 @@
+"""The training loop: from a state's step to the last, with every record, evaluation and resume point on the way."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+
+from plusx.data.randomness import derive_seed
+from plusx.engine.events import DivergedError, Event, StoppedError
+from plusx.engine.schedule import multiplier
+from plusx.engine.state import Clock, TrainState, average, averaged, keep_best, save
+from plusx.engine.step import Step
+from plusx.engine.task import Batch, Task
+from plusx.placement.place import Placement
+from plusx.recipes import Recipe
+from plusx.runs.metrics import Measurement
+from plusx.runs.store import Run
+
+SHOWN_SECONDS = 0.5
+"""How often progress is reported where no loss is recorded, so that what shows it moves."""
+
+
+class Batches(Protocol):
+    """`batches.steps(start, stop)` yields the batches of those steps, in order."""
+
+    @property
+    def num_images(self) -> int:
+        """How many there are in an epoch."""
+
+    def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
+        """The batches of steps start .. stop - 1."""
+
+
+class Evaluated(Protocol):
+    """Every image of a split once."""
+
+    @property
+    def num_images(self) -> int:
+        """How many there are in all."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+def fit(
+    state: TrainState,
+    recipe: Recipe,
+    task: Task,
+    batches: Batches,
+    splits: Mapping[Any, Evaluated],
+    placement: Placement,
+    run: Run,
+    *,
+    progress: Callable[[Event], None],
+    should_stop: Callable[[], bool] | None,
+) -> None:
+    """Train from the state's step to the recipe's last.
+
+    Args:
+        state: Changed in place.
+        recipe: Resolved for the training images.
+        task: What is learnt.
+        batches: What is learnt from.
+        splits: What is measured at each evaluation, by split.
+        placement: The net's.
+        run: Gets metrics and resume points.
+        progress: Called with how far training has come.
+        should_stop: Asked after every step; when true, a resume point is written.
+
+    Raises:
+        DivergedError: The loss is no longer a number.
+        StoppedError: `should_stop` said yes.
+    """
+    total, shown = recipe.total_steps(batches.num_images), 0.0
+    evaluations = recipe.evaluations(batches.num_images, sum(split.num_images for split in splits.values()))
+
+    def show(
+        loss: float | None = None, images_per_s: float | None = None, measurements: Iterable[Measurement] = ()
+    ) -> None:
+        nonlocal shown
+        shown = time.monotonic()
+        per_epoch = batches.num_images / recipe.batch_size
+        progress(Event(state.step, total, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch))
+
+    clock, step = Clock(state), Step(state.net, state.optimizer, task, recipe.penalty, placement)
+    for batch in batches.steps(state.step, total, workers=recipe.data.workers):
+        rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
+        torch.manual_seed(derive_seed(recipe.seed, "step", state.step))  # for dropout and its kin
+        loss = step(batch, rate)
+        state.loss_sum += loss
+        state.not_captured = step.not_captured
+        state.step += 1
+        average(state, recipe.averaging)
+        last, record = state.step == total, state.step % recipe.log_every == 0
+        stopping = should_stop is not None and should_stop() and not last
+        saving = last or stopping or clock.since_save() >= recipe.save_seconds
+        if record or saving or placement.reads_are_free:  # elsewhere .item() would stall the device every step
+            _require_finite(loss.item(), state)
+        clock.stepped()
+        if record:
+            mean = state.loss_sum.item() / recipe.log_every
+            run.log(state.step, _pace(mean, state.optimizer), seconds=state.seconds)
+            show(mean, clock.images_per_s(recipe.batch_size))
+            state.loss_sum.zero_()
+        elif time.monotonic() - shown > SHOWN_SECONDS:
+            show()
+        if state.step * evaluations // total > (state.step - 1) * evaluations // total:
+            with averaged(state):
+                measured = measure_all(state, task, splits, placement)
+                keep_best(state, recipe, task.selects.rank(measured))
+            clock.evaluated()
+            run.log(state.step, measured, seconds=state.seconds)
+            show(measurements=measured)
+        if saving:
+            save(state, run)
+            clock.saved()
+        if stopping:
+            raise StoppedError(
+                f"stopped at step {state.step:,} of {total:,}", f"resume with: plusx train --resume {run.path}"
+            )
+
+
+def measure_all(
+    state: TrainState, task: Task, splits: Mapping[Any, Evaluated], placement: Placement
+) -> list[Measurement]:
+    """The measurements on every split, of the weights that the net has now."""
+    return [m for split, images in splits.items() for m in task.measure(state.net, images, placement, split=split)]
+
+
+def _require_finite(loss: float, state: TrainState) -> None:
+    if not math.isfinite(loss):
+        rate = state.optimizer.param_groups[0]["lr"]
+        raise DivergedError(
+            f"the loss is {loss} at step {state.step:,} with learning rate {rate:.3g}",
+            "try a lower optim.lr (a third), a longer warmup, or placement.precision=fp32",
+        )
+
+
+def _pace(mean_loss: float, optimizer: torch.optim.Optimizer) -> list[Measurement]:
+    return [
+        Measurement("batch_loss", mean_loss, "nats"),
+        Measurement("lr", float(optimizer.param_groups[0]["lr"]), "1"),
+    ]

@@ -1,0 +1,209 @@
+"""What was asked for, as the card of a run: every choice made, and refused here where it does not fit."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plusx.data.augment import require_fitting, shrunk_side
+from plusx.data.images import ImageSet, require_every_class
+from plusx.data.preprocess import Preprocess, fit_preprocess
+from plusx.data.sources import Source, load_source
+from plusx.engine.events import Reading
+from plusx.engine.speed import chosen_placement
+from plusx.nets import build, entry, require_input
+from plusx.placement.choose import Choice
+from plusx.placement.place import choose_placement
+from plusx.recipes import Recipe, override_all, recipe_for
+from plusx.recipes.data import PreprocessSpec
+from plusx.recipes.net import NetSpec
+from plusx.recipes.schedule import Plateau
+from plusx.runs.card import Card
+from plusx.runs.images import splits_of
+from plusx.runs.store import require_free
+from plusx.weights.convert import find_weights, starting_weights
+from plusx.weights.layouts import Translation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before its first step."""
+
+    card: Card
+    source: Source
+    splits: Mapping[str, ImageSet]
+    start: Translation | None
+    """The weights that the net starts from; None draws them."""
+    choice: Choice
+    """Where it runs, and what else was measured."""
+
+
+def asked_for(
+    data: str | os.PathLike[str],
+    recipe: str | Recipe | None,
+    overrides: Mapping[str, Any] | None,
+    seed: int | None,
+) -> tuple[Recipe, frozenset[str]]:
+    """The recipe that somebody asks for, and the fields of `preprocess` that they set themselves.
+
+    Of a recipe that is handed over as an object, those fields are its author's that differ from the defaults.
+
+    Args:
+        data: As for `train`.
+        recipe: As for `train`.
+        overrides: As for `train`.
+        seed: As for `train`.
+
+    Raises:
+        ValueError: A name or a key is unknown, or a value does not fit.
+    """
+    began = recipe if isinstance(recipe, Recipe) else recipe_for(os.fspath(data), recipe)
+    asked = override_all(began, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
+    mine = {key.removeprefix("preprocess.") for key in overrides or {} if key.startswith("preprocess.")}
+    if "preprocess" in (overrides or {}):
+        mine |= _set_fields(asked.preprocess)
+    if isinstance(recipe, Recipe):
+        mine |= _set_fields(recipe.preprocess)
+    return asked, frozenset(mine)
+
+
+def make_plan(
+    data: str | os.PathLike[str],
+    recipe: Recipe,
+    preprocess_set: frozenset[str],
+    *,
+    out: Path | None,
+    data_dir: Path | None,
+    download: bool,
+    progress: Callable[[Reading], None],
+) -> Plan:
+    """Decide all that a run needs, from what was asked for and the data.
+
+    Args:
+        data: As for `train`.
+        recipe: What was asked for.
+        preprocess_set: The fields of `recipe.preprocess` that somebody set; the weights that the net starts from decide
+            the others.
+        out: As for `train`.
+        data_dir: As for `train`.
+        download: As for `train`.
+        progress: Called while a folder is read.
+
+    Raises:
+        ValueError: Something that was asked for does not exist or does not fit.
+    """
+    rules = choose_placement(recipe.placement)  # what is misspelt or in the way stops here, before any data is read
+    with torch.device("meta"):
+        build(recipe.net.name, **recipe.net.options)
+    if recipe.net.weights is not None:
+        find_weights(recipe.net.weights, recipe.net.name, download=download)
+    if out is not None:
+        require_free(out)
+    source = load_source(
+        os.fspath(data),
+        data_dir=data_dir,
+        download=download,
+        undecodable=recipe.data.undecodable,
+        progress=lambda done, total: progress(Reading(done, total)),
+    )
+    recipe = _weights_where_they_lie(recipe.resolved(len(source.splits["train"])))
+    splits = splits_of(recipe, source.splits)
+    images = splits["train"]
+    require_every_class(images, recipe.data.train)
+    if isinstance(recipe.schedule, Plateau) and "val" not in splits:
+        raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
+    recipe, of_weights = _preprocessed_as_weights(recipe, preprocess_set, images)
+    preprocess = fit_preprocess(images, recipe.preprocess, of_weights)
+    require_fitting(recipe.augment, images, preprocess)
+    net_options = _net_options(recipe.net, images, preprocess)
+    start = start_of(recipe.net, net_options, images.class_names)
+    net_options = dict(start.options) if start else net_options  # with what only the weights tell, such as the shortcut
+    _require_inputs(recipe, net_options, preprocess)
+    image = (preprocess.channels, *preprocess.size)
+    choice = chosen_placement(recipe, net_options, image, recipe.total_steps(len(images)), rules)
+    card = Card(
+        recipe=recipe,
+        net_options=net_options,
+        class_names=images.class_names,
+        preprocess=preprocess,
+        source={
+            "name": source.name,
+            "data_dir": str(source.data_dir) if source.data_dir else None,
+            "fingerprint": source.fingerprint,
+            "images": {split: len(images) for split, images in splits.items()},
+            "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
+        },
+        placement=choice.placement.to_dict(),
+        notes=start.notes if start else (),
+    )
+    return Plan(card, source, splits, start, choice)
+
+
+def start_of(net: NetSpec, options: Mapping[str, Any], class_names: Sequence[str]) -> Translation | None:
+    """The weights that a net starts from, under our names; None where they are drawn."""
+    if net.weights is None:
+        return None
+    return starting_weights(net.weights, net.name, class_names=class_names, **options)
+
+
+def _set_fields(spec: PreprocessSpec) -> set[str]:
+    """The fields that differ from the defaults."""
+    return {f.name for f in dataclasses.fields(spec) if getattr(spec, f.name) != f.default}
+
+
+def _weights_where_they_lie(recipe: Recipe) -> Recipe:
+    """The recipe with the absolute path of a file of weights: a run may be resumed from another folder."""
+    weights = recipe.net.weights
+    if weights is None or not (file := Path(weights).expanduser()).exists():
+        return recipe
+    return dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, weights=str(file.resolve())))
+
+
+def _preprocessed_as_weights(
+    recipe: Recipe, set_by_user: frozenset[str], images: ImageSet
+) -> tuple[Recipe, Preprocess | None]:
+    """The recipe with the preprocessing of the weights that its net starts from, where nobody set another."""
+    if recipe.net.weights is None:
+        return recipe, None
+    of_weights = find_weights(recipe.net.weights, recipe.net.name).preprocess
+    if of_weights is None:
+        return recipe, None
+    height, width = of_weights.size
+    theirs: dict[str, Any] = {
+        "fit": of_weights.fit,
+        "crop_fraction": of_weights.crop_fraction,
+        "interpolation": of_weights.interpolation,
+    }
+    if of_weights.channels == images.channels:
+        theirs["normalize"] = "weights"
+    if images.files is not None and height == width:
+        theirs["size"] = height
+    kept = {name: value for name, value in theirs.items() if name not in set_by_user}
+    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.preprocess, **kept)), of_weights
+
+
+def _net_options(net: NetSpec, images: ImageSet, preprocess: Preprocess) -> dict[str, Any]:
+    """All options of the builder: the recipe's, and those that the data decides."""
+    decided = {"num_classes": len(images.class_names), "in_channels": images.channels}
+    if any(option.name == "image_size" for option in entry(net.name).options):
+        height, width = preprocess.size
+        if height != width:
+            raise ValueError(f"{net.name} takes square images; these are {height} x {width}")
+        decided["image_size"] = height
+    for option, value in decided.items():
+        if (asked := net.options.get(option, value)) != value:
+            raise ValueError(f"net.options.{option} is {asked!r}, but the data decides it: here it is {value}")
+    return {**net.options, **decided}
+
+
+def _require_inputs(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
+    """Raises ValueError when the net does not take images of the sizes that the run will have."""
+    batch_size = recipe.batch_size if recipe.total_steps(1) else None  # with no step, nothing is trained
+    require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=batch_size)
+    if recipe.progressive is not None:
+        height, width = (shrunk_side(side, recipe.progressive.scale) for side in preprocess.size)
+        require_input(recipe.net.name, net_options, (preprocess.channels, height, width), batch_size=batch_size)

@@ -1,0 +1,122 @@
+"""What is learnt: the loss, what is measured, and which measurement selects the weights. The loop knows no more of it.
+
+Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plusx.data.views import mean_softmax
+from plusx.engine.losses import LossFn, make_loss
+from plusx.placement.place import Placement
+from plusx.recipes import Recipe
+from plusx.runs.metrics import Measurement, name_of, quantity_of, split_of
+
+Batch = tuple[Tensor, ...]
+"""Normalised images, B x C x H x W, and whatever else the task needs of them."""
+READ_AT_ONCE = 64
+"""Batches whose logits wait on a device until they are read back."""
+
+
+class Selects(NamedTuple):
+    """The measurement that selects the best weights and tells plateaus."""
+
+    quantity: str
+    lowest: bool = True
+    """Whether less of it is better."""
+
+    def rank(self, found: Iterable[Measurement], split: str = "val") -> float | None:
+        """The measurement on a split as a number of which less is better; None where it is not among them."""
+        values = [m.value for m in found if m.name == name_of(split, self.quantity)]
+        return (values[0] if self.lowest else -values[0]) if values else None
+
+
+class Task(Protocol):
+    """What a net is trained for."""
+
+    @property
+    def selects(self) -> Selects:
+        """The measurement that selects the best weights."""
+
+    def loss(self, net: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch that is on the net's device, as a scalar to be minimised."""
+
+    def measure(
+        self, net: nn.Module, batches: Iterable[Batch], placement: Placement, *, split: str
+    ) -> Iterator[Measurement]:
+        """The measurements of a net on a split; the net is left in the mode that it was in."""
+
+    def results(self, found: Iterable[Measurement]) -> Mapping[str, Any]:
+        """The last measurements as they stand in the run's card."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class for each image. A batch is (x_BCHW, labels_B)."""
+
+    loss_fn: LossFn
+    flip: bool = False
+    """Whether evaluation averages the softmax of each image and of its mirror image."""
+
+    @property
+    def selects(self) -> Selects:
+        """The error, on whatever split chooses."""
+        return Selects("error")
+
+    def loss(self, net: nn.Module, batch: Batch) -> Tensor:
+        """The recipe's loss."""
+        x_BCHW, labels_B = batch
+        return self.loss_fn(net, x_BCHW, labels_B)
+
+    def measure(
+        self, net: nn.Module, batches: Iterable[Batch], placement: Placement, *, split: str
+    ) -> Iterator[Measurement]:
+        """Error and mean cross entropy.
+
+        Args:
+            net: Placed already.
+            batches: Every image once; the last batch may be short.
+            placement: The net's.
+            split: What the measurements are named after.
+        """
+        wrong, nats, images, was_training = 0, 0.0, 0, net.training
+        waiting: list[tuple[list[Tensor], Tensor]] = []  # on the device, which reading each batch back would stall
+        most = 1 if placement.reads_are_free else READ_AT_ONCE
+
+        def read() -> None:
+            nonlocal wrong, nats, images
+            for logits, labels in waiting:
+                logs_BK, labels_B = mean_softmax([logits_BK.cpu() for logits_BK in logits]), labels.cpu()
+                wrong += int((logs_BK.argmax(1) != labels_B).sum())
+                nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
+                images += len(labels_B)
+            waiting.clear()
+
+        net.eval()
+        with torch.no_grad(), placement.evaluating():
+            for x_BCHW, labels_B in batches:
+                views = (x_BCHW, x_BCHW.flip(-1)) if self.flip else (x_BCHW,)
+                with placement.autocast():
+                    waiting.append(([net(placement.place_images(view)).float() for view in views], labels_B))
+                if len(waiting) == most:
+                    read()
+        read()
+        net.train(was_training)
+        yield Measurement(name_of(split, "error"), wrong / images, "1")
+        yield Measurement(name_of(split, "loss"), nats / images, "nats")
+
+    def results(self, found: Iterable[Measurement]) -> Mapping[str, Any]:
+        """Each measurement by its name, and the accuracy beside each error."""
+        measured = {m.name: m.value for m in found}
+        splits = [split for name in measured if quantity_of(name) == "error" and (split := split_of(name))]
+        return measured | {name_of(s, "accuracy"): 1 - measured[name_of(s, "error")] for s in splits}
+
+
+def task_of(recipe: Recipe) -> Task:
+    """What a recipe teaches."""
+    return Classification(make_loss(recipe.loss), flip=recipe.evaluation.flip)
