@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from plusx.recipes import recipe_entry, recipe_names, settings
     from plusx.recipes.text import option_value
     from plusx.runs.store import load_run as load
-    from plusx.weights.convert import build, convert
+    from plusx.weights.convert import convert
+    from plusx.weights.start import build
 
     __version__: str
 
 _HOMES = {
-    "build": ("plusx.weights.convert", "build"),  # a net by name, with fresh weights or somebody's
+    "build": ("plusx.weights.start", "build"),  # a net by name, with fresh weights or somebody's
     "convert": ("plusx.weights.convert", "convert"),  # somebody's weights to a run directory
     "entry": ("plusx.nets", "entry"),  # the published facts of a net
     "names": ("plusx.nets", "names"),  # of all nets

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 import plusx
 from plusx.runs.store import load_run, read_card
-from plusx.weights.convert import starting_weights
 from plusx.weights.published import imagenet_class_names
+from plusx.weights.start import starting_weights
 from tests.conftest import save_picture
 
 Save = Callable[..., Path]
@@ -275,12 +275,15 @@ def test_a_last_layer_is_taken_over_by_the_names_of_its_classes(
     started, card = load_run(trained.run)
     assert card.class_names == ("ant", "bee")
     rows, theirs_rows = started.state_dict()["head.linear.weight"], net.state_dict()["head.linear.weight"]
+    assert caplog.messages == [f"{weights}: {each}" for each in card.notes]
+    notes = [each for each in card.notes if "images are prepared as these weights' were" not in each]
+    assert (len(notes) < len(card.notes)) == (theirs is not None)  # a file alone does not tell its preprocessing
     if note is None:
-        assert theirs is not None and not card.notes and not caplog.messages
+        assert theirs is not None and not notes
         assert torch.equal(rows, theirs_rows[[theirs.index(name) for name in card.class_names]])
     else:
         assert not torch.isin(rows, theirs_rows).any()
-        assert note in card.notes[0] and caplog.messages == [f"{weights}: {card.notes[0]}"]
+        assert note in notes[0] and len(notes) == 1
     assert torch.equal(started.state_dict()["stem.conv.conv.weight"], net.state_dict()["stem.conv.conv.weight"])
 
 
@@ -291,10 +294,34 @@ def test_auxiliary_heads_go_by_name_too(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("a\nb\nc")
     given = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", "mean": [0.5] * 3, "std": [0.5] * 3}
     plusx.convert(tmp_path / "w.safetensors", "googlenet", **given)
-    start = starting_weights(tmp_path / "run", "googlenet", class_names=["c", "a", "b"], num_classes=3, in_channels=3)
+    data = {"class_names": ["c", "a", "b"], "num_classes": 3, "in_channels": 3}
+    start = starting_weights(tmp_path / "run", "googlenet", **data).translation
     for name in ("head.linear.bias", "aux.0.fc2.weight", "aux.1.fc2.weight"):
         assert torch.equal(start.tensors[name], net.state_dict()[name][[2, 0, 1]])
     assert torch.equal(start.tensors["aux.0.fc1.weight"], net.state_dict()["aux.0.fc1.weight"])
+
+
+def test_starting_weights_come_with_their_preprocessing(resnet18: nn.Module, save: Save, tmp_path: Path) -> None:
+    file = save(resnet18.state_dict())
+    start = starting_weights(file, "resnet18", class_names=["ant", "bee"], num_classes=2)
+    assert start.preprocess is not None and start.class_names is None
+    assert start.preprocess.mean_CHW.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])  # by their layout
+    (tmp_path / "names.txt").write_text("\n".join("abcdefg"))
+    own = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "size": 48}
+    run = plusx.convert(file, "resnet18", classes=tmp_path / "names.txt", out=tmp_path / "run", **own).run
+    start = starting_weights(run, "resnet18", class_names=["ant", "bee"], num_classes=2)
+    assert start.preprocess is not None and start.preprocess.to_dict() == read_card(run).preprocess.to_dict()
+    assert start.preprocess.size == (48, 48) and start.class_names == tuple("abcdefg")
+
+
+def test_starting_weights_of_unknown_images_come_without_preprocessing(save: Save) -> None:
+    ours = plusx.build("resnet20", num_classes=2)
+    assert starting_weights(save(ours.state_dict()), "resnet20").preprocess is None  # nobody else's layout
+    theirs = torchvision.models.googlenet(num_classes=2, aux_logits=False, init_weights=False)
+    assert starting_weights(save(theirs.state_dict()), "googlenet").preprocess is None  # transformed its input or not
+    grey = torchvision.models.resnet18(num_classes=2)
+    grey.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    assert starting_weights(save(grey.state_dict()), "resnet18").preprocess is None  # ImageNet's has three channels
 
 
 def test_training_starts_from_a_file_without_a_last_layer(
@@ -542,7 +569,7 @@ def test_what_does_not_fit_is_one_sentence_and_leaves_nothing(resnet18: nn.Modul
 
 def test_pictures_of_cifar_keep_their_size(save: Save, tmp_path: Path) -> None:
     file = save(torchvision.models.resnet18(num_classes=10).state_dict())
-    with pytest.raises(ValueError, match="cifar10 has pictures of 32 pixels.*these weights take 224.*add --size 32"):
+    with pytest.raises(ValueError, match="cifar10 has images of 32 pixels.*these weights take 224.*add --size 32"):
         plusx.convert(file, "resnet18", out=tmp_path / "run", data="cifar10")
     assert plusx.convert(file, "resnet18", out=tmp_path / "run", data="cifar10", size=32).card.preprocess.size == (
         32,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import plusx
 from plusx.runs.store import load_run
-from plusx.weights.convert import starting_weights
+from plusx.weights.start import starting_weights
 from tests.nets.test_equality import to_cifar_names
 
 quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,7 +128,7 @@ def test_no_order_of_classes_changes_the_name_that_an_image_is_given(
     # What the images are called: the same names in another order, or others, fewer or more.
     ours = data.draw(st.permutations(theirs) | st.lists(words.filter(bool), min_size=2, max_size=6, unique=True))
     spelt = [forms[data.draw(st.sampled_from(["NFC", "NFD"]))](each) for each in ours]
-    start = starting_weights(run, name, class_names=spelt, num_classes=len(ours), **OPTIONS[name])
+    start = starting_weights(run, name, class_names=spelt, num_classes=len(ours), **OPTIONS[name]).translation
     if set(ours) == set(theirs):
         net = plusx.build(name, num_classes=4, in_channels=1, **OPTIONS[name])
         net.load_state_dict(start.tensors)

@@ -139,16 +139,8 @@ def fit_preprocess(
         ValueError: The size does not agree with images in memory, or is missing for image files; or `spec` asks for the
             normalisation of weights that do not tell theirs, or that have other channels.
     """
-    if images.pixels_NCHW is not None:
-        height, width = images.pixels_NCHW.shape[2:]
-        if spec.size is not None and (spec.size, spec.size) != (height, width):
-            raise ValueError(f"preprocess.size is {spec.size}; these images are {height} x {width} and keep their size")
-    elif spec.size is not None:
-        height = width = spec.size
-    else:
-        raise ValueError("preprocess.size is none; image files need a size in pixels")
     no_mean, no_std = torch.zeros(images.channels, 1, 1), torch.ones(images.channels, 1, 1)
-    size, scale = (height, width), images.full_scale
+    size, scale = input_size(images, spec), images.full_scale
     raw = Preprocess(size, no_mean, no_std, "", spec.fit, spec.crop_fraction, spec.interpolation, scale)
     if spec.normalize == "weights":
         return _normalised_as(weights, raw)
@@ -171,6 +163,22 @@ def fit_preprocess(
         case _:
             assert_never(spec.normalize)
     return replace(raw, mean_CHW=mean, std_C11=std, obtained=f"{what} over {over}")
+
+
+def input_size(images: ImageSet, spec: PreprocessSpec) -> tuple[int, int]:
+    """Height and width of the net's input in pixels.
+
+    Raises:
+        ValueError: The size does not agree with images in memory, or is missing for image files.
+    """
+    if images.pixels_NCHW is not None:
+        height, width = images.pixels_NCHW.shape[2:]
+        if spec.size is not None and (spec.size, spec.size) != (height, width):
+            raise ValueError(f"preprocess.size is {spec.size}; these images are {height} x {width} and keep their size")
+        return height, width
+    if spec.size is None:
+        raise ValueError("preprocess.size is none; image files need a size in pixels")
+    return spec.size, spec.size
 
 
 def _normalised_as(weights: Preprocess | None, raw: Preprocess) -> Preprocess:

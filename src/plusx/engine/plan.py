@@ -1,8 +1,9 @@
 """What was asked for, as the card of a run: every choice made, and refused here where it does not fit."""
 
 import dataclasses
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from plusx.data.augment import require_fitting, shrunk_side
 from plusx.data.images import ImageSet, require_every_class
-from plusx.data.preprocess import Preprocess, fit_preprocess
+from plusx.data.preprocess import Preprocess, fit_preprocess, input_size
 from plusx.data.sources import Source, load_source
 from plusx.engine.events import Reading
 from plusx.engine.speed import chosen_placement
@@ -25,8 +26,12 @@ from plusx.recipes.schedule import Plateau
 from plusx.runs.card import Card
 from plusx.runs.images import splits_of
 from plusx.runs.store import require_free
-from plusx.weights.convert import find_weights, starting_weights
+from plusx.weights.find import find_weights
 from plusx.weights.layouts import Translation
+from plusx.weights.presets import in_words
+from plusx.weights.start import starting_weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,15 @@ def make_plan(
     require_every_class(images, recipe.data.train)
     if isinstance(recipe.schedule, Plateau) and "val" not in splits:
         raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
-    recipe, of_weights = _preprocessed_as_weights(recipe, preprocess_set, images)
+    net_options = _net_options(recipe, images)
+    start, of_weights = None, None
+    if recipe.net.weights is not None:
+        begun = starting_weights(recipe.net.weights, recipe.net.name, class_names=images.class_names, **net_options)
+        start, of_weights = begun.translation, begun.preprocess
+        net_options = dict(start.options)  # with what only the weights tell, such as the shortcut
+        recipe = _preprocessed_as(of_weights, recipe, preprocess_set, images)
     preprocess = fit_preprocess(images, recipe.preprocess, of_weights)
     require_fitting(recipe.augment, images, preprocess)
-    net_options = _net_options(recipe.net, images, preprocess)
-    start = start_of(recipe.net, net_options, images.class_names)
-    net_options = dict(start.options) if start else net_options  # with what only the weights tell, such as the shortcut
     _require_inputs(recipe, net_options, preprocess)
     image = (preprocess.channels, *preprocess.size)
     choice = chosen_placement(recipe, net_options, image, recipe.total_steps(len(images)), rules)
@@ -138,16 +146,9 @@ def make_plan(
             "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
         },
         placement=choice.placement.to_dict(),
-        notes=start.notes if start else (),
+        notes=(*start.notes, *_prepared(recipe, preprocess)) if start else (),
     )
     return Plan(card, source, splits, start, choice)
-
-
-def start_of(net: NetSpec, options: Mapping[str, Any], class_names: Sequence[str]) -> Translation | None:
-    """The weights that a net starts from, under our names; None where they are drawn."""
-    if net.weights is None:
-        return None
-    return starting_weights(net.weights, net.name, class_names=class_names, **options)
 
 
 def _set_fields(spec: PreprocessSpec) -> set[str]:
@@ -163,34 +164,43 @@ def _weights_where_they_lie(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, weights=str(file.resolve())))
 
 
-def _preprocessed_as_weights(
-    recipe: Recipe, set_by_user: frozenset[str], images: ImageSet
-) -> tuple[Recipe, Preprocess | None]:
+def _preprocessed_as(
+    weights: Preprocess | None, recipe: Recipe, set_by_user: frozenset[str], images: ImageSet
+) -> Recipe:
     """The recipe with the preprocessing of the weights that its net starts from, where nobody set another."""
-    if recipe.net.weights is None:
-        return recipe, None
-    of_weights = find_weights(recipe.net.weights, recipe.net.name).preprocess
-    if of_weights is None:
-        return recipe, None
-    height, width = of_weights.size
+    if weights is None:
+        return recipe
+    height, width = weights.size
     theirs: dict[str, Any] = {
-        "fit": of_weights.fit,
-        "crop_fraction": of_weights.crop_fraction,
-        "interpolation": of_weights.interpolation,
+        "fit": weights.fit,
+        "crop_fraction": weights.crop_fraction,
+        "interpolation": weights.interpolation,
+        "normalize": "weights",
     }
-    if of_weights.channels == images.channels:
-        theirs["normalize"] = "weights"
-    if images.files is not None and height == width:
+    if images.files is not None and height == width and not _has_a_fixed_size(recipe.net):
         theirs["size"] = height
     kept = {name: value for name, value in theirs.items() if name not in set_by_user}
-    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.preprocess, **kept)), of_weights
+    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.preprocess, **kept))
 
 
-def _net_options(net: NetSpec, images: ImageSet, preprocess: Preprocess) -> dict[str, Any]:
+def _prepared(recipe: Recipe, preprocess: Preprocess) -> tuple[str, ...]:
+    """The sentence on what was taken over from weights, if anything was; it is logged as well."""
+    if recipe.preprocess.normalize != "weights":
+        return ()
+    note = f"images are prepared as these weights' were: {in_words(preprocess)}"
+    log.warning("%s: %s", recipe.net.weights, note)
+    return (note,)
+
+
+def _has_a_fixed_size(net: NetSpec) -> bool:
+    return any(option.name == "image_size" for option in entry(net.name).options)
+
+
+def _net_options(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
     """All options of the builder: the recipe's, and those that the data decides."""
-    decided = {"num_classes": len(images.class_names), "in_channels": images.channels}
-    if any(option.name == "image_size" for option in entry(net.name).options):
-        height, width = preprocess.size
+    net, decided = recipe.net, {"num_classes": len(images.class_names), "in_channels": images.channels}
+    if _has_a_fixed_size(net):
+        height, width = input_size(images, recipe.preprocess)
         if height != width:
             raise ValueError(f"{net.name} takes square images; these are {height} x {width}")
         decided["image_size"] = height

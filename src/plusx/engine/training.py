@@ -14,7 +14,7 @@ from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.engine.events import Event, Reading, StoppedError
 from plusx.engine.loop import fit, measure_all
-from plusx.engine.plan import asked_for, make_plan, start_of
+from plusx.engine.plan import asked_for, make_plan
 from plusx.engine.state import TrainState, fresh_state, restore
 from plusx.engine.task import Task, task_of
 from plusx.placement.choose import Choice
@@ -28,6 +28,8 @@ from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
 from plusx.runs.store import Run, create_run, read_card, reopen_run
+from plusx.weights.layouts import Translation
+from plusx.weights.start import starting_weights
 
 Progress = Callable[[Reading | Choice | Event], None]
 """Called while the data is read, when it is decided where the run will run, and during training."""
@@ -141,8 +143,7 @@ def resume(
         with torch.random.fork_rng(devices=[]):
             # A resume point holds all weights: those that the run began with may be gone.
             if point is None:
-                start = start_of(card.recipe.net, card.net_options, card.class_names)
-                state = fresh_state(card, placement, start, splits["train"])
+                state = fresh_state(card, placement, _start_again(card), splits["train"])
                 write_images(path, source, splits)  # it may have died before they were written
             else:
                 state = fresh_state(card, placement)
@@ -163,6 +164,14 @@ def _placement_again(run: Path, card: Card, device: str | None) -> Placement:
             f"--device cpu, which changes the last bits of the weights"
         )
     return began
+
+
+def _start_again(card: Card) -> Translation | None:
+    """The weights that a run starts from, once more; None where they are drawn."""
+    if card.recipe.net.weights is None:
+        return None
+    weights, net = card.recipe.net.weights, card.recipe.net.name
+    return starting_weights(weights, net, class_names=card.class_names, **card.net_options).translation
 
 
 def _source_again(run: Path, card: Card, data_dir: Path | None, progress: Callable[[Reading], None]) -> Source:

@@ -1,6 +1,7 @@
 """A file of weights, read without running anything in it: safetensors, or a torch file that holds only tensors."""
 
 import argparse
+import hashlib
 import json
 import re
 import zipfile
@@ -98,6 +99,12 @@ def read_checkpoint(file: Path, entry: str | None = None) -> Checkpoint:
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no dictionary of tensors")
     return _checkpoint(file, content, content, entry)
+
+
+def sha256(file: Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _checkpoint(file: Path, content: Mapping[str, Any], said: Mapping[str, Any], entry: str | None) -> Checkpoint:
