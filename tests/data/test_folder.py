@@ -20,9 +20,10 @@ from PIL import Image
 import plusx
 from plusx.data.check import check
 from plusx.data.decode import FullScale, UndecodableError
-from plusx.data.folder import LabelledFile, assign, load_folder, scan
+from plusx.data.folder import assign, load_folder
 from plusx.data.images import relabel, select
 from plusx.data.preprocess import Preprocess, fit_preprocess
+from plusx.data.scan import LabelledFile, scan
 from plusx.recipes.data import PreprocessSpec
 from tests.conftest import save_picture
 

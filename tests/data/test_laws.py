@@ -15,9 +15,9 @@ from PIL import Image
 
 from plusx.data.check import check
 from plusx.data.decode import decode
-from plusx.data.folder import scan
 from plusx.data.images import ImageSet, relabel, select
 from plusx.data.preprocess import Preprocess
+from plusx.data.scan import scan
 from plusx.data.sources import load_source
 from plusx.data.tree import printable
 

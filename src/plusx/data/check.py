@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from plusx.data.folder import Folder, LeftOut, Progress, assign, check_classes, check_images, scan
+from plusx.data.folder import assign, check_classes, check_images
+from plusx.data.scan import Folder, LeftOut, Progress, scan
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from plusx.data.cifar import LAYOUTS, default_folder, load_cifar
-from plusx.data.folder import LeftOut, Progress, load_folder
+from plusx.data.folder import load_folder
 from plusx.data.images import ImageSet
+from plusx.data.scan import LeftOut, Progress
 
 NAMES = ("digits", *LAYOUTS)
 

@@ -1,0 +1,292 @@
+"""What is in a folder of class folders: which files, which classes, which split; and what is left out, and why.
+
+    FOLDER/train/CLASS/...  with  val/  and  test/,  either or none
+    FOLDER/CLASS/...        flat
+
+Names of splits are taken in capitals as well, and training/, valid/, validation/, dev/ and testing/ as what they mean.
+Every file that is not hidden is an image of a class or left out with a reason.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from plusx.data.decode import (
+    NOT_READ,
+    SUFFIXES,
+    FullScale,
+    Kind,
+    Range,
+    UndecodableError,
+    fits_none,
+    not_read,
+    value_range,
+)
+from plusx.data.images import listed, normal_name
+from plusx.data.tree import Entry, Parts, printable, walk
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+Progress = Callable[[int, int], None]
+"""Called with files done and files in all."""
+
+
+class LabelledFile(NamedTuple):
+    """An image of a class folder that can be read."""
+
+    parts: Parts
+    """Its path below the folder, as the system has it."""
+    split: str
+    """train, val, test, or "" in a flat folder."""
+    class_name: str
+    digest: str
+    """Hash of the file's content."""
+
+
+class LeftOut(NamedTuple):
+    """A file, a link or a folder that gives no image."""
+
+    path: str
+    """Below the folder, printable."""
+    reason: str
+    fault: bool
+    """Whether an image or a whole folder is lost, which training refuses; other files are only named."""
+    split: str | None
+    """The split that it would belong to; None where it has no place in one."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Everything that was found in a folder of class folders."""
+
+    root: Path
+    images: tuple[LabelledFile, ...]
+    """Sorted by split, class and path."""
+    left_out: tuple[LeftOut, ...]
+    """Every other file, sorted by path."""
+    classes: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """Of each split, the classes by name, each with its folders, which may be empty."""
+    unused: tuple[str, ...]
+    """Folders beside those of the splits."""
+    full_scale: FullScale
+
+    @property
+    def faults(self) -> tuple[LeftOut, ...]:
+        return tuple(each for each in self.left_out if each.fault)
+
+    def class_names(self) -> tuple[str, ...]:
+        """Classes in the order of their indices: those of the training images, sorted by name."""
+        return tuple(sorted({*self.classes.get("train", ()), *self.classes.get("", ())}))
+
+
+def scan(root: Path, *, progress: Progress | None = None) -> Folder:
+    """Find everything in a folder of class folders, and read every image once: hash and decode.
+
+    Raises:
+        ValueError: There is no such folder, no class folder in it, or it does not show which folders are the classes.
+    """
+    if not root.exists():
+        raise ValueError(f"no such file or folder: {printable(root)}")
+    if not root.is_dir():
+        raise ValueError(f"{printable(root)} is a file; a folder of class folders is needed")
+    if printable(root) != str(root):
+        raise ValueError(f"the path of {printable(root)} is not UTF-8, so that no run can name it; rename it")
+    try:
+        entries = sorted(walk(root), key=lambda entry: entry.parts)
+    except OSError as fault:
+        raise ValueError(f"cannot read {root}: {fault.strerror}") from None
+    splits = _split_folders(root, entries)
+    if not splits:
+        _refuse_hidden_splits(root, entries)
+    classes = _classes(entries, splits)
+    _refuse_loose_splits(root, entries, splits, classes)
+    left_out, candidates = [], []
+    for entry in entries:
+        place = _place(entry.parts, splits)
+        if (refusal := _refusal(entry, place, splits)) is not None:
+            left_out.append(refusal)
+        elif not entry.is_folder:
+            candidates.append((entry.parts, *place))
+    if not candidates and not (classes and any(each.fault for each in left_out)):
+        raise ValueError(_no_images(root, splits or ("",)))
+    images, faults, scale = _examined(root, candidates, progress)
+    return Folder(
+        root,
+        images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
+        left_out=tuple(sorted([*left_out, *faults], key=lambda each: each.path)),
+        classes=classes,
+        unused=tuple(printable(e.parts[0]) for e in entries if _is_unused(e, splits) and len(e.parts) == 1),
+        full_scale=scale,
+    )
+
+
+_RANKS = {split: rank for rank, split in enumerate(("", "train", "val", "test"))}
+
+
+def _split_folders(root: Path, entries: Sequence[Entry]) -> dict[str, str]:
+    """The folders of the root that hold splits, each with its split; none if it is flat.
+
+    Raises:
+        ValueError: Two hold one split, or one cannot be read.
+    """
+    by_name = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+    splits: dict[str, str] = {}
+    for entry in entries:
+        split = by_name.get(normal_name(entry.parts[0]).strip().casefold())
+        if len(entry.parts) > 1 or split is None or not (entry.is_folder or entry.fault):
+            continue
+        if entry.fault:
+            raise ValueError(f"{root / entry.parts[0]}: {entry.reason}")
+        if split in splits.values():
+            other = next(name for name, its in splits.items() if its == split)
+            raise ValueError(f"{root} has both {other}/ and {entry.parts[0]}/, which are one split, {split}; keep one")
+        splits[entry.parts[0]] = split
+    return splits
+
+
+def _refuse_hidden_splits(root: Path, entries: Sequence[Entry]) -> None:
+    """Raises ValueError when all top folders hold the same folders of images: these may be the classes, not those.
+
+    Two years, folds or machines, each with a folder for every class, would be learnt as classes otherwise.
+    """
+    inside: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if _is_image(entry) and len(entry.parts) > 1:
+            inside[entry.parts[0]].add(normal_name(entry.parts[1]) if len(entry.parts) > 2 else "")
+    most = max(inside.values(), key=len, default=set())
+    if len(inside) > 1 and len(most) > 1 and "" not in most and all(its <= most for its in inside.values()):
+        top = listed(map(printable, inside))
+        raise ValueError(
+            f"the folders of {root} ({top}) hold the same folders ({listed(map(printable, sorted(most)))}), so that it "
+            f"does not show which of them are classes; wanted is train/CLASS/..., val/CLASS/... and test/CLASS/..., or "
+            f"CLASS/... alone; if {top} are the classes, put them into a folder train/"
+        )
+
+
+def _refuse_loose_splits(
+    root: Path, entries: Sequence[Entry], splits: Mapping[str, str], classes: Mapping[str, object]
+) -> None:
+    """Raises ValueError when the folder of a split has images but no class folders, as where it is a class itself."""
+    for name, split in splits.items():
+        loose = sum(e.parts[0] == name and len(e.parts) == 2 and _is_image(e) for e in entries)
+        if loose and split not in classes:
+            raise ValueError(
+                f"{_no_images(root, [name])}; {name}/ itself holds {loose:,} images: if it is a class, put all class "
+                "folders into a folder train/"
+            )
+
+
+def _is_image(entry: Entry) -> bool:
+    """By its name."""
+    suffix = Path(entry.parts[-1]).suffix.lower()
+    return not entry.is_folder and (suffix in SUFFIXES or suffix in NOT_READ)
+
+
+def _is_unused(entry: Entry, splits: Mapping[str, str]) -> bool:
+    """Whether it is a folder beside those of the splits, or in one."""
+    return bool(splits) and entry.parts[0] not in splits and (entry.is_folder or len(entry.parts) > 1)
+
+
+def _place(parts: Parts, splits: Mapping[str, str]) -> tuple[str, str]:
+    """The split and the class of a path, or of what is in it; "" where it has none."""
+    split = splits.get(parts[0], "")
+    inner = parts[1:] if splits else parts
+    inside = len(inner) > 1 and (not splits or parts[0] in splits)
+    return split, normal_name(printable(inner[0])) if inside else ""
+
+
+def _classes(entries: Sequence[Entry], splits: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Of each split, its classes, each with its folders: several where their names differ in Unicode's forms alone.
+
+    A link that leads nowhere is such a folder unless its name is that of a file.
+    """
+    classes: dict[str, dict[str, tuple[str, ...]]] = {split: {} for split in splits.values() or ("",)}
+    for entry in entries:
+        is_folder = entry.is_folder or (entry.fault and not Path(entry.parts[-1]).suffix)
+        if is_folder and len(entry.parts) == (2 if splits else 1) and (not splits or entry.parts[0] in splits):
+            split, name = splits.get(entry.parts[0], ""), normal_name(printable(entry.parts[-1]))
+            classes[split][name] = (*classes[split].get(name, ()), printable("/".join(entry.parts)))
+    return {split: classes[split] for split in _RANKS if classes.get(split)}
+
+
+def _refusal(entry: Entry, place: tuple[str, str], splits: Mapping[str, str]) -> LeftOut | None:
+    """Why an entry is left out before it is read; None for a folder that was entered and for an image to read."""
+    split, class_name = place
+    top, path, unused = entry.parts[0], printable("/".join(entry.parts)), _is_unused(entry, splits)
+    where = None if splits and top not in splits else split
+    suffix = Path(entry.parts[-1]).suffix.lower()
+    if entry.reason is not None:
+        return LeftOut(path, entry.reason, entry.fault and not unused, where)
+    if entry.is_folder:
+        return None
+    if not _is_image(entry):
+        return LeftOut(path, "not an image by its name", False, where)
+    if unused:
+        used = " and ".join(f"{name}/" for name in sorted(splits, key=lambda name: _RANKS[splits[name]]))
+        return LeftOut(path, f"in {printable(top)}/, which is not used beside {used}", False, where)
+    if not class_name:
+        return LeftOut(path, "in no class folder", False, where)
+    if suffix in NOT_READ:
+        return LeftOut(path, not_read(NOT_READ[suffix]), True, where)
+    if path != "/".join(entry.parts):
+        return LeftOut(path, "its path is not UTF-8, so that nothing can name it; rename it", True, where)
+    return None
+
+
+def _no_images(root: Path, splits: Iterable[str]) -> str:
+    return (
+        f"no class folder with images in {' or '.join(str(root / name) for name in splits)}; wanted is "
+        f"{root}/CLASS/IMAGE, or {root}/train/CLASS/IMAGE with val/ and test/, either or none"
+    )
+
+
+def _examined(
+    root: Path, candidates: Sequence[tuple[Parts, str, str]], progress: Progress | None
+) -> tuple[list[LabelledFile], list[LeftOut], FullScale]:
+    """Read every image once; and find the one scale of those whose format does not say what is white."""
+    images: list[LabelledFile] = []
+    faults: list[LeftOut] = []
+    ranges: dict[Kind, dict[LabelledFile, Range]] = {kind: {} for kind in get_args(Kind)}
+    with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
+        paths = (root.joinpath(*parts) for parts, _, _ in candidates)
+        for done, (read, (parts, split, class_name)) in enumerate(
+            zip(pool.map(_examine, paths), candidates, strict=True)
+        ):
+            if isinstance(read, str):
+                faults.append(LeftOut("/".join(parts), read, True, split))
+            else:
+                images.append(LabelledFile(parts, split, class_name, read[0]))
+                if read[1] is not None:
+                    ranges[read[1].kind][images[-1]] = read[1]
+            if progress:
+                progress(done + 1, len(candidates))
+    scale = FullScale()
+    for kind, its in ranges.items():
+        if its:
+            of_all = Range(kind, min(r.low for r in its.values()), max(r.high for r in its.values()))
+            if (white := of_all.white()) is not None:
+                scale = replace(scale, **{kind: white})
+            else:
+                reason = f"{fits_none(of_all)}" + (f" (the range is of {len(its):,} files)" if len(its) > 1 else "")
+                faults += [LeftOut("/".join(image.parts), reason, True, image.split) for image in its]
+                images = [image for image in images if image not in its]
+    return images, faults, scale
+
+
+def _examine(path: Path) -> tuple[str, Range | None] | str:
+    """The hash of a file and the range of its values where it matters; or why it cannot be read."""
+    try:
+        raw = path.read_bytes()
+        return hashlib.blake2b(raw, digest_size=16).hexdigest(), value_range(raw)
+    except OSError as fault:
+        return f"cannot be read ({fault.strerror})"
+    except UndecodableError as fault:
+        return fault.reason
