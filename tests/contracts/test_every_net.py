@@ -279,7 +279,7 @@ def test_a_compiled_net_computes_the_same(name: str) -> None:
 @pytest.mark.more
 @pytest.mark.parametrize("facts", params(lambda e: e.name in {*ONE_A_FAMILY, "vgg16_cifar"} - {"vgg11"}))
 def test_a_net_trains_by_the_smoke_recipe(facts: Entry, tmp_path: Path, class_folder: Callable[..., Path]) -> None:
-    recipe = folder(24).smoke()
+    recipe = folder().smoke()
     side = SMALLEST.get(facts.name, min(facts.input_shape[1], 32))
     recipe = dataclasses.replace(
         recipe,

@@ -83,7 +83,7 @@ def photos_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(24):
         size = (48 + 5 * (i % 4), 40 + 7 * (i % 3))
         save_picture(root / "photos" / ("ant", "bee")[i % 2] / f"{i}.png", seed=i, size=size, hue=i % 2)
-    recipe = dataclasses.replace(folder(24), steps=4, epochs=None, batch_size=8)
+    recipe = dataclasses.replace(folder(), steps=4, epochs=None, batch_size=8)
     overrides = {"net.name": "resnet20", "preprocess.size": "32", "placement.precision": "fp32"}
     return plusx.train(root / "photos", recipe=recipe, overrides=overrides, out=root / "run").run
 
