@@ -178,7 +178,9 @@ def test_folders_that_all_hold_the_same_folders_are_refused_with_the_layout_that
     root = class_folder(tops, {"cat": 2, "dog": 2})
     shutil.rmtree(root / tops[-1] / "cat")  # one may lack a class
     save_picture(root / tops[-1] / "dog" / "deeper" / "x.png", seed=77)
-    with pytest.raises(ValueError, match=r"hold the same folders \(cat, dog\).*wanted is train/CLASS/..., val/CLASS"):
+    with pytest.raises(
+        ValueError, match=r"hold the same folders \(cat, dog\).*lay them out as train/CLASS/..., val/CLASS"
+    ):
         load_folder(root)
     whole = root.rename(root.with_name("classes"))
     (root / "train").parent.mkdir()

@@ -111,7 +111,7 @@ def load_cifar(
         name: cifar10 or cifar100.
         data_dir: Folder that holds the official folder, or is it.
         download: Fetch the official archive into `data_dir` when it holds neither layout.
-        progress: Told how many bytes of the download have come.
+        progress: Called with the bytes of the download so far and in all.
 
     Raises:
         ValueError: The data is not there, or a file is not what it should be.
@@ -225,7 +225,7 @@ def fetch_archive(address: str, md5: str, folder: Path, *, progress: Callable[[i
     """Download an archive, go on where an earlier attempt stopped, check it and unpack it.
 
     Args:
-        address: Of the archive.
+        address: The archive's.
         md5: That the whole archive must have.
         folder: Where the archive's content goes.
         progress: Called with bytes so far and in all.
@@ -259,7 +259,7 @@ def fetch_archive(address: str, md5: str, folder: Path, *, progress: Callable[[i
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:
         partial.unlink()
-        raise ValueError(f"{address} has MD5 {found}, not {md5}; it was thrown away")
+        raise ValueError(f"{address} has MD5 {found}, not {md5}; the file was deleted")
     with tarfile.open(partial) as archive:
         archive.extractall(folder, filter="data")
     partial.unlink()

@@ -30,9 +30,9 @@ class ImageSet:
     files: tuple[Path, ...] | None = None
     """One path per image, or None when the pixels are in memory."""
     digests: tuple[str, ...] | None = None
-    """Of files, the hash of each one's content."""
+    """The hash of each file's content; None for images in memory."""
     full_scale: FullScale = BY_FILE
-    """Of files, what is white in those whose format does not say so."""
+    """What is white in files whose format does not say so."""
 
     def __post_init__(self) -> None:
         held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
@@ -53,7 +53,7 @@ class ImageSet:
 
     @property
     def size_bytes(self) -> int:
-        """Of the pixels in memory; files take none."""
+        """Bytes of the pixels in memory; files take none."""
         return 0 if self.pixels_NCHW is None else self.pixels_NCHW.numel()
 
     def to(self, device: str) -> "ImageSet":

@@ -35,9 +35,9 @@ class Preprocess:
     size: tuple[int, int]
     """Height and width in pixels."""
     mean_CHW: Tensor
-    """Of pixels / 255: C x 1 x 1 per channel, or C x H x W per pixel."""
+    """Mean of pixels / 255: C x 1 x 1 per channel, or C x H x W per pixel."""
     std_C11: Tensor
-    """Of pixels / 255, C x 1 x 1."""
+    """Standard deviation of pixels / 255, C x 1 x 1."""
     obtained: str
     """How mean and deviation were obtained."""
     fit: Literal["crop", "pad", "squash"] = "crop"
@@ -121,7 +121,7 @@ class Preprocess:
             fit=fields["fit"],
             crop_fraction=fields["crop_fraction"],
             interpolation=fields["interpolation"],
-            full_scale=FullScale(**fields.get("full_scale", {})),  # cards of before have none
+            full_scale=FullScale(**fields.get("full_scale", {})),  # older cards have none
         )
 
 
@@ -202,7 +202,7 @@ def _normalised_as(weights: Preprocess | None, raw: Preprocess) -> Preprocess:
 
 
 def _mean_and_std(pixels: Tensor) -> tuple[float, float]:
-    """Of pixels / 255, exactly: from how often each of the 256 values occurs, without a copy in float."""
+    """Mean and deviation of pixels / 255, exact: from how often each value occurs, without a copy in float."""
     share_V = torch.bincount(pixels.flatten(), minlength=256).double() / pixels.numel()
     value_V = torch.arange(256, dtype=torch.float64) / 255
     mean = (share_V * value_V).sum()
@@ -233,7 +233,7 @@ def _numbers(values_CHW: Tensor) -> list[Any]:
 
 
 def _tensor(numbers: Any) -> Tensor:
-    """The inverse of `_numbers`; cards of the first versions have the bytes of the floats instead."""
+    """The inverse of `_numbers`; the first cards have the bytes of the floats instead."""
     if isinstance(numbers, Mapping):
         raw = np.frombuffer(base64.b64decode(numbers["float32_base64"]), dtype="<f4").astype(np.float32)
         return torch.from_numpy(raw.reshape(numbers["shape"]).copy())

@@ -65,7 +65,7 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Folder:
-    """Everything that was found in a folder of class folders."""
+    """The content of a folder of class folders."""
 
     root: Path
     images: tuple[LabelledFile, ...]
@@ -73,7 +73,7 @@ class Folder:
     left_out: tuple[LeftOut, ...]
     """Every other file, sorted by path."""
     classes: Mapping[str, Mapping[str, tuple[str, ...]]]
-    """Of each split, the classes by name, each with its folders, which may be empty."""
+    """Split to class name to the folders of that class, which may be empty."""
     unused: tuple[str, ...]
     """Folders beside those of the splits."""
     full_scale: FullScale
@@ -165,8 +165,8 @@ def _refuse_hidden_splits(root: Path, entries: Sequence[Entry]) -> None:
     if len(inside) > 1 and len(most) > 1 and "" not in most and all(its <= most for its in inside.values()):
         top = listed(map(printable, inside))
         raise ValueError(
-            f"the folders of {root} ({top}) hold the same folders ({listed(map(printable, sorted(most)))}), so that it "
-            f"does not show which of them are classes; wanted is train/CLASS/..., val/CLASS/... and test/CLASS/..., or "
+            f"the folders of {root} ({top}) hold the same folders ({listed(map(printable, sorted(most)))}), so it "
+            f"does not show which of them are classes; lay them out as train/CLASS/..., val/CLASS/... and test/CLASS/..., or as "
             f"CLASS/... alone; if {top} are the classes, put them into a folder train/"
         )
 
@@ -204,7 +204,7 @@ def _place(parts: Parts, splits: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _classes(entries: Sequence[Entry], splits: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Of each split, its classes, each with its folders: several where their names differ in Unicode's forms alone.
+    """Split to class name to the folders of that class: several where their names differ in Unicode's forms alone.
 
     A link that leads nowhere is such a folder unless its name is that of a file.
     """
@@ -243,8 +243,8 @@ def _refusal(entry: Entry, place: tuple[str, str], splits: Mapping[str, str]) ->
 
 def _no_images(root: Path, splits: Iterable[str]) -> str:
     return (
-        f"no class folder with images in {' or '.join(str(root / name) for name in splits)}; wanted is "
-        f"{root}/CLASS/IMAGE, or {root}/train/CLASS/IMAGE with val/ and test/, either or none"
+        f"no class folder with images in {' or '.join(str(root / name) for name in splits)}; lay them out "
+        f"as {root}/CLASS/IMAGE, or as {root}/train/CLASS/IMAGE with val/ and test/, either or none"
     )
 
 

@@ -19,7 +19,7 @@ NAMES = ("digits", *LAYOUTS)
 
 @dataclass(frozen=True)
 class Source:
-    """What a data source gave."""
+    """The images of a data source."""
 
     name: str
     """Its name, or the absolute path of a folder."""
@@ -27,11 +27,12 @@ class Source:
     fingerprint: str
     """Hash of all images and labels: a resumed run must see the same."""
     data_dir: Path | None = None
-    """Where it was found, if it is CIFAR."""
+    """Where CIFAR lies."""
     left_out: tuple[LeftOut, ...] = ()
-    """Of a folder: every file that is no image of a split, each with the reason."""
+    """Every file of a folder that is no image of a split, with the reason."""
     as_found: Mapping[str, ImageSet] = field(default_factory=dict)
-    """Of a folder: the images by the folders that they are in, before any is held back for validation; "" is flat."""
+    """The images of a folder by the split folders that they are in, before any is held back for validation; those of a
+    flat folder are under ""."""
 
 
 def load_source(

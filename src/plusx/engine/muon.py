@@ -68,7 +68,7 @@ class Muon(torch.optim.Optimizer):
     """Nesterov SGD, whose step is orthogonal in the groups of matrices.
 
     Args:
-        groups: Of `groups`.
+        groups: What `groups` returns.
         ns_steps: Newton-Schulz iterations.
         precision: fp32 or bf16, of these iterations: the processor's matrix unit makes bf16 four times as fast.
     """

@@ -15,7 +15,7 @@ def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> t
     """An optimizer over all parameters; each group remembers its peak rate as `initial_lr`.
 
     Args:
-        spec: Of the recipe.
+        spec: The recipe's.
         net: Placed already.
         precision: fp32 or bf16, of the one optimizer that multiplies matrices.
     """

@@ -55,7 +55,7 @@ def asked_for(
 ) -> tuple[Recipe, frozenset[str]]:
     """The recipe that somebody asks for, and the fields of `preprocess` that they set themselves.
 
-    Of a recipe that is handed over as an object, those fields are its author's that differ from the defaults.
+    In a recipe that is passed as an object, the fields that differ from the defaults count as set.
 
     Args:
         data: As for `train`.

@@ -1,4 +1,4 @@
-"""Where a run runs, by timing some of its steps: what `plusx.placement.choose` needs to know of training."""
+"""The placement of a run, chosen by timing a few of its steps."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from plusx.placement.place import Placement
 from plusx.recipes import Recipe
 
 LONG_STEPS, LONG_SECONDS = 200, 300
-"""Runs below either are not worth measuring for."""
+"""Measuring does not pay for runs shorter than either."""
 
 
 def chosen_placement(
@@ -26,10 +26,10 @@ def chosen_placement(
     """The fastest placement for a run, where measuring pays; else that of the rules.
 
     Args:
-        recipe: Of the run; its `placement.choose` says when to measure.
-        net_options: Of its net.
-        image: Channels, height and width of what the net is given.
-        total_steps: Of the run.
+        recipe: The run's; its `placement.choose` says when to measure.
+        net_options: The net's.
+        image: Channels, height and width of the net's input.
+        total_steps: The run's.
         rules: The placement that is taken without measuring.
     """
     spec, unmeasured = recipe.placement, Choice(rules, (), remembered=False)
@@ -63,11 +63,11 @@ def step_seconds(
     """Median seconds of a training step, the batch ready in memory.
 
     Args:
-        recipe: Of the run.
-        net_options: Of its net.
-        image: Channels, height and width of what the net is given.
+        recipe: The run's.
+        net_options: The net's.
+        image: Channels, height and width of the net's input.
         placement: What is measured.
-        best: Seconds of the fastest yet; what is three times slower in its first step is not timed again.
+        best: Seconds of the fastest so far; a placement whose first step takes three times as long is not timed again.
     """
     torch.manual_seed(0)
     net = placement.place(build(recipe.net.name, **net_options)).train()

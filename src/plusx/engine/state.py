@@ -41,7 +41,7 @@ class TrainState:
     seconds: float = 0.0
     """Wall time of training, evaluations included, over all starts of the run."""
     step_seconds: float = 0.0
-    """The part of it spent in training steps."""
+    """The seconds of it that training steps took."""
     not_captured: str | None = None
     """Why the steps since this start were not recorded, where the placement asked for it."""
 
@@ -55,10 +55,10 @@ def fresh_state(
     """The state before the first step.
 
     Args:
-        card: Of the run.
-        placement: Of the net.
-        start: Somebody's weights; what they lack, and everything if there are none, is drawn from the seed.
-        images: What is trained on; without `start`, a net that has `fit_stem` gets its first weights from some of them.
+        card: The run's.
+        placement: The net's.
+        start: Somebody's weights; what they lack is drawn from the seed, as is everything without them.
+        images: The training images. Without `start`, a net that has `fit_stem` gets its first weights from some of them.
     """
     seconds = 0.0
     torch.manual_seed(derive_seed(card.recipe.seed, "init"))
@@ -183,7 +183,7 @@ class Clock:
         return time.perf_counter() - self.last_save
 
     def images_per_s(self, batch_size: int) -> float:
-        """Of the training steps since this start."""
+        """Images a second over the training steps since this start."""
         return self.steps * batch_size / max(self.state.step_seconds - self.steps_began, 1e-9)
 
     def _elapsed(self) -> float:

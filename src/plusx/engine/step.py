@@ -21,7 +21,7 @@ class Step:
         net: Placed already.
         optimizer: The net's.
         task: What is learnt.
-        penalty: Its gradient is added to the loss's.
+        penalty: Adds its gradient to that of the loss.
         placement: The net's.
     """
 
@@ -38,7 +38,7 @@ class Step:
         """One step.
 
         Args:
-            batch: Of the task, anywhere.
+            batch: As the task takes it, on any device.
             rate: What the optimizer's peak rates are multiplied by.
         """
         set_multiplier(self.optimizer, rate)

@@ -59,7 +59,7 @@ def multiplies_bf16(flags: frozenset[str], environ: Mapping[str, str] = os.envir
     """The instruction set with which the processor multiplies bf16 in hardware, or None.
 
     Args:
-        flags: Of `cpu_flags`.
+        flags: What `cpu_flags` returns.
         environ: ONEDNN_MAX_CPU_ISA is honoured, because oneDNN honours it.
     """
     limit = _onednn_limit(environ)

@@ -176,7 +176,7 @@ def placement_after(spec: PlacementSpec, device: str) -> Placement:
     """Where a net runs after its training: this machine decides, which may not be the one that it was trained on.
 
     Args:
-        spec: Of the run's recipe; its precision and threads are kept.
+        spec: The recipe's; its precision and threads are kept.
         device: auto, cpu, cuda or mps.
 
     Raises:

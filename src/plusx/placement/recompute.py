@@ -1,4 +1,4 @@
-"""A net that keeps few tensors for its backward pass and computes the rest again; Chen et al. (2016), arXiv:1604.06174.
+"""A net that keeps few tensors for its backward pass and recomputes the rest; Chen et al. (2016), arXiv:1604.06174.
 
 The forward, as a graph, is cut where one tensor alone goes on; in a residual net that is between any two blocks. With L
 such places about sqrt(L) evenly spaced ones are used, so that memory is O(sqrt(L)). A second pass over a batch must not
@@ -23,8 +23,8 @@ def recompute(net: nn.Module, graph: fx.Graph | None) -> int:
     """Have the net's forward keep only what crosses its cuts, in training; returns the number of segments.
 
     Args:
-        net: In place.
-        graph: Of `plusx.placement.graph.trace`, perhaps after `fuse`.
+        net: Changed in place.
+        graph: What `plusx.placement.graph.trace` returns, perhaps after `fuse`.
 
     Raises:
         ValueError: The forward has no two places where it can be cut.

@@ -37,7 +37,7 @@ _DEFAULTS = {"digits": "digits", "cifar10": "cifar10-quick", "cifar100": "cifar1
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """What is known of a recipe before it is used."""
+    """A recipe and what its docstring says."""
 
     name: str
     recipe: Recipe
@@ -53,7 +53,7 @@ class RecipeEntry:
 
     @property
     def data(self) -> str:
-        """What it is for, as `run` has it: the name of a data set, or a folder in capitals."""
+        """The data that it is for, as it stands in `run`: the name of a data set, or FOLDER."""
         return self.run.split()[2]
 
 

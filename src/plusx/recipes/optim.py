@@ -66,7 +66,7 @@ class Adam(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it. See AdamW."""
     decay: Touched = "all"
-    """What it shrinks."""
+    """Which parameters it shrinks."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Adagrad(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
-    """What it shrinks; torch's default is `all`."""
+    """Which parameters it shrinks; torch's default is `all`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Adadelta(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
-    """What it shrinks; torch's default is `all`."""
+    """Which parameters it shrinks; torch's default is `all`."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class RMSprop(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
-    """What it shrinks; torch's default is `all`."""
+    """Which parameters it shrinks; torch's default is `all`."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Penalty:
     l1: float = 0.0
     """l1 sign(w) is added to the gradient, for every optimizer; 0 costs nothing."""
     on: Touched = "weights"
-    """What it shrinks; parameters that are not trained stay as they are."""
+    """Which parameters it shrinks; parameters that are not trained stay as they are."""
 
     def __post_init__(self) -> None:
         require(self.l1 >= 0, "penalty.l1", self.l1, "0 or more")

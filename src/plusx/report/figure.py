@@ -49,7 +49,7 @@ class Panel:
         Args:
             xs: Where it is known.
             ys: Its values there.
-            colour: Of the palette.
+            colour: One of the palette.
             name: Written there; nothing where it is empty.
             label: Its name in a legend, for curves whose ends have no room for names.
             width: In points.
@@ -70,7 +70,7 @@ class Panel:
         Args:
             xs: Where they are known.
             ys: The values there.
-            colour: Of the palette.
+            colour: One of the palette.
             size: Area of each in square points.
         """
         self.needs_room = True
@@ -145,7 +145,7 @@ def standalone(drawing: str, scheme: Literal["light", "dark"] | None = None) -> 
     """A drawing as a file of its own: on its own ground, its panels side by side.
 
     Args:
-        drawing: Of `svg`.
+        drawing: What `svg` returns.
         scheme: light or dark; without it the file is light, and dark where its viewer prefers that.
     """
     parts = re.findall(r'<svg[^>]*viewBox="0 0 (\S+) (\S+)"[^>]*>(.*?)</svg>', drawing, re.DOTALL)

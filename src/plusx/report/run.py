@@ -95,8 +95,8 @@ def comparison_svg(curves: Curves, seeds: Iterable[int]) -> str:
     """That figure, as SVG in the page's colours.
 
     Args:
-        curves: Of `comparison_curves`.
-        seeds: Of the runs.
+        curves: What `comparison_curves` returns.
+        seeds: The runs'.
     """
     nets, known = list(curves), sorted(set(seeds))
     of = f"seed{'s' if known[1:] else ''} {', '.join(map(str, known))}"

@@ -32,7 +32,7 @@ class RunImages:
     images: ImageSet
     """With the run's class indices."""
     names: tuple[str, ...]
-    """Of each image: its path inside the data folder, or its place in the split."""
+    """The path of each image inside the data folder, or its place in the split."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers must know, in sentences."""
 
@@ -92,7 +92,7 @@ def images_of(
 
     Args:
         run: Run directory.
-        card: Of the run.
+        card: The run's.
         data: The run's own data or a folder of class folders, written in any way; the run's own if not given.
         split: train, val or test; if not given, the test images, else the validation images, and of a folder with
             neither all images.

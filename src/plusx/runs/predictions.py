@@ -17,7 +17,7 @@ from plusx.runs.files import replace_file
 
 TOP = 5
 BINS = 15
-"""Of equal width, for the calibration error; as Guo et al. (2017), arXiv:1706.04599, Sec. 5."""
+"""Bins of equal width for the calibration error, as Guo et al. (2017), arXiv:1706.04599, Sec. 5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Predictions:
     top_NT: Tensor
     """Class indices, the likeliest first."""
     probabilities_NT: Tensor
-    """Of those, float64."""
+    """Their probabilities, float64."""
     losses_N: Tensor
     """-log of the true class's probability, in nats, float64."""
 
@@ -114,16 +114,16 @@ class OneClass:
     name: str
     images: int
     precision: float
-    """Of the images called so, the share that are; 0 where none was."""
+    """Precision: the share of the images predicted as this class that are of it; 0 where none was predicted."""
     recall: float
-    """Of the images that are so, the share called so; 0 where there is none."""
+    """Recall: the share of the images of this class that are predicted as it; 0 where there is none."""
     f1: float
     """2 precision recall / (precision + recall); 0 where both are."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """All that is told of a net on labelled images. Errors are shares of the images."""
+    """What is reported about a net on labelled images. Errors are shares of the images."""
 
     images: int
     error: float

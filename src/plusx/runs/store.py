@@ -33,7 +33,7 @@ KEPT = 2  # resume points: the newest, and one more in case the disk damages it
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A step from which a run can go on."""
+    """A step from which a run can be resumed."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -125,8 +125,8 @@ def require_free(path: Path) -> None:
     """Raises ValueError when the path is anything but absent, empty, or what a run left that died as it was created."""
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - BEFORE_CARD):
         unfinished = (path / "card.json").is_file() and read_card(path).status != "finished"
-        go_on = f", or go on with it: plusx train --resume {path}" if unfinished else ""
-        raise ValueError(f"{path} exists; choose another --out{go_on}")
+        resume_it = f", or resume it: plusx train --resume {path}" if unfinished else ""
+        raise ValueError(f"{path} exists; choose another --out{resume_it}")
 
 
 def reopen_run(path: Path) -> tuple[Run, ResumePoint | None]:
@@ -164,7 +164,7 @@ def newest_point(path: Path) -> ResumePoint | None:
 def load_run(path: str | Path) -> tuple[nn.Module, Card]:
     """The trained net of a run, on the CPU in evaluation mode, and its card.
 
-    Of a run that was stopped it is the best net so far, by its newest whole resume point: the card says so in `status`
+    If the run was stopped, it is the best net so far, from the newest whole resume point: the card says so in `status`
     and in the results `steps` and `kept_step`, and `unfinished` says it in a sentence.
 
     Args:

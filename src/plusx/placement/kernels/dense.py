@@ -33,7 +33,7 @@ class DenseMaps:
     """The maps of one block in one pass.
 
     Args:
-        norms: Of the block's layers, and of what follows the block, in their order; the last reads all K channels.
+        norms: Those of the block's layers and of what follows the block, in this order; the last reads all K channels.
         x: The block's input, N x C x H x W.
     """
 

@@ -30,7 +30,7 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
 
     Args:
         net: In place.
-        graph: Of `trace`; without one only modules are replaced.
+        graph: What `trace` returns; without one only modules are replaced.
         dense: Whether a dense block's maps are to lie in one tensor, which leaves no place to cut the graph within it,
             and which compilers, that write out changes in place, do not take.
 

@@ -37,7 +37,7 @@ _LIBRARY.define(
 )
 
 _again = False
-"""Set by `recomputing`: checkpointing passes a batch a second time, from deep inside the backward pass."""
+"""Set by `recomputing`: recomputing passes a batch a second time, from deep inside the backward pass."""
 
 
 class FusedNorm(nn.BatchNorm2d):
@@ -61,8 +61,8 @@ class FusedNorm(nn.BatchNorm2d):
 
         Args:
             x: N x C x H x W.
-            residual: Of x's shape; with a stride, so many times as high and wide, of C channels or fewer.
-            stride: Of option A; 0 adds the residual as it is.
+            residual: As large as x; with a stride, as many times higher and wider, with C channels or fewer.
+            stride: Option A's; 0 adds the residual as it is.
             relu: Whether ReLU follows.
         """
         if not self.fits(x, residual, stride):
@@ -256,10 +256,10 @@ def call(
     """One function of norm.c.
 
     Args:
-        name: Of the function.
+        name: The function's.
         x: And the others, under the names of norm.h.
         tensors: Likewise.
-        stride: Of option A.
+        stride: Option A's.
         eps: Added to the variance.
         relu: Whether ReLU follows.
         first: How many of x's channels are meant, if not all.
