@@ -164,10 +164,11 @@ def _refuse_hidden_splits(root: Path, entries: Sequence[Entry]) -> None:
     most = max(inside.values(), key=len, default=set())
     if len(inside) > 1 and len(most) > 1 and "" not in most and all(its <= most for its in inside.values()):
         top = listed(map(printable, inside))
+        same = listed(map(printable, sorted(most)))
         raise ValueError(
-            f"the folders of {root} ({top}) hold the same folders ({listed(map(printable, sorted(most)))}), so it "
-            f"does not show which of them are classes; lay them out as train/CLASS/..., val/CLASS/... and test/CLASS/..., or as "
-            f"CLASS/... alone; if {top} are the classes, put them into a folder train/"
+            f"the folders of {root} ({top}) hold the same folders ({same}), so it does not show which of them are "
+            f"classes; lay them out as train/CLASS/..., val/CLASS/... and test/CLASS/..., or as CLASS/... alone; if "
+            f"{top} are the classes, put them into a folder train/"
         )
 
 

@@ -57,8 +57,8 @@ def fresh_state(
     Args:
         card: The run's.
         placement: The net's.
-        start: Somebody's weights; what they lack is drawn from the seed, as is everything without them.
-        images: The training images. Without `start`, a net that has `fit_stem` gets its first weights from some of them.
+        start: Somebody's weights; what they lack is drawn from the seed; without them, everything is.
+        images: The training images; without `start`, a net that has `fit_stem` fits its stem to some of them.
     """
     seconds = 0.0
     torch.manual_seed(derive_seed(card.recipe.seed, "init"))

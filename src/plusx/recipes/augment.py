@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from plusx.recipes.bounds import require
+from plusx.recipes.bounds import percent, require
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,12 @@ class RandomCrop:
     def __post_init__(self) -> None:
         require(self.pad >= 0, "RandomCrop.pad", self.pad, "0 or more")
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        padding = "zeros" if self.mode == "zeros" else "the mirrored image"
+        return f"random crop, {self.pad} pixel{'' if self.pad == 1 else 's'} of padding with {padding}"
+
 
 @dataclass(frozen=True)
 class FlipLR:
@@ -28,6 +34,11 @@ class FlipLR:
     alternate: bool = False
     """Draw in an image's first epoch only, then mirror it in every other epoch; Jordan (2024), arXiv:2404.00498,
     Sec. 3.6. Any two epochs in a row so show both views of every image."""
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return "horizontal flip in every other epoch" if self.alternate else "random horizontal flip"
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,12 @@ class RandomResizedCrop:
         require(0 < self.min_area <= 1, "RandomResizedCrop.min_area", self.min_area, "in (0, 1]")
         require(self.max_aspect >= 1, "RandomResizedCrop.max_aspect", self.max_aspect, "1 or more")
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        sides = f"sides up to {self.max_aspect:.3g} to 1"
+        return f"random crop of at least {percent(self.min_area)} of the area, {sides}, resized"
+
 
 @dataclass(frozen=True)
 class ScaleCrop:
@@ -56,6 +73,11 @@ class ScaleCrop:
     def __post_init__(self) -> None:
         require(1 <= self.low <= self.high, "ScaleCrop.low", self.low, "from 1 to ScaleCrop.high")
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"random crop from the image at a shorter side of {self.low} to {self.high} pixels"
+
 
 @dataclass(frozen=True)
 class ColorNoise:
@@ -66,6 +88,11 @@ class ColorNoise:
 
     def __post_init__(self) -> None:
         require(self.std >= 0, "ColorNoise.std", self.std, "0 or more")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"colour noise along the main axes of ImageNet's colours, deviation {self.std:g}"
 
 
 Augment = RandomCrop | FlipLR | RandomResizedCrop | ScaleCrop | ColorNoise
@@ -89,3 +116,9 @@ class Progressive:
     def __post_init__(self) -> None:
         require(0 < self.scale < 1, "progressive.scale", self.scale, "in (0, 1)")
         require(0 < self.until < 1, "progressive.until", self.until, "in (0, 1)")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        how = "resized to" if self.by == "resize" else "random crops of"
+        return f"{how} {percent(self.scale)} of the side in the first {percent(self.until)} of the run"

@@ -20,7 +20,7 @@ def _parts_of(hint: Any) -> typing.Iterator[type]:
         yield from _parts_of(argument)
 
 
-_PARTS: dict[str, Any] = {part.__name__: part for part in _parts_of(Recipe)}
+PARTS: dict[str, Any] = {part.__name__: part for part in _parts_of(Recipe)}
 """Every kind of part that a recipe may hold, by name."""
 
 
@@ -59,7 +59,7 @@ def _decode(value: Any) -> Any:
         return tuple(_decode(item) for item in value)
     if not isinstance(value, dict) or "kind" not in value:
         return value
-    kind = _PARTS.get(value["kind"])
+    kind = PARTS.get(value["kind"])
     if kind is None:
         raise ValueError(f"unknown recipe part {value['kind']!r}")
     now = {key: _RENAMED.get((value["kind"], key), key) for key in map(str, value) if key != "kind"}

@@ -30,3 +30,8 @@ class ByImages:
             [60.0, 30.0, 15.0]
         """
         return min(self.most, max(self.least, float(round(self.images / max(num_train, 1)))))
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"{self.least:g} to {self.most:g} epochs, such that about {self.images:,} images are seen"

@@ -19,3 +19,8 @@ class CrossEntropy:
     def __post_init__(self) -> None:
         require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "in [0, 1)")
         require(self.aux_weight >= 0, "loss.aux_weight", self.aux_weight, "0 or more")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return "cross entropy" + (f", label smoothing {self.label_smoothing:g}" if self.label_smoothing else "")

@@ -13,8 +13,25 @@ Touched = Literal["all", "weights"]
 more; biases and the scale and shift of a normalisation are vectors."""
 
 
+def parameters(which: Touched) -> str:
+    """Which parameters they are, in words."""
+    return "all parameters" if which == "all" else "the weights of layers"
+
+
 class _Optimizer:
-    """What the numbers of every optimizer must be, by the name of the field."""
+    """What the numbers of every optimizer must be, by the name of the field, and how it is put into words."""
+
+    lr: float
+    weight_decay: float
+    decay: Touched
+
+    def _words(self, *settings: str) -> str:
+        decay = f"weight decay {self.weight_decay:g} on {self._decays}" if self.weight_decay else ""
+        return ", ".join(filter(None, (type(self).__name__, f"rate {self.lr:g}", *settings, decay)))
+
+    @property
+    def _decays(self) -> str:
+        return parameters(self.decay)
 
     def __post_init__(self) -> None:
         for field_ in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -46,6 +63,12 @@ class SGD(_Optimizer):
         super().__post_init__()
         require(self.momentum > 0 or not self.nesterov, "optim.momentum", self.momentum, "more than 0 with nesterov")
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        nesterov = " (Nesterov)" if self.nesterov else ""
+        return self._words(f"momentum {self.momentum:g}{nesterov}" if self.momentum else "")
+
 
 @dataclass(frozen=True)
 class Adam(_Optimizer):
@@ -67,6 +90,11 @@ class Adam(_Optimizer):
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it. See AdamW."""
     decay: Touched = "all"
     """Which parameters it shrinks."""
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return self._words(f"betas {self.beta1:g} and {self.beta2:g}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +118,11 @@ class Adagrad(_Optimizer):
     decay: Touched = "all"
     """Which parameters it shrinks; torch's default is `all`."""
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return self._words()
+
 
 @dataclass(frozen=True)
 class Adadelta(_Optimizer):
@@ -109,6 +142,11 @@ class Adadelta(_Optimizer):
     decay: Touched = "all"
     """Which parameters it shrinks; torch's default is `all`."""
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return self._words(f"rho {self.rho:g}")
+
 
 @dataclass(frozen=True)
 class RMSprop(_Optimizer):
@@ -126,6 +164,11 @@ class RMSprop(_Optimizer):
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
     """Which parameters it shrinks; torch's default is `all`."""
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return self._words(f"alpha {self.alpha:g}", f"momentum {self.momentum:g}" if self.momentum else "")
 
 
 @dataclass(frozen=True)
@@ -154,9 +197,22 @@ class Muon(_Optimizer):
     """Share of the last layer and the vectors that a step at the peak takes off, before momentum: their L2 factor is
     this divided by their rate. airbench94_muon has 2e-6 times the batch size."""
 
+    @property
+    def _decays(self) -> str:
+        return "the last layer and the vectors"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.ns_steps >= 1, "optim.ns_steps", self.ns_steps, "1 or more")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return self._words(
+            f"momentum {self.momentum:g}, {self.ns_steps} Newton-Schulz iterations",
+            f"the last layer by SGD at {self.head_lr:g} and the vectors at {self.vector_lr:g}",
+            f"momentum {self.sgd_momentum:g} there",
+        )
 
 
 Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop | Muon
@@ -173,6 +229,11 @@ class Penalty:
 
     def __post_init__(self) -> None:
         require(self.l1 >= 0, "penalty.l1", self.l1, "0 or more")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"L1, {self.l1:g} times the sum of |w| over {parameters(self.on)}" if self.l1 else "none"
 
 
 @dataclass(frozen=True)
@@ -191,3 +252,9 @@ class Averaging:
     def __post_init__(self) -> None:
         require(0 < self.decay < 1, "averaging.decay", self.decay, "in (0, 1)")
         require(self.every >= 1, "averaging.every", self.every, "1 or more")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        every = "every step" if self.every == 1 else f"every {self.every} steps"
+        return f"moving average of the weights, decay {self.decay:g}, {every}"

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from plusx.recipes.bounds import require
+from plusx.recipes.bounds import percent, require
 
 
 @dataclass(frozen=True)
 class Constant:
     """The peak rate throughout."""
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return "constant rate"
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Steps:
         ok = all(0 < t < 1 for t in self.at) and list(self.at) == sorted(self.at)
         require(ok, "schedule.at", self.at, "increasing fractions of the run in (0, 1)")
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"rate times {self.factor:g} at {' and '.join(map(percent, self.at))} of the run"
+
 
 @dataclass(frozen=True)
 class Cosine:
@@ -34,6 +44,11 @@ class Cosine:
     final: float = 0.0
     """Multiplier at the end."""
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"rate falls along a cosine to {_final(self.final)}"
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -41,6 +56,11 @@ class Linear:
 
     final: float = 0.0
     """Multiplier at the end."""
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"rate falls linearly to {_final(self.final)}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,12 @@ class OneCycle:
     def __post_init__(self) -> None:
         require(0 < self.peak_at < 1, "schedule.peak_at", self.peak_at, "in (0, 1)")
 
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        peak = f"its peak, which it reaches at {percent(self.peak_at)} of the run"
+        return f"rate rises linearly from {self.start:g} of {peak}, then falls linearly to {_final(self.final)}"
+
 
 @dataclass(frozen=True)
 class Plateau:
@@ -69,6 +95,11 @@ class Plateau:
 
     def __post_init__(self) -> None:
         require(self.patience >= 1, "schedule.patience", self.patience, "1 or more")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        return f"rate times {self.factor:g} when the validation error has not fallen for {self.patience} evaluations"
 
 
 Schedule = Constant | Steps | Cosine | Linear | OneCycle | Plateau
@@ -87,3 +118,15 @@ class Warmup:
 
     def __post_init__(self) -> None:
         require(0 < self.fraction < 1, "warmup.fraction", self.fraction, "in (0, 1)")
+
+    @property
+    def in_words(self) -> str:
+        """What it does, with its numbers."""
+        over = f"over the first {percent(self.fraction)} of the run"
+        if self.shape == "linear":
+            return f"linear warm-up from {self.start:g} of the rate {over}"
+        return f"constant warm-up at {self.start:g} of the rate {over}"
+
+
+def _final(multiplier: float) -> str:
+    return f"{multiplier:g} of its peak" if multiplier else "0"

@@ -35,6 +35,7 @@ def override(recipe: Recipe, key: str, value: Any) -> Recipe:
 
     Example:
         >>> from plusx.recipes import digits
+        >>> from plusx.recipes.augment import FlipLR, RandomCrop
         >>> override(digits(), "optim.lr", "0.2") == override(digits(), "optim.lr", 0.2)
         True
         >>> override(digits(), "augment", (RandomCrop(pad=2), FlipLR())).augment
@@ -202,6 +203,7 @@ def as_text(value: Any) -> str:
     """A field's value as `--set` takes it; of a part, its name.
 
     Example:
+        >>> from plusx.recipes.augment import FlipLR, RandomCrop
         >>> as_text(None), as_text(True), as_text(0.1), as_text(("train", "val")), as_text((RandomCrop(), FlipLR()))
         ('none', 'true', '0.1', 'train,val', 'RandomCrop,FlipLR')
     """

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plusx.data.images import listed
-from plusx.recipes.words import in_words
 from plusx.report.figure import panels, svg
 from plusx.report.page import facts, heading, illustration, page, paragraph, table
 from plusx.report.palette import SOFT, SPLITS, net_colours, net_widths
@@ -166,10 +165,10 @@ def _facts(run: _Finished, *, several: bool) -> str:
         "data": f"{card.source['name']}: {images} images, {len(card.class_names)} classes",
         "input": f"{card.preprocess.channels} x {card.preprocess.size[0]} x {card.preprocess.size[1]}; "
         f"{card.preprocess.obtained}",
-        "augmentation": "; ".join(map(in_words, recipe.augment)) or "none",
-        "loss": in_words(recipe.loss),
-        "optimizer": in_words(recipe.optim),
-        "schedule": f"{in_words(recipe.schedule)}; {in_words(recipe.warmup) if recipe.warmup else 'no warm-up'}",
+        "augmentation": "; ".join(item.in_words for item in recipe.augment) or "none",
+        "loss": recipe.loss.in_words,
+        "optimizer": recipe.optim.in_words,
+        "schedule": f"{recipe.schedule.in_words}; {recipe.warmup.in_words if recipe.warmup else 'no warm-up'}",
         "length": steps
         if several
         else f"{steps} in {_duration(results['seconds'])}, {results['images_per_s']:,.0f} images/s",
@@ -180,11 +179,11 @@ def _facts(run: _Finished, *, several: bool) -> str:
         "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
     }
     if recipe.penalty.l1:
-        shown["penalty"] = in_words(recipe.penalty)
+        shown["penalty"] = recipe.penalty.in_words
     if recipe.averaging:
-        shown["averaging"] = in_words(recipe.averaging)
+        shown["averaging"] = recipe.averaging.in_words
     if recipe.progressive:
-        shown["smaller images"] = in_words(recipe.progressive)
+        shown["smaller images"] = recipe.progressive.in_words
     if not several:
         shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
     if card.source["left_out"]:
