@@ -42,8 +42,9 @@ def imports(file: Path, *, when_run: bool) -> Iterator[str]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
+    inside = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
     for node in ast.walk(tree):
-        if when_run and id(node) in unseen:
+        if when_run and id(node) in unseen | inside:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -53,8 +54,11 @@ def imports(file: Path, *, when_run: bool) -> Iterator[str]:
 
 
 def imported(file: Path) -> set[str]:
-    """The packages of plusx that a file imports; "" is the public API."""
-    modules = [m for m in imports(file, when_run=room(file) == "cli") if m.split(".")[0] == "plusx"]
+    """The packages of plusx that a file imports; "" is the public API.
+
+    Of the command line and its bar only what is imported when they are: they name types, and ask for them later.
+    """
+    modules = [m for m in imports(file, when_run=room(file) in ("cli", "progress")) if m.split(".")[0] == "plusx"]
     return {module.removeprefix("plusx").lstrip(".").partition(".")[0] for module in modules}
 
 

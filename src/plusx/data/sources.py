@@ -2,19 +2,18 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from plusx.data.cifar import LAYOUTS, default_folder, load_cifar
+from plusx.data.cifar import default_folder, load_cifar
 from plusx.data.folder import load_folder
 from plusx.data.images import ImageSet
 from plusx.data.scan import LeftOut, Progress
-
-NAMES = ("digits", *LAYOUTS)
 
 
 @dataclass(frozen=True)
@@ -61,20 +60,35 @@ def load_source(
         >>> {split: len(images) for split, images in load_source("digits").splits.items()}
         {'train': 1437, 'test': 360}
     """
-    if name == "digits":
-        digits = load_digits()
-        return Source(name, digits, _fingerprint(digits))
-    if name in LAYOUTS:
-        folder = (data_dir or default_folder()).expanduser().resolve()
-        cifar = load_cifar(name, folder, download=download, progress=progress)
-        return Source(name, cifar, _fingerprint(cifar), data_dir=folder)
+    if name in _LOADERS:
+        return _LOADERS[name](data_dir, download, progress)
     root = Path(name).expanduser()
     near = difflib.get_close_matches(name, NAMES, n=1)
     if near and not root.exists():
         raise ValueError(f"no data source or folder {name!r}; did you mean {near[0]!r}?")
     folder = root.resolve()
-    found = load_folder(folder, undecodable=undecodable, to_train=to_train, progress=progress)
-    return Source(str(folder), found.splits, found.fingerprint, left_out=found.left_out, as_found=found.as_found)
+    loaded = load_folder(folder, undecodable=undecodable, to_train=to_train, progress=progress)
+    return Source(str(folder), loaded.splits, loaded.fingerprint, left_out=loaded.left_out, as_found=loaded.as_found)
+
+
+def _digits(data_dir: Path | None, download: bool, progress: Progress | None) -> Source:
+    splits = load_digits()
+    return Source("digits", splits, _fingerprint(splits))
+
+
+def _cifar(name: str, data_dir: Path | None, download: bool, progress: Progress | None) -> Source:
+    folder = (data_dir or default_folder()).expanduser().resolve()
+    splits = load_cifar(name, folder, download=download, progress=progress)
+    return Source(name, splits, _fingerprint(splits), data_dir=folder)
+
+
+_LOADERS: Mapping[str, Callable[[Path | None, bool, Progress | None], Source]] = {
+    "digits": _digits,
+    "cifar10": partial(_cifar, "cifar10"),
+    "cifar100": partial(_cifar, "cifar100"),
+}
+"""Name -> loader of (data_dir, download, progress); whatever is none of these names is a folder."""
+NAMES = tuple(_LOADERS)
 
 
 def load_digits() -> dict[str, ImageSet]:
