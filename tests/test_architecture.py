@@ -78,7 +78,7 @@ def test_the_table_allows_nothing_that_nobody_uses(package: str) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
 def test_recipes_and_the_command_line_do_without_torch(file: Path) -> None:
-    if room(file) in ("recipes", "cli", "screen", "__main__", "__init__"):
+    if room(file) in ("recipes", "cli", "progress", "__main__", "__init__"):
         heavy = {m for m in imports(file, when_run=True) if m.split(".")[0] in ("torch", "torchvision", "matplotlib")}
         assert not heavy
 

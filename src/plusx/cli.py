@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.screen import watching
+from plusx.progress import watching
 
 if TYPE_CHECKING:
     from plusx.data.check import Check
@@ -110,7 +110,7 @@ def demo(
     Example: plusx demo
     """
     with _stoppable() as should_stop, watching("demo", quiet=quiet, stopping=should_stop) as watch:
-        found = plusx.demo(out, seed=seed, watch=watch.series, should_stop=should_stop)
+        found = plusx.demo(out, seed=seed, watch=watch, should_stop=should_stop)
     results = [run.card.results for run in found.runs]
     if as_json:
         runs = [{"run": str(run.run), **run.card.results} for run in found.runs]
@@ -178,7 +178,7 @@ def train(
     title = str(resume or data)
     with _stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as watch:
         common: dict[str, Any] = {
-            "progress": _told(watch),
+            "progress": watch,
             "should_stop": should_stop,
         }
         if resume is not None:
@@ -188,7 +188,6 @@ def train(
             overrides = _pairs(settings)
             if speed is not None:
                 overrides |= {"placement.choose": "measure"}
-                common["progress"] = _told(watch, choice=True)
             given: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": overrides}
             trained = plusx.train(data, data_dir=data_dir, download=download, **given, **common)
     results = trained.card.results
@@ -198,20 +197,6 @@ def train(
     print(_kept(trained.card))
     print(f"{results['images_per_s']:,.0f} images/s, {results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
     print(f"next: plusx evaluate {trained.run}")
-
-
-def _told(watch: Any, choice: bool = False) -> Any:
-    def told(event: Any) -> None:
-        from plusx.engine.events import Event, Reading
-
-        if isinstance(event, Reading):
-            watch.count(event.done, event.total)
-        elif isinstance(event, Event):
-            watch.event(event)
-        elif choice:
-            watch.choice(event)
-
-    return told
 
 
 def _kept(card: "Card") -> str:
@@ -268,7 +253,7 @@ def evaluate(
     with watching("evaluating", quiet=quiet, unit="images") as watch:
         for group in [paths] if ensemble else [[path] for path in paths]:
             where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device}
-            shown: dict[str, Any] = {"on_scan": watch.count, "watch": watch.count}
+            shown: dict[str, Any] = {"on_scan": watch, "watch": watch}
             found.append(plusx.evaluate(group, data, split=split, views=views, **where, **shown))
     if as_json:
         results = [_evaluated(each) for each in found]
@@ -352,7 +337,7 @@ def predict(
             else:
                 shares = zip(answer.classes, answer.probabilities, strict=True)
                 print(f"{answer.file}: {', '.join(f'{name} {100 * p:.1f} %' for name, p in shares)}")
-            watch.count(number, len(images))
+            watch(number, len(images))
     if as_json:
         bad = [{"file": image, "error": fault} for image, fault in faults]
         _print_json({"run": str(run), "note": predictor.note, "files": answers + bad})
@@ -383,7 +368,7 @@ def analyse(
     Example: plusx analyse runs/cifar10-resnet56-seed0 lesions
     """
     with watching(question, quiet=quiet, unit="images") as watch:
-        found = plusx.analyse(run, question, data_dir=data_dir, watch=watch.count)
+        found = plusx.analyse(run, question, data_dir=data_dir, watch=watch)
     if as_json:
         series = {name: [m._asdict() for m in each] for name, each in found.series.items()}
         about = {"run": str(run), "question": question, "images": found.images, "figure": str(found.figure)}
@@ -423,7 +408,7 @@ def reproduce(
     typed = shlex.join(["plusx", *sys.argv[1:]])
     with _stoppable(typed) as should_stop, watching(experiment, quiet=quiet, stopping=should_stop) as watch:
         found = plusx.reproduce(
-            experiment, out=out, budget=budget.value, data_dir=data_dir, watch=watch.series, should_stop=should_stop
+            experiment, out=out, budget=budget.value, data_dir=data_dir, watch=watch, should_stop=should_stop
         )
     report = found.folder / "report.html"
     if as_json:
@@ -822,7 +807,7 @@ def data_check(
     Example: plusx data check ./photos
     """
     with watching("checking", quiet=quiet, unit="files") as watch:
-        found = plusx.check(folder, on_progress=watch.count)
+        found = plusx.check(folder, on_progress=watch)
     if as_json:
         _print_json(
             {
@@ -893,7 +878,7 @@ def benchmark_train(
     Example: plusx benchmark train --net resnet20 --batch 128
     """
     with watching(f"{net}, batch {batch}", quiet=quiet, unit="rounds") as watch:
-        speed = plusx.benchmark_training(net, batch_size=batch, rounds=rounds, watch=watch.count)
+        speed = plusx.benchmark_training(net, batch_size=batch, rounds=rounds, watch=watch)
     if as_json:
         _print_json({"batch": speed.batch_size, **asdict(speed)})
         return
