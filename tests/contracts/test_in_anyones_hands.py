@@ -17,9 +17,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from plusx.nets import build
 from plusx.nets.densenet import cifar_net as densenet
 from plusx.nets.layers import StochasticPool2d
+from plusx.nets.preact import cifar_net as preact
 from plusx.nets.resnet import cifar_net as resnet
-from plusx.nets.resnet import preact_cifar_net as preact
-from plusx.nets.resnet import wide_cifar_net as wide
+from plusx.nets.wide_resnet import cifar_net as wide
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "mlp": (lambda: build("residual_mlp", width=16, depth=6, image_size=8), (1, 8, 8)),

@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from plusx.engine.losses import make_loss
 from plusx.nets import build
-from plusx.nets.googlenet import GoogLeNet, Outputs
+from plusx.nets.googlenet import GoogLeNet
+from plusx.nets.net import Outputs
 from plusx.nets.resnet import cifar_net as resnet
 from plusx.recipes.loss import CrossEntropy
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from plusx.nets import build
+from plusx.nets import build, preact, wide_resnet
 from plusx.nets.layers import ConvNorm
-from plusx.nets.resnet import Block, PreActBlock, cifar_net, imagenet_net, preact_cifar_net, wide_cifar_net
+from plusx.nets.preact import PreActBlock
+from plusx.nets.resnet import Block, cifar_net, imagenet_net
 
 
 @pytest.mark.parametrize("depth", [20, 56, 110])
@@ -117,7 +118,7 @@ def test_resnext_and_wide_resnet_are_resnet_by_groups_and_width() -> None:
 
 
 def test_depths_that_do_not_fit_are_refused() -> None:
-    for make in (lambda: preact_cifar_net(111), lambda: preact_cifar_net(21), lambda: wide_cifar_net(27, 1)):
+    for make in (lambda: preact.cifar_net(111), lambda: preact.cifar_net(21), lambda: wide_resnet.cifar_net(27, 1)):
         with pytest.raises(ValueError, match="n \\+ [24]"):
             make()
 
@@ -181,4 +182,4 @@ def test_a_survival_of_zero_is_refused() -> None:
 
 
 def _projections(net: nn.Module) -> int:
-    return sum(isinstance(b.shortcut, ConvNorm) for b in net.modules() if isinstance(b, Block) and b.residual)
+    return sum(isinstance(b.shortcut, ConvNorm) for b in net.modules() if isinstance(b, Block))

@@ -1,6 +1,11 @@
 """What is trained: one family of papers per file, and a catalog of all nets by name."""
 
-from plusx.nets import mlp, lenet, alexnet, vgg, googlenet, highway, resnet, densenet, dpn, airbench  # isort: skip  # oldest first
+# isort: off
+# Oldest first, which is the catalog's order.
+from plusx.nets import mlp, lenet, alexnet, vgg, googlenet, highway, resnet, preact, wide_resnet, densenet, resnext, dpn
+from plusx.nets import airbench
+
+# isort: on
 from plusx.nets.catalog import SWAPS, Entry, all_options, build, entry, names, require_input
 
 __all__ = [
@@ -18,7 +23,10 @@ __all__ = [
     "lenet",
     "mlp",
     "names",
+    "preact",
     "require_input",
     "resnet",
+    "resnext",
     "vgg",
+    "wide_resnet",
 ]

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import classifier
+from plusx.nets.net import FittedStem, Net
 
 PATCH = 2  # pixels of the side of a whitened patch; Sec. 3.2
 WHITEN_EPS = 5e-4  # added to each variance before it divides, so that noise is not blown up; the authors' code
@@ -91,7 +92,7 @@ def whitening_filters(x_BCHW: Tensor) -> Tensor:
     return (axes / (variances + WHITEN_EPS).sqrt()).T.reshape(size, -1, PATCH, PATCH).float()
 
 
-class Airbench(nn.Module):
+class Airbench(Net, FittedStem):
     """A whitening stem, three stages, and a head whose logits are divided by 9; Sec. 3.1.
 
     Args:
@@ -99,19 +100,18 @@ class Airbench(nn.Module):
         first_width: Channels of the first stage; 64, and 128 in airbench95 and airbench96.
         width: Channels of the second and third; 256, and 384 and 512 there.
         num_classes: Number of logits.
-        in_channels: Channels of the picture.
+        in_channels: Channels of the image.
     """
 
     def __init__(
         self, residual: bool, *, first_width: int = 64, width: int = 256, num_classes: int = 10, in_channels: int = 3
     ) -> None:
-        super().__init__()
         whiten = nn.Conv2d(in_channels, 2 * in_channels * PATCH**2, PATCH)  # each filter and its negative
         whiten.weight.requires_grad = False
         nn.init.zeros_(whiten.bias)  # type: ignore[arg-type]
-        self.stem = nn.Sequential(OrderedDict(conv=whiten, gelu=nn.GELU()))  # 24 x 31 x 31
+        stem = nn.Sequential(OrderedDict(conv=whiten, gelu=nn.GELU()))  # 24 x 31 x 31
         widths = (whiten.out_channels, first_width, width, width)
-        self.stages = nn.Sequential(
+        stages = nn.Sequential(
             *(  # 64 x 15 x 15, 256 x 7 x 7, 256 x 3 x 3
                 nn.Sequential(
                     OrderedDict(
@@ -125,7 +125,7 @@ class Airbench(nn.Module):
                 for i in range(3)
             )
         )
-        self.head = nn.Sequential(
+        head = nn.Sequential(
             OrderedDict(
                 pool=nn.AdaptiveMaxPool2d(1),  # DEVIATION Sec. 3.1: 3x3 max pooling, which is the same for 32 pixels
                 flatten=nn.Flatten(),
@@ -133,9 +133,7 @@ class Airbench(nn.Module):
                 scale=Scale(1 / 9) if num_classes else nn.Identity(),
             )
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
+        super().__init__(stem, stages, head)
 
     @torch.no_grad()
     def fit_stem(self, x_BCHW: Tensor) -> None:

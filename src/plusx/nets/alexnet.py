@@ -5,7 +5,7 @@ convolution of two groups. `alexnet` is the one-tower form of today's libraries,
 arXiv:1404.5997, Sec. 5: no local response normalisation, no groups, other widths, and dropout before the first two
 linear layers where the paper has it on their outputs.
 
-The paper's pictures of 224 pixels do not fit its own strides; 227 without padding do, and give Fig. 2's maps of 55, 27
+The paper's images of 224 pixels do not fit its own strides; 227 without padding do, and give Fig. 2's maps of 55, 27
 and 13. (Its 253,440 neurons of the first layer are 48 x 55 x 96, a slip.)
 
 Deviations: adaptive pooling before the first linear layer lets in other sizes; at the sizes above it is the identity.
@@ -13,13 +13,14 @@ Deviations: adaptive pooling before the first linear layer lets in other sizes; 
 
 from collections import OrderedDict
 
-from torch import Tensor, nn
+from torch import nn
 
 from plusx.nets.catalog import register
 from plusx.nets.layers import classifier, initialise, local_response_norm, zero_biases
+from plusx.nets.net import Net
 
 
-class AlexNet(nn.Module):
+class AlexNet(Net):
     """Five convolutions, three linear layers; Sec. 3.5.
 
     Args:
@@ -27,13 +28,6 @@ class AlexNet(nn.Module):
         stages: The other four.
         head: Three linear layers.
     """
-
-    def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.stem, self.stages, self.head = stem, stages, head
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
 
 def conv(

@@ -8,13 +8,15 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from plusx.nets.layers import ACTIVATIONS, INITIALISERS, POOLINGS, initialise, swap_activations, swap_poolings
+from plusx.nets.net import AuxiliaryHeads
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Entry:
     """Published top-1 error in [0, 1], single net."""
     top1_source: str | None = None
     """Where that error is printed and how it was measured."""
+    retired: Mapping[str, Any] = field(default_factory=dict)
+    """Options of earlier versions, each with the value that the net now always has; old cards state them."""
 
     @property
     def family(self) -> str:
@@ -62,13 +66,29 @@ class Entry:
     @property
     def function(self) -> Callable[..., nn.Module]:
         """The function or class that builds it, of which `builder` may fix some arguments."""
-        function: Callable[..., nn.Module] = getattr(self.builder, "func", self.builder)
-        return function
+        return self.builder.func if isinstance(self.builder, partial) else self.builder
 
     @property
     def summary(self) -> str:
         """The first paragraph of the builder's docstring."""
         return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].split())
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every option of the builder with its default, or with `inspect.Parameter.empty` where it has none."""
+        return {name: each.default for name, each in inspect.signature(self.builder).parameters.items()}
+
+    def takes(self, option: str) -> bool:
+        """Whether the net has an option: an image size, say, without which it takes images of any size.
+
+        Args:
+            option: Name of a keyword argument of the builder, or an option that every net takes.
+
+        Example:
+            >>> entry("mlp").takes("image_size"), entry("resnet20").takes("image_size")
+            (True, False)
+        """
+        return option in self.defaults or option in SWAPS
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -77,8 +97,8 @@ class Entry:
         init = vars(self.function)["__init__"] if isinstance(self.function, type) else self.function
         hints = typing.get_type_hints(init)
         own = [
-            Option(name, parameter.default, sentences.get(name, ""), _choices(hints.get(name)))
-            for name, parameter in inspect.signature(self.builder).parameters.items()
+            Option(name, default, sentences.get(name, ""), _choices(hints.get(name)))
+            for name, default in self.defaults.items()
         ]
         return (*own, *(Option(name, None, *about) for name, about in _SWAPS_IN_WORDS.items()))
 
@@ -154,15 +174,16 @@ def build(name: str, **options: Any) -> nn.Module:
         >>> build("resnet20", num_classes=0)(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 64])
     """
-    builder = entry(name).builder
-    known = inspect.signature(builder).parameters
+    facts = entry(name)
+    options = {option: value for option, value in options.items() if (option, value) not in facts.retired.items()}
     for option in options:
-        if option not in known and option not in SWAPS:
-            near = difflib.get_close_matches(option, [*known, *SWAPS], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join([*known, *SWAPS])}"
+        if not facts.takes(option):
+            known = [*facts.defaults, *SWAPS]
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise ValueError(f"{name} has no option {option!r}; {hint}")
     try:
-        net = builder(**{option: value for option, value in options.items() if option not in SWAPS})
+        net = facts.builder(**{option: value for option, value in options.items() if option not in SWAPS})
     except (TypeError, RuntimeError) as fault:  # num_classes=ten, growth=-3: torch's own words name what it was given
         raise ValueError(f"{name} cannot be built with {options}: {fault}") from None
     for option, change in SWAPS.items():
@@ -185,8 +206,8 @@ def all_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         >>> all_options("resnet20", {"num_classes": 7})["shortcut"]
         'A'
     """
-    known = inspect.signature(entry(name).builder).parameters.values()
-    return {option.name: option.default for option in known if option.default is not option.empty} | dict(options)
+    defaults = entry(name).defaults.items()
+    return {option: default for option, default in defaults if default is not inspect.Parameter.empty} | dict(options)
 
 
 def require_input(
@@ -203,7 +224,7 @@ def require_input(
     with torch.device("meta"):
         net, x = build(name, **options).eval(), torch.zeros(1, *input_shape)
     try:
-        getattr(net, "forward_with_aux", net)(x)
+        _all_heads(net, x)
     except (RuntimeError, ValueError) as fault:
         shape, own = (" x ".join(map(str, s)) for s in (input_shape, entry(name).input_shape))
         reason = str(fault).splitlines()[0]
@@ -227,7 +248,15 @@ def _require_many_values(name: str, net: nn.Module, x: Tensor) -> None:
     for module in places:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.register_forward_pre_hook(check)
-    getattr(net, "forward_with_aux", net)(x)
+    _all_heads(net, x)
+
+
+def _all_heads(net: nn.Module, x: Tensor) -> None:
+    """Run the net with its auxiliary heads, where it has any."""
+    if isinstance(net, AuxiliaryHeads):
+        net.forward_with_aux(x)
+    else:
+        net(x)
 
 
 def _arguments(docstring: str) -> dict[str, str]:

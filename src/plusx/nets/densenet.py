@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import NormReluConv, classifier, initialise, is_recorded, zero_biases
+from plusx.nets.net import Net
 
 
 class DenseLayer(nn.Module):
@@ -92,7 +93,7 @@ def _statistics_kept(norm: nn.BatchNorm2d) -> Iterator[None]:
             norm.num_batches_tracked.sub_(1)
 
 
-class DenseNet(nn.Module):
+class DenseNet(Net):
     """A stem, dense blocks with transitions between, and a head of BN-ReLU, global average pooling, one linear layer.
 
     Args:
@@ -118,7 +119,6 @@ class DenseNet(nn.Module):
         save_memory: bool = False,
         num_classes: int,
     ) -> None:
-        super().__init__()
         stages: list[nn.Module] = []
         for depth in depths:
             stage = OrderedDict[str, nn.Module]()
@@ -131,9 +131,7 @@ class DenseNet(nn.Module):
             stage["block"] = DenseBlock(*layers, save_memory=save_memory)
             in_channels += depth * growth
             stages.append(nn.Sequential(stage))
-        self.stem = stem
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
+        head = nn.Sequential(
             OrderedDict(
                 norm=nn.BatchNorm2d(in_channels),
                 relu=nn.ReLU(inplace=True),
@@ -142,11 +140,9 @@ class DenseNet(nn.Module):
                 linear=classifier(in_channels, num_classes),
             )
         )
+        super().__init__(stem, nn.Sequential(*stages), head)
         initialise(self, "he")
         zero_biases(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
 
 def imagenet_net(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import ConvNorm, NormReluConv, classifier, initialise, zero_biases
+from plusx.nets.net import Net
 
 EPS = 1e-3  # of every batch norm, as the authors' symbols
 
@@ -91,7 +92,7 @@ class TwoConvs(nn.Module):
         return tuple(conv(x) for conv in self.convs)
 
 
-class DPN(nn.Module):
+class DPN(Net):
     """A stem, four stages of dual path blocks, a head of BN-ReLU, global average pooling and one linear layer; Table 1.
 
     Args:
@@ -121,8 +122,7 @@ class DPN(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
+        stem = nn.Sequential(
             OrderedDict(
                 conv=ConvNorm(in_channels, stem_channels, 3 if small_stem else 7, stride=2, eps=EPS),  # x 112 x 112
                 relu=nn.ReLU(inplace=True),
@@ -148,8 +148,7 @@ class DPN(nn.Module):
                 )
                 channels = width * 2**stage + (3 + position) * growth
             stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
+        head = nn.Sequential(
             OrderedDict(
                 norm=nn.BatchNorm2d(channels, EPS),
                 relu=nn.ReLU(inplace=True),
@@ -158,11 +157,9 @@ class DPN(nn.Module):
                 linear=classifier(channels, num_classes),
             )
         )
+        super().__init__(stem, nn.Sequential(*stages), head)
         initialise(self, "he")
         zero_biases(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
 
 _SMALL: dict[str, Any] = {

@@ -13,20 +13,14 @@ and Bengio (2010), and AlexNet's. The last pooling is global, which at the paper
 
 from collections import OrderedDict
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import ConvNorm, classifier, initialise, local_response_norm, zero_biases
-
-
-class Outputs(NamedTuple):
-    """Logits of the net and of its auxiliary heads, the lower first."""
-
-    main: Tensor
-    aux: tuple[Tensor, ...]
+from plusx.nets.net import AuxiliaryHeads, Net, Outputs
 
 
 class Inception(nn.Module):
@@ -58,10 +52,11 @@ class Inception(nn.Module):
         return torch.cat([self.branch1x1(x), self.branch3x3(x), self.branch5x5(x), self.branch_pool(x)], 1)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(Net, AuxiliaryHeads):
     """A stem, three groups of inception modules, global average pooling and one linear layer; Table 1.
 
-    `forward` gives the logits of the net; `forward_with_aux` those of the auxiliary heads too, which train on it alone.
+    `forward` gives the logits of the net, `forward_with_aux` those of the auxiliary heads too. A loss of `forward`
+    alone never trains the auxiliary heads.
 
     Args:
         batch_norm: The libraries' form instead of the paper's.
@@ -80,7 +75,6 @@ class GoogLeNet(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
         unit, inception = partial(conv, batch_norm=batch_norm), partial(Inception, batch_norm=batch_norm)
         stem = OrderedDict(
             conv1=unit(in_channels, 64, 7, 2),  # 64 x 112 x 112
@@ -93,7 +87,6 @@ class GoogLeNet(nn.Module):
         )
         if batch_norm:
             del stem["norm1"], stem["norm2"]
-        self.stem = nn.Sequential(stem)
         three = OrderedDict[str, nn.Module](
             a=inception(192, (64, 96, 128, 16, 32, 32)),
             b=inception(256, (128, 128, 192, 32, 96, 64)),
@@ -111,10 +104,10 @@ class GoogLeNet(nn.Module):
             a=inception(832, (256, 160, 320, 32, 128, 128)),
             b=inception(832, (384, 192, 384, 48, 128, 128)),
         )
-        self.stages = nn.Sequential(
+        stages = nn.Sequential(
             OrderedDict(inception3=nn.Sequential(three), inception4=nn.Sequential(four), inception5=nn.Sequential(five))
         )
-        self.head = nn.Sequential(
+        head = nn.Sequential(
             OrderedDict(
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
@@ -123,13 +116,10 @@ class GoogLeNet(nn.Module):
             )
         )
         heads = [aux_head(channels, num_classes, batch_norm) for channels in (512, 528)]
+        super().__init__(nn.Sequential(stem), stages, head)
         self.aux = nn.ModuleList(heads if aux else [])
         initialise(self, "xavier")
         zero_biases(self)
-
-    # A loss of these logits alone never trains the auxiliary heads: see `forward_with_aux`.
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
     def forward_with_aux(self, x: Tensor) -> Outputs:
         """Logits of all heads; Sec. 5. Without auxiliary heads, `aux` is empty.

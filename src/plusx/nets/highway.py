@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import classifier, initialise, zero_biases
+from plusx.nets.net import Net
 
 
 class HighwayBlock(nn.Module):
@@ -37,7 +38,7 @@ class HighwayBlock(nn.Module):
         return t * self.branch(x) + (1 - t) * x
 
 
-class Highway(nn.Module):
+class Highway(Net):
     """A stem, stages of highway blocks, a head.
 
     Args:
@@ -47,16 +48,12 @@ class Highway(nn.Module):
     """
 
     def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.stem, self.stages, self.head = stem, stages, head
+        super().__init__(stem, stages, head)
         initialise(self, "xavier")
         zero_biases(self)
         for module in self.modules():
             if isinstance(module, HighwayBlock) and module.gate.bias is not None:
                 nn.init.constant_(module.gate.bias, module.gate_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
 
 def highway_fc(

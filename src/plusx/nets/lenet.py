@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import ScaledTanh, classifier, zero_biases
+from plusx.nets.net import Net
 
 # Table I: which maps of S2 each map of C3 reads.
 C3_TABLE = (
@@ -70,7 +71,7 @@ class RBF(nn.Module):
         return -(x[:, None] - self.bitmaps).square().sum(-1)
 
 
-class LeNet(nn.Module):
+class LeNet(Net):
     """Three convolutions with two subsamplings between, then a hidden layer and the output.
 
     Args:
@@ -80,16 +81,12 @@ class LeNet(nn.Module):
     """
 
     def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.stem, self.stages, self.head = stem, stages, head
+        super().__init__(stem, stages, head)
         for module in self.modules():  # Appendix A: U(-2.4 / fan_in, 2.4 / fan_in)
             if isinstance(module, nn.Conv2d | nn.Linear):
                 bound = 2.4 / module.weight[0].numel()
                 nn.init.uniform_(module.weight, -bound, bound)
         zero_biases(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
 
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet:

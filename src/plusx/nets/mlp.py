@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import classifier, initialise, swap_activations, zero_biases
+from plusx.nets.net import Net
 
 Shortcut = Literal["none", "identity", "projection"]
 
@@ -36,7 +37,7 @@ class Block(nn.Module):
         return self.act(self.branch(x) + self.shortcut(x)) if self.residual else self.act(self.branch(x))
 
 
-class MLP(nn.Module):
+class MLP(Net):
     """A linear layer, blocks of two, and a linear layer to the logits.
 
     Args:
@@ -54,21 +55,18 @@ class MLP(nn.Module):
     def __init__(
         self, in_features: int, *, width: int, depth: int, shortcut: Shortcut, bias: bool = True, num_classes: int
     ) -> None:
-        super().__init__()
         if depth < 2 or depth % 2:
             raise ValueError(f"depth is {depth}; a perceptron of blocks has 2n + 2 layers: 2, 4, 6, ...")
         if shortcut not in ("none", "identity", "projection"):
             raise ValueError(f"shortcut is {shortcut!r}; choose none, identity or projection")
-        self.stem = nn.Sequential(
+        stem = nn.Sequential(
             OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(in_features, width, bias), act=nn.ReLU(inplace=True))
         )
-        self.stages = nn.Sequential(*(Block(width, shortcut, bias) for _ in range((depth - 2) // 2)))
-        self.head = nn.Sequential(OrderedDict(linear=classifier(width, num_classes, bias)))
+        stages = nn.Sequential(*(Block(width, shortcut, bias) for _ in range((depth - 2) // 2)))
+        head = nn.Sequential(OrderedDict(linear=classifier(width, num_classes, bias)))
+        super().__init__(stem, stages, head)
         initialise(self, "he")
         zero_biases(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
 
 def mlp(

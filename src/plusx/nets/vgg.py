@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import classifier, initialise, local_response_norm, zero_biases
+from plusx.nets.net import DenseEvaluation, Net
 
 Head = Literal["paper", "gap", "linear"]
 
@@ -31,7 +32,7 @@ KERNELS = {  # Table 1: the convolutions of the five blocks
 }
 
 
-class VGG(nn.Module):
+class VGG(Net, DenseEvaluation):
     """Five blocks of convolutions, the first of which is the stem, and three linear layers.
 
     Args:
@@ -59,7 +60,6 @@ class VGG(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
         if head not in ("paper", "gap", "linear"):
             raise ValueError(f"head is {head!r}; choose paper, gap or linear")
         blocks: list[nn.Module] = []
@@ -76,8 +76,6 @@ class VGG(nn.Module):
             layers["pool"] = nn.MaxPool2d(2)
             blocks.append(nn.Sequential(layers))
         side = 7 if head == "paper" else 1
-        self.stem = blocks[0]  # 64 x 112 x 112
-        self.stages = nn.Sequential(*blocks[1:])  # 512 x 7 x 7
         pool = OrderedDict(pool=nn.AdaptiveAvgPool2d(side), flatten=nn.Flatten())  # DEVIATION Sec. 2.1: see above
         if head == "linear":
             linear = OrderedDict[str, nn.Module](fc=classifier(512, num_classes))
@@ -91,12 +89,13 @@ class VGG(nn.Module):
                 drop7=nn.Dropout(dropout),
                 fc8=classifier(4096, num_classes),
             )
-        self.head = nn.Sequential(pool | linear)
+        super().__init__(
+            blocks[0],  # 64 x 112 x 112
+            nn.Sequential(*blocks[1:]),  # 512 x 7 x 7
+            nn.Sequential(pool | linear),
+        )
         initialise(self, "he" if batch_norm else "xavier")
         zero_biases(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(x)))
 
     def forward_dense(self, x: Tensor) -> Tensor:
         """Logits averaged over every place of a larger image where the net fits; Sec. 3.2, "dense evaluation".
@@ -106,10 +105,11 @@ class VGG(nn.Module):
         Args:
             x: B x C x H x W, sides at least 224; any, with global average pooling in the head.
         """
-        if self.head[0].output_size == 1:  # `forward` takes any size then
+        pool, _, *layers = self.head.children()
+        if isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size == 1:  # `forward` takes any size then
             return self(x)
         maps = self.stages(self.stem(x))
-        for layer in list(self.head)[2:]:  # without pooling and flattening
+        for layer in layers:  # without pooling and flattening
             if isinstance(layer, nn.Linear):
                 side = math.isqrt(layer.in_features // maps.shape[1])
                 maps = F.conv2d(maps, layer.weight.reshape(-1, maps.shape[1], side, side), layer.bias)

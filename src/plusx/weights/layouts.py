@@ -4,7 +4,6 @@ A state dict in, a state dict out; nothing is read or downloaded here. Values ar
 shape of a linear layer that was written as a convolution, and the order of channels where a net of theirs has another.
 """
 
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -218,8 +217,9 @@ def _fits(
     name: str, tensors: Mapping[str, Tensor], prefixes: Iterable[str], options: Mapping[str, Any]
 ) -> Iterator[_Fit]:
     """Every way to read the tensors that one of the prefixes begins."""
-    family, known = entry(name).family, inspect.signature(entry(name).builder).parameters
-    variants = [{k: v for k, v in each.items() if k in known} for each in VARIANTS.get(family, ({},))]
+    facts = entry(name)
+    family = facts.family
+    variants = [{k: v for k, v in each.items() if facts.takes(k)} for each in VARIANTS.get(family, ({},))]
 
     @cache
     def names_of(variant: int) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ def _zeros_behind(
     """The tensors for option A's zeros where ours are, and a note where it was assumed where theirs are."""
     if padding not in ("behind", "both", None):
         raise ValueError(f"padding is {padding!r}; choose behind or both")
-    if entry(name).family != "resnet" or all_options(name, options).get("shortcut") != "A":
+    if all_options(name, options).get("shortcut") != "A":
         if padding is not None:
             raise ValueError(f"padding={padding} says where option A's zeros lie; this {name} has no such shortcut")
         return tensors, ()
@@ -431,6 +431,12 @@ _DPN = _by_rules(
 )
 
 OURS = Layout("plusx", _ours)
+_RESNETS = (
+    Layout("torchvision", _TORCHVISION_RESNET),  # and timm
+    Layout("akamaster", _three_stages(_CIFAR_RESNET), "both"),  # akamaster/pytorch_resnet_cifar10
+    Layout("kuangliu", _CIFAR_RESNET),  # kuangliu/pytorch-cifar
+)
+_PREACT = Layout("kuangliu", _PREACT_RESNET)
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "alexnet": (Layout("torchvision", _in_order("features.", "classifier.")),),
     "vgg": (
@@ -438,19 +444,20 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
         Layout("timm", _in_order("features.", "pre_logits.", "head.")),
     ),
     "googlenet": (Layout("torchvision", _GOOGLENET),),
-    "resnet": (
-        Layout("torchvision", _TORCHVISION_RESNET),  # and timm
-        Layout("akamaster", _three_stages(_CIFAR_RESNET), "both"),  # akamaster/pytorch_resnet_cifar10
-        Layout("kuangliu", _CIFAR_RESNET),  # kuangliu/pytorch-cifar
-        Layout("kuangliu", _PREACT_RESNET),
-    ),
+    "resnet": _RESNETS,
+    "preact": (_PREACT,),
+    "wide_resnet": (*_RESNETS, _PREACT),
+    "resnext": _RESNETS,
     "densenet": (Layout("torchvision", _DENSENET),),  # and timm
     "dpn": (Layout("timm", _DPN),),
 }
 """Family -> layouts of others; equally good ones are taken in this order."""
 
+_SHORTCUTS: tuple[Mapping[str, Any], ...] = (
+    *({}, {"shortcut": "A"}, {"shortcut": "B"}, {"shortcut": "C"}, {"stem_bias": True}),
+)
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "resnet": ({}, {"shortcut": "A"}, {"shortcut": "B"}, {"shortcut": "C"}, {"stem_bias": True}),
+    **dict.fromkeys(("resnet", "preact", "wide_resnet", "resnext"), _SHORTCUTS),
     "googlenet": ({"aux": True}, {"aux": False}),
 }
 """Family -> options that a file shows by the tensors it has."""
