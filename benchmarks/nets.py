@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import as_range, between_ceilings, only, write
 from plusx.nets import build, entry, names
+from plusx.nets.net import AuxiliaryHeads
 from plusx.placement.machine import usable_cpus
 from plusx.placement.turns import take_turns
 from plusx.weights.layouts import translate
@@ -72,10 +73,13 @@ def forward(net: nn.Module, x_BCHW: Tensor) -> None:
 def train(net: nn.Module, x_BCHW: Tensor) -> None:
     """Forward and backward in training mode, auxiliary heads included."""
     net.zero_grad(set_to_none=False)  # so that no round allocates gradients anew
-    outputs: Any = getattr(net.train(), "forward_with_aux", net)(x_BCHW)
-    if hasattr(outputs, "main"):
-        outputs = (outputs.main, *outputs.aux)
-    heads = [outputs] if isinstance(outputs, Tensor) else outputs
+    net.train()
+    if isinstance(net, AuxiliaryHeads):
+        main, aux = net.forward_with_aux(x_BCHW)
+        heads: Any = (main, *aux)
+    else:
+        outputs = net(x_BCHW)  # torchvision's GoogLeNet gives a tuple
+        heads = [outputs] if isinstance(outputs, Tensor) else outputs
     torch.autograd.backward([head.sum() for head in heads])
 
 

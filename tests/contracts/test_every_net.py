@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from plusx.analysis.cost import cost
 from plusx.engine.training import train
 from plusx.nets import Entry, all_options, build, entry, names
+from plusx.nets.net import AuxiliaryHeads
 from plusx.recipes import folder
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD
@@ -84,7 +85,7 @@ def wide_enough(facts: Entry) -> torch.dtype:
 
 def logits(net: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     """Of the net and of its auxiliary heads."""
-    if not hasattr(net, "forward_with_aux"):
+    if not isinstance(net, AuxiliaryHeads):
         return (net(x),)
     main, aux = net.forward_with_aux(x)
     return (main, *aux)

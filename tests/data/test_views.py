@@ -13,9 +13,8 @@ from torchvision.transforms.functional import hflip, pil_to_tensor, resize
 
 import plusx
 from plusx.data.preprocess import Preprocess
-from plusx.data.views import Views, dense_form
+from plusx.data.views import Views
 from plusx.engine.evaluation import evaluate
-from plusx.nets import build
 from plusx.recipes import digits, folder
 from plusx.runs.store import read_card
 from plusx.weights.presets import channelwise
@@ -65,15 +64,6 @@ def test_a_dense_view_is_the_whole_picture_at_each_scale_and_its_mirror_image() 
 def test_views_that_cannot_be_are_named(make: object, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         make()  # type: ignore[operator]
-
-
-def test_dense_forms() -> None:
-    with pytest.raises(ValueError, match="no dense form"):
-        dense_form(build("alexnet", num_classes=3))
-    net = build("vgg11", num_classes=3)
-    assert dense_form(net) == net.forward_dense
-    for name in ("resnet18", "densenet121", "googlenet"):
-        assert dense_form(net := build(name, num_classes=3)) is net
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,15 @@
 """The loss against its formula, with label smoothing and with auxiliary heads."""
 
-from typing import NamedTuple
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from plusx.engine.losses import make_loss
+from plusx.nets.net import AuxiliaryHeads, Outputs
 from plusx.recipes.loss import CrossEntropy
 
 
-class Outputs(NamedTuple):
-    main: Tensor
-    aux: tuple[Tensor, ...]
-
-
-class ThreeHeads(nn.Module):
+class ThreeHeads(nn.Module, AuxiliaryHeads):
     """A net with as many auxiliary heads as asked for, up to two."""
 
     def __init__(self, num_aux: int) -> None:

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from plusx.nets import build, entry, names
+from plusx.nets.net import AuxiliaryHeads
 from plusx.nets.resnet import ZeroPad
 from plusx.weights.layouts import Padding, translate
 
@@ -50,7 +51,7 @@ def twin(name: str, theirs: nn.Module) -> nn.Module:
 def logits(net: nn.Module, x: Tensor, *, training: bool) -> Tensor:
     """Of all heads, side by side; the same seed draws the same dropout."""
     torch.manual_seed(2)
-    if hasattr(net, "forward_with_aux") and training:
+    if isinstance(net, AuxiliaryHeads) and training:
         outputs = net.forward_with_aux(x)
         return torch.cat([outputs.main, *outputs.aux], 1)
     y = net.train(training)(x)

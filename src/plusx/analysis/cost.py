@@ -3,7 +3,6 @@
 `Cost.rule` says in words what is counted; `plusx summary` prints it under its tables.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from plusx.analysis.trace import Call, on_meta, trace_evaluation, trace_training
-from plusx.nets import SWAPS, build, entry
+from plusx.nets import build, entry
 from plusx.runs.store import read_card
 
 BYTES_FP32 = 4
@@ -195,11 +194,11 @@ def compare(
     several = [nets_or_runs] if isinstance(nets_or_runs, str | Path) else nets_or_runs
     known = [_known(str(net_or_run)) for net_or_run in several]
     given = dict(options or {})
-    takes = [{*inspect.signature(entry(name).builder).parameters, *SWAPS} for name, _, _ in known]
-    strange = set(given) - set().union(*takes)
+    strange = {option for option in given if not any(entry(name).takes(option) for name, _, _ in known)}
     results = []
-    for (name, own, (channels, height, width)), parameters in zip(known, takes, strict=True):
-        wanted = {**own, **{key: value for key, value in given.items() if key in parameters | strange}}
+    for name, own, (channels, height, width) in known:
+        taken = {option: value for option, value in given.items() if option in strange or entry(name).takes(option)}
+        wanted = {**own, **taken}
         with torch.device("meta"):
             net = build(name, **wanted)
         shape = (wanted.get("in_channels", channels), size or height, size or width)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from plusx.data.batches import EvalBatches
 from plusx.data.decode import MAX_PIXELS
@@ -83,7 +83,7 @@ class Views:
 
 
 def answers(
-    net: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     images: ImageSet,
     preprocess: Preprocess,
     views: Views,
@@ -97,7 +97,7 @@ def answers(
     """The logarithm of the mean softmax over each picture's views, batch by batch, B x K.
 
     Args:
-        net: Placed already, in evaluation mode.
+        forward: B x C x H x W to logits: a net, placed and in evaluation mode, or its dense form where views are dense.
         images: Each is answered once, in order.
         preprocess: The net's.
         views: Which.
@@ -108,9 +108,8 @@ def answers(
         watch: Told how many images are done.
 
     Raises:
-        ValueError: The net has no dense form, or a scale is too small.
+        ValueError: A scale is too small.
     """
-    forward = dense_form(net) if views.dense else net
     done = 0
     if views.as_in_training:
         for x_BCHW, _ in EvalBatches(images, preprocess, batch_size, workers, readers):
@@ -135,24 +134,6 @@ def answers(
 def mean_softmax(views: Sequence[Tensor]) -> Tensor:
     """The logarithm of the mean of softmaxes, B x K, from the logits of each view, B x K."""
     return torch.stack(list(views)).double().log_softmax(-1).logsumexp(0) - math.log(len(views))
-
-
-def dense_form(net: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The net as a function of pictures of any size, averaged over the places where it fits.
-
-    A net whose head begins with global average pooling and has one linear layer is so already: the mean of a linear
-    layer's outputs is its output of the mean. Others have `forward_dense`.
-
-    Raises:
-        ValueError: The net has neither.
-    """
-    if (forward_dense := getattr(net, "forward_dense", None)) is not None:
-        return forward_dense
-    pools = [m for m in net.get_submodule("head").modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
-    linears = [m for m in net.get_submodule("head").modules() if isinstance(m, nn.Linear)]
-    if not (pools and pools[0].output_size in (1, (1, 1)) and len(linears) == 1):
-        raise ValueError("this net's head is fixed to one size of input; it has no dense form")
-    return net
 
 
 def _by_shape(looks: Sequence[Sequence[Tensor]], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES
 from plusx.data.views import Views, answers
+from plusx.nets.net import dense_form
 from plusx.placement.place import placement_after
 from plusx.recipes import Recipe
 from plusx.report.evaluation import write_evaluation
@@ -146,11 +147,12 @@ def _answered(
         with placement.autocast():
             return forward(placement.place_images(x_BCHW)).float().cpu()
 
+    views = views or Views(flip=recipe.evaluation.flip)
     batches = answers(
-        placed,
+        dense_form(placed) if views.dense else placed,
         images,
         card.preprocess,
-        views or Views(flip=recipe.evaluation.flip),
+        views,
         run,
         batch_size=recipe.evaluation.batch_size,
         workers=recipe.data.workers,

@@ -10,6 +10,7 @@ from typing import assert_never
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plusx.nets.net import AuxiliaryHeads, hides
 from plusx.recipes.loss import CrossEntropy
 
 LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -30,7 +31,7 @@ def cross_entropy(
     """Mean cross entropy in nats, from logits in fp32 whatever the net's precision.
 
     Args:
-        model: A net; where it has `forward_with_aux(x)`, that gives `main` logits and a tuple of `aux` logits.
+        model: A net; where it declares `AuxiliaryHeads`, the loss is of the logits of all heads.
         x_BCHW: Normalised images.
         labels_B: Their classes.
         label_smoothing: Share of the target that is spread over all classes.
@@ -43,15 +44,16 @@ def cross_entropy(
     def mean_nats(logits_BK: Tensor) -> Tensor:
         return F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=label_smoothing)
 
-    forward_with_aux = getattr(model, "forward_with_aux", None)
-    if aux_weight and forward_with_aux is None and hasattr(getattr(model, "module", None), "forward_with_aux"):
+    if aux_weight == 0:
+        return mean_nats(model(x_BCHW))
+    if hides(model, AuxiliaryHeads):
         raise ValueError(
             f"{type(model).__name__} hides the auxiliary heads of its net, which would not be trained; give it a "
             "module whose forward is forward_with_aux and take the loss of its outputs, or set loss.aux_weight to 0"
         )
-    if aux_weight == 0 or forward_with_aux is None:
+    if not isinstance(model, AuxiliaryHeads):
         return mean_nats(model(x_BCHW))
-    outputs = forward_with_aux(x_BCHW)
+    outputs = model.forward_with_aux(x_BCHW)
     loss = mean_nats(outputs.main)
     for logits_BK in outputs.aux:
         loss = loss + aux_weight * mean_nats(logits_BK)

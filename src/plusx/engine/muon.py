@@ -44,10 +44,10 @@ def orthogonalise(x_MRC: Tensor, *, steps: int) -> Tensor:
 
 def groups(spec: Spec, net: nn.Module) -> list[dict[str, Any]]:
     """The parameter groups of a net: matrices, the weight of its last layer, vectors."""
-    head: list[Tensor] = [p for p in getattr(net, "head", net).parameters() if p.ndim >= 2][-1:]
-    rest: list[Tensor] = [p for p in net.parameters() if all(p is not h for h in head)]
+    head = [p for p in dict(net.named_children()).get("head", net).parameters() if p.ndim >= 2][-1:]
+    rest = [p for p in net.parameters() if all(p is not h for h in head)]
 
-    def follow_sgd(parameters: list[Tensor], lr: float) -> dict[str, Any]:
+    def follow_sgd(parameters: list[nn.Parameter], lr: float) -> dict[str, Any]:
         decay = spec.weight_decay / lr  # so that lr times it, the share that a step takes off, is the same for both
         return {"params": parameters, "lr": lr, "momentum": spec.sgd_momentum, "weight_decay": decay, "matrices": False}
 

@@ -193,7 +193,7 @@ def _prepared(recipe: Recipe, preprocess: Preprocess) -> tuple[str, ...]:
 
 
 def _has_a_fixed_size(net: NetSpec) -> bool:
-    return any(option.name == "image_size" for option in entry(net.name).options)
+    return entry(net.name).takes("image_size")
 
 
 def _net_options(recipe: Recipe, images: ImageSet) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from plusx.data.images import ImageSet, spread
 from plusx.data.randomness import derive_seed
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from plusx.nets import build
+from plusx.nets.net import FittedStem
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
 from plusx.recipes.optim import Averaging
@@ -58,18 +59,18 @@ def fresh_state(
         card: The run's.
         placement: The net's.
         start: Somebody's weights; what they lack is drawn from the seed; without them, everything is.
-        images: The training images; without `start`, a net that has `fit_stem` fits its stem to some of them.
+        images: The training images; without `start`, a net with a `FittedStem` has it fitted to some of them.
     """
     seconds = 0.0
     torch.manual_seed(derive_seed(card.recipe.seed, "init"))
     net = build(card.recipe.net.name, **card.net_options)
     if start is not None:
         net.load_state_dict(start.tensors, strict=False)
-    elif images is not None and (fit_stem := getattr(net, "fit_stem", None)) is not None:
+    elif images is not None and isinstance(net, FittedStem):
         began = time.perf_counter()
         some = spread(images, max(1, STEM_PIXELS // math.prod(card.preprocess.size)))
         x_BCHW, _ = EvalBatches(some, card.preprocess, len(some), readers=placement.threads)[0]
-        fit_stem(x_BCHW)
+        net.fit_stem(x_BCHW)
         seconds = time.perf_counter() - began  # part of what the run costs
     net = placement.place(net).train()
     optimizer = make_optimizer(card.recipe.optim, net, precision=placement.precision)

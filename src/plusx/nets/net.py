@@ -100,13 +100,23 @@ def dense_form(net: nn.Module) -> Callable[[Tensor], Tensor]:
     return net
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
-    """What lies in wrappers that hold one module each, such as `DistributedDataParallel` or torch.compile's.
+def hides(module: nn.Module, ability: type) -> bool:
+    """Whether a module lacks an ability that a net has which it wraps, alone or in further wrappers.
+
+    Args:
+        module: Such as `DistributedDataParallel` or what `torch.compile` returns, which hold one module.
+        ability: One of those above.
 
     Example:
-        >>> unwrapped(nn.DataParallel(net := Net(nn.Identity(), nn.Identity(), nn.Identity()))) is net
-        True
+        >>> from plusx.nets import build
+        >>> net = build("googlenet", num_classes=3)
+        >>> hides(net, AuxiliaryHeads), hides(nn.DataParallel(net), AuxiliaryHeads)
+        (False, True)
     """
-    while len(children := list(module.children())) == 1:
-        module = children[0]
-    return module
+    inner = module
+    while not isinstance(inner, ability):
+        children = list(inner.children())
+        if len(children) != 1:
+            return False
+        inner = children[0]
+    return inner is not module

@@ -122,7 +122,7 @@ class Placement:
 def _regions(net: nn.Module) -> list[nn.Module]:
     """What is compiled by itself: stem and blocks, where all blocks are of one kind, so that the code of one serves the
     others and a deep net compiles as soon as a shallow one; else the whole net."""
-    stages = getattr(net, "stages", None)
+    stages = dict(net.named_children()).get("stages")
     blocks = [block for stage in stages for block in stage.children()] if isinstance(stages, nn.Sequential) else []
     alike = len({type(block) for block in blocks}) == 1
     return [net.get_submodule("stem"), *blocks] if alike else [net]
