@@ -1,7 +1,7 @@
 """`python -m benchmarks NAME [NET...]`: measure, print, and write results/. Run it with nothing else running.
 
-With nets named, these alone are measured; of training and inference they take their places in results/, of the others
-nothing is written.
+If nets are named, only these are measured: training and inference then replace their rows in results/, and the others
+write nothing. What follows gpu and unmoved are options of their own.
 """
 
 import difflib
@@ -16,21 +16,24 @@ NAMES = {
     "depth": "time and memory of training steps from 20 to 1202 layers",
     "accuracy": "time from nothing to an accuracy on CIFAR-10; takes an hour",
     "gpu": "captured training steps on a CUDA machine; python -m benchmarks.gpu --help",
-    "inference": "answers a second beside torchvision, torch.compile, ONNX Runtime and OpenVINO",
+    "inference": "images classified in a second beside torchvision, torch.compile, ONNX Runtime and OpenVINO",
+    "unmoved": "whether two commits train to the same weights; python -m benchmarks unmoved --help",
 }
+APART = ("gpu", "unmoved")
+"""Not among `all`: the first needs a CUDA device, the second needs to know two commits."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run one benchmark, or all in turn. A mistake becomes one sentence and exit code 2."""
+    """Run one benchmark, or all in turn. A user's mistake becomes one sentence and exit code 2."""
     if not arguments:
-        for name, what in {**NAMES, "all": "every one of these but gpu"}.items():
+        for name, what in {**NAMES, "all": f"every one of these but {' and '.join(APART)}"}.items():
             print(f"{name:11}{what}")
         return
     name, *nets = arguments
     try:
         if name == "all" and nets:
             raise ValueError("all takes no nets; name one benchmark")
-        for each in [n for n in NAMES if n != "gpu"] if name == "all" else [known(name)]:
+        for each in [n for n in NAMES if n not in APART] if name == "all" else [known(name)]:
             import_module(f"benchmarks.{each}").main(nets)
     except (ValueError, OSError) as fault:
         print(f"benchmarks: {' '.join(str(fault).split())}", file=sys.stderr)
