@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# One process a core, each with one thread: most tests are too small for two.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: install demo test test-more test-slow bench
 
@@ -18,10 +20,10 @@ test: install  ## format, lint, types, imports, tests, examples of the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow and not more'
+	$(PYTEST) -m 'not slow and not more'
 
 test-more: install  ## every net, compilers, equality with other libraries, faults
-	$(BIN)/python -m pytest -m 'more and not slow'
+	$(PYTEST) -m 'more and not slow'
 
 test-slow: install  ## the long runs
 	$(BIN)/python -m pytest -m slow
