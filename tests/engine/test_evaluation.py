@@ -200,7 +200,7 @@ def test_every_number_of_the_report_follows_from_the_table(digits_run: Path, tmp
     gaps = [abs(sum(hit_ - sure for sure, hit_ in inside)) / len(rows) for inside in bins.values()]
     assert told["calibration_error"] == pytest.approx(sum(gaps), abs=1e-12)
     page = (run / "evaluation.html").read_text()
-    assert page.count("<figcaption>said <b>") == min(24, right.count(False)) > 0
+    assert page.count("<figcaption>predicted <b>") == min(24, right.count(False)) > 0
     assert page.count('class="pixels"') >= min(24, right.count(False))
 
 

@@ -149,4 +149,4 @@ def test_a_page_of_no_mistakes(tmp_path: Path) -> None:
     predictions = made([[0.9, 0.1], [0.1, 0.9]], [0, 1])
     image = Image.new("L", (8, 8))
     write_evaluation(tmp_path, [Path("r")], "val", "one view", predictions, score(predictions), picture=lambda i: image)
-    assert "every answer is right" in (tmp_path / "evaluation.html").read_text()
+    assert "every prediction is right" in (tmp_path / "evaluation.html").read_text()

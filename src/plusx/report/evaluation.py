@@ -1,4 +1,4 @@
-"""evaluation.html and evaluation.json: how a net does on labelled images, and what it gets wrong."""
+"""evaluation.html and evaluation.json: how well a net does on labelled images, and what it gets wrong."""
 
 import html
 import json
@@ -54,7 +54,7 @@ def write_evaluation(
         _numbers(found),
         heading("Each class"),
         _classes(found),
-        heading("Which class is taken for which"),
+        heading("Which classes are confused"),
         _confusion(found),
         heading("How sure the net is, and how often it is right"),
         _calibration(predictions, part),
@@ -96,7 +96,7 @@ def _confusion(found: Score) -> str:
         (rows[i][j], names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j and rows[i][j]
     ]
     if not pairs:
-        return paragraph("None: every answer is right.")
+        return paragraph("None: every prediction is right.")
     if len(names) > LARGEST:
         most = sorted(pairs, key=lambda pair: -pair[0])[:LISTED]
         return table(["is", "taken for", "images"], [[is_, said, f"{count:,}"] for count, is_, said in most])
@@ -115,7 +115,7 @@ def _confusion(found: Score) -> str:
     )
     return illustration(
         scrolling(drawn),
-        "Images by their true class (row) and the net's answer (column). Right answers are on the diagonal, in grey; "
+        "Images by true class (row) and predicted class (column). Right predictions are on the diagonal, in grey; "
         "mistakes have colour, the stronger, the larger their share of the row.",
     )
 
@@ -146,11 +146,11 @@ def _calibration(predictions: Predictions, part: str) -> str:
     counts.set_xticks(centres, [f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k" for count, *_ in bins])
     counts.tick_params(color=INK, labelsize=8)
     counts.set_xlabel("images", fontsize=8)
-    hollow = f" Hollow: fewer than {FEW} images, too few to say." if len(enough) < len(bins) else ""
+    hollow = f" Hollow points have fewer than {FEW} images, too few to tell." if len(enough) < len(bins) else ""
     return illustration(
         svg([panel]),
-        f"Answers in {BINS} groups by their probability; above, the images of each. On the straight line the net is as "
-        f"often right as it is sure.{hollow}",
+        f"Predictions in {BINS} groups by their probability; the upper panel counts the images of each. On the "
+        f"straight line the net is right as often as it is sure.{hollow}",
     )
 
 
@@ -163,7 +163,7 @@ def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> s
         share = predictions.probabilities_NT[position, 0].item()
         file = Path(predictions.images[position]).name
         caption = (
-            f"said <b>{html.escape(said)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
+            f"predicted <b>{html.escape(said)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
             f"<br>{html.escape(file)}"
         )
         cells.append(f"<figure>{_thumbnail(picture(position), file)}<figcaption>{caption}</figcaption></figure>")

@@ -43,14 +43,14 @@ def splits_of(recipe: Recipe, splits: Mapping[str, ImageSet]) -> dict[str, Image
     Raises:
         ValueError: There is no training image, or a split that the recipe names is unknown.
     """
-    spec, found = recipe.data, {}
+    spec, chosen = recipe.data, {}
     for split, expression in (("train", spec.train), ("val", spec.val), ("test", spec.test)):
         images = select(splits, expression)
         if images is not None:
-            found[split] = spread(images, spec.limit) if spec.limit else images
-    if "train" not in found:
+            chosen[split] = spread(images, spec.limit) if spec.limit else images
+    if "train" not in chosen:
         raise ValueError(f"data.train is {spec.train!r}, which holds no image")
-    return found
+    return chosen
 
 
 def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> None:
@@ -105,8 +105,8 @@ def images_of(
     """
     own = card.source["name"]
     if data is not None and str(data) in NAMES and str(data) != own:
-        measured = f"trained on {own}; it can be measured on that or on" if own else "converted; it is measured on"
-        raise ValueError(f"{run} was {measured} a folder, not {data}")
+        known = f"trained on {own}; it can be measured on that or on" if own else "converted; it is measured on"
+        raise ValueError(f"{run} was {known} a folder, not {data}")
     if data is None and own is None:
         raise ValueError(f"{run} was converted from weights alone; name a folder: plusx evaluate {run} FOLDER")
     if own in NAMES and data in (None, own):
@@ -120,13 +120,13 @@ def images_of(
         )
     source = load_source(str(root), undecodable="skip", to_train=False, progress=progress)
     if source.name == own or source.fingerprint == card.source["fingerprint"]:
-        found = _own(run, card, source, split, or_train)
+        measured = _own(run, card, source, split, or_train)
     else:
-        found = _foreign(card, source, str(root), split)
+        measured = _foreign(card, source, str(root), split)
     if faults := [each for each in source.left_out if each.fault]:
         others = f" and {len(faults) - 1:,} more; `plusx data check {root}` names all" if faults[1:] else ""
-        found = replace(found, notes=(*found.notes, f"left out: {faults[0].path}: {faults[0].reason}{others}"))
-    return found if split == "train" or or_train else without_trained(run, found)
+        measured = replace(measured, notes=(*measured.notes, f"left out: {faults[0].path}: {faults[0].reason}{others}"))
+    return measured if split == "train" or or_train else without_trained(run, measured)
 
 
 def last_data_dir(card: Card) -> Path | None:
@@ -141,28 +141,30 @@ def trained_on(run: Path) -> frozenset[str] | None:
     return None if rows is None else frozenset(row["digest"] for row in rows if row["split"] == "train")
 
 
-def without_trained(run: Path, found: RunImages) -> RunImages:
+def without_trained(run: Path, measured: RunImages) -> RunImages:
     """The images less those that a run was trained on, with a note that says how many.
 
     Raises:
         ValueError: It was trained on all of them.
     """
-    digests, trained = found.images.digests, trained_on(run)
+    digests, trained = measured.images.digests, trained_on(run)
     if digests is None:
-        return found
+        return measured
     if trained is None:
-        if found.of_run:
-            return found
+        if measured.of_run:
+            return measured
         note = f"{run} does not record which images it was trained on; some may be among these"
-        return replace(found, notes=(*found.notes, note))
+        return replace(measured, notes=(*measured.notes, note))
     new = [place for place, digest in enumerate(digests) if digest not in trained]
     if len(new) == len(digests):
-        return found
+        return measured
     if not new:
-        raise ValueError(f"{run} was trained on all {len(digests):,} images of {found.split}; --split train has those")
+        raise ValueError(
+            f"{run} was trained on all {len(digests):,} images of {measured.split}; --split train has those"
+        )
     note = f"{len(digests) - len(new):,} of {len(digests):,} images are left out: {run} was trained on them"
-    names = tuple(found.names[place] for place in new)
-    return replace(found, images=found.images.take(new), names=names, notes=(*found.notes, note))
+    names = tuple(measured.names[place] for place in new)
+    return replace(measured, images=measured.images.take(new), names=names, notes=(*measured.notes, note))
 
 
 def _own(run: Path, card: Card, source: Source, split: str | None, or_train: bool) -> RunImages:
@@ -182,12 +184,12 @@ def _own(run: Path, card: Card, source: Source, split: str | None, or_train: boo
 
 def _foreign(card: Card, source: Source, title: str, split: str | None) -> RunImages:
     """Images of another folder: test/, else val/, else all."""
-    found = source.as_found
-    chosen = split or next(name for name in ("test", "val", "", "train") if name in found)
-    if chosen not in found:
-        there = ", ".join(f"{name}/" for name in found if name) or "class folders alone"
+    folders = source.as_found
+    chosen = split or next(name for name in ("test", "val", "", "train") if name in folders)
+    if chosen not in folders:
+        there = ", ".join(f"{name}/" for name in folders if name) or "class folders alone"
         raise ValueError(f"{title} has no {chosen}/; it has {there}")
-    images = relabel(found[chosen], card.class_names)
+    images = relabel(folders[chosen], card.class_names)
     return RunImages(title, False, images, _names(source, title, images))
 
 

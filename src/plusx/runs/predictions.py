@@ -1,4 +1,4 @@
-"""What a net answered for each image, as predictions.csv has it, and every number that follows from it.
+"""What a net predicted for each image, as predictions.csv has it, and every number that follows from it.
 
 Shapes: N images, K classes, T classes named for each image, the five likeliest or all of fewer.
 """
@@ -22,7 +22,7 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Answers for labelled images."""
+    """Predictions for labelled images."""
 
     class_names: tuple[str, ...]
     images: tuple[str, ...]
@@ -109,7 +109,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class OneClass:
-    """How a net does on one class."""
+    """How well a net does on one class."""
 
     name: str
     images: int
@@ -195,6 +195,6 @@ def calibration(predictions: Predictions) -> list[tuple[int, float, float]]:
 
 
 def worst(predictions: Predictions, count: int) -> list[int]:
-    """The positions of the wrong answers of greatest loss, the worst first."""
+    """The positions of the wrong predictions of greatest loss, the worst first."""
     order = torch.sort(predictions.losses_N, descending=True, stable=True).indices
     return [position for position in order.tolist() if not predictions.correct_N[position]][:count]
