@@ -129,7 +129,7 @@ def test_a_group_of_few_images_is_no_finding(tmp_path: Path, images: int, hollow
     page = page_of(
         tmp_path, made([[0.9, 0.1]] * images + [[0.6, 0.4]] * 30, [0, 1] * (images // 2) + [0] * (images % 2 + 30))
     )
-    assert ("Hollow: fewer than 10 images" in page) is bool(hollow)
+    assert ("Hollow points have fewer than 10 images" in page) is bool(hollow)
     [figure] = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     points = re.findall(r'style="(fill: [^;"]*; stroke: [^;"]*)', figure)
     assert sum(style == "fill: none; stroke: var(--test)" for style in points) >= hollow
@@ -139,7 +139,7 @@ def test_a_group_of_few_images_is_no_finding(tmp_path: Path, images: int, hollow
 def test_a_mistake_is_a_square_with_what_was_said_and_what_it_is(tmp_path: Path) -> None:
     page = page_of(tmp_path, made([[0.004, 0.996]], [0]))
     text = re.sub(r"<(?!br)[^>]+>", "", page)
-    assert "said bee, honey, 100 % · is ant<br>0.png" in text
+    assert "predicted bee, honey, 100 % · is ant<br>0.png" in text
     [style] = re.findall(r"\.sheet img {([^}]*)}", page)
     assert {"aspect-ratio: 1", "height: auto", "object-fit: cover"} <= {rule.strip() for rule in style.split(";")}
     assert re.search(r'<img [^>]*alt="0.png"', page)

@@ -99,7 +99,7 @@ def _confusion(found: Score) -> str:
         return paragraph("None: every prediction is right.")
     if len(names) > LARGEST:
         most = sorted(pairs, key=lambda pair: -pair[0])[:LISTED]
-        return table(["is", "taken for", "images"], [[is_, said, f"{count:,}"] for count, is_, said in most])
+        return table(["true class", "predicted", "images"], [[true, predicted, f"{count:,}"] for count, true, predicted in most])
     shares = [[count / max(1, sum(row)) for count in row] for row in rows]
     largest = max(share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j)
     upright = ' class="upright"' if sum(map(len, names)) > ACROSS else ""
@@ -111,7 +111,7 @@ def _confusion(found: Score) -> str:
         for i, row in enumerate(rows)
     )
     drawn = (
-        f'<table class="confusion"><thead><tr><td>truth \\ answer</td>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="confusion"><thead><tr><td>true \\ predicted</td>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
     return illustration(
         scrolling(drawn),
@@ -157,13 +157,13 @@ def _calibration(predictions: Predictions, part: str) -> str:
 def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> str:
     cells = []
     for position in worst(predictions, MISTAKES):
-        truth, said = (
+        truth, predicted = (
             predictions.class_names[int(i)] for i in (predictions.labels_N[position], predictions.top_NT[position, 0])
         )
         share = predictions.probabilities_NT[position, 0].item()
         file = Path(predictions.images[position]).name
         caption = (
-            f"predicted <b>{html.escape(said)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
+            f"predicted <b>{html.escape(predicted)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
             f"<br>{html.escape(file)}"
         )
         cells.append(f"<figure>{_thumbnail(picture(position), file)}<figcaption>{caption}</figcaption></figure>")
