@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plusx.experiments.story import EXPERIMENTS
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 DEGRADATION, SPEED, CIFAR10, PEERS = (
@@ -412,7 +414,7 @@ def experiments_table(words: dict[str, Any]) -> str:
     from plusx.experiments.lab import verdict
 
     rows = []
-    for name in (name for name in STORY if (RESULTS / f"{name}.json").is_file()):
+    for name in (name for name in EXPERIMENTS if (RESULTS / f"{name}.json").is_file()):
         told = _read(name)
         claim = words["claims"].get(name, told["claim"])
         rows.append(
@@ -441,7 +443,6 @@ def collect_reproduced(folder: Path) -> None:
 
 def draw_figures() -> None:
     """Draw the figures of docs/ from the numbers in results/, and write the captions there."""
-    from plusx.experiments.reproduce import EXPERIMENTS
     from plusx.report.figure import standalone
     from plusx.report.run import comparison_svg
 
@@ -449,7 +450,7 @@ def draw_figures() -> None:
     drawing = comparison_svg(demo["curves"], [demo["seeds"][0]["seed"]])
     for scheme in ("light", "dark"):
         (ROOT / "docs" / f"degradation-{scheme}.svg").write_text(standalone(drawing, scheme), encoding="utf-8")
-    for name in (name for name in STORY if (RESULTS / f"{name}.json").is_file()):
+    for name in (name for name in EXPERIMENTS if (RESULTS / f"{name}.json").is_file()):
         told = _read(name)
         figures = EXPERIMENTS[name].figures(told["numbers"])
         told["figures"] = [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in figures]
@@ -481,23 +482,6 @@ def _readme(name: str) -> dict[str, Callable[[], str]]:
     return {marker: lambda write=write: write(WORDS[name]) for marker, write in tables.items()}
 
 
-STORY = (
-    "accounting",
-    "ingredients",
-    "worked-example",
-    "gates",
-    "degradation",
-    "gradients",
-    "cifar10-table",
-    "shortcuts",
-    "responses",
-    "lesions",
-    "stochastic-depth",
-    "ensemble",
-    "imagenet-table",
-)
-"""The experiments, in the order of the story."""
-
 MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": _readme("README.md"),
     "README.ko.md": _readme("README.ko.md"),
@@ -510,7 +494,7 @@ MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "accuracy": accuracy_table,
         "gpu": gpu_tables,
     },
-    "docs/story.md": {name: lambda name=name: experiment_section(name) for name in STORY},
+    "docs/story.md": {name: lambda name=name: experiment_section(name) for name in EXPERIMENTS},
 }
 """What stands between the markers of each file."""
 

@@ -1,90 +1,94 @@
-"""plusx: residual networks and the convolutional networks before and after them.
+"""plusx: residual networks and the convolutional networks before and after them, y = F(x) + x.
 
-    y = F(x) + x
+Everything that the command line does, as functions. Files and folders may be named by str or Path.
 
-The verbs of the command line, as functions. Each is imported when it is first used, so that `import plusx` is quick.
+    train(data)                   train a net on digits, CIFAR, ImageNet or a folder of images; leaves a run directory
+    resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
+    evaluate(run)                 error, calibration and confusions on images that the run was not trained on
+    predict(run, images)          the most probable classes of images
+    Predictor(run)                the same for many calls: the net is loaded once
+    load(run)                     the trained net, an nn.Module in evaluation mode, and its card
+    analyse(run, question)        a question about a trained net, answered by a figure and its numbers
+    convert(weights, net)         a run directory from other people's weights
+
+    list_nets()                   the names of all nets
+    describe_net(name)            a net's paper, table, facts and options
+    build(name)                   a net by its name, with random weights or somebody's
+    cost(net, shape)              parameters, multiply-adds, memory and receptive fields, layer by layer
+    summarise(net_or_run)         the same for a name of the catalog or a run directory
+    compare(nets_or_runs)         the same for several
+
+    list_recipes()                the names of all recipes
+    describe_recipe(name)         a recipe, and what its documentation says
+    list_settings(recipe)         every field of a recipe with its value and meaning, as train(overrides=...) takes it
+    parse_option(text)            the value of a net's option that is written as text
+    check_data(folder)            what a folder of images holds, what is left out, and what looks wrong
+    Views(crops, scales)          which crops and scales of an image evaluate() averages
+
+    demo()                        deeper plain nets train worse, residual nets do not: four nets in about a minute
+    list_experiments()            the papers' experiments, and how far each has come
+    reproduce(experiment)         run one of them; the paper's numbers beside ours
+    benchmark_training(net)       training speed on this machine, beside plain PyTorch
+    StoppedError                  raised when a run ends before its last step
+
+A verb is imported when it is first used, so that `import plusx` is quick. What takes long shows a bar in a terminal or
+a notebook; progress=False shows nothing, and progress=function calls the function instead.
 """
 
+import re
 from importlib import import_module
-from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the package is imported
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
     from plusx.benchmark.training import benchmark_training
-    from plusx.data.check import check
+    from plusx.data.check import check_data
     from plusx.data.views import Views
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError
     from plusx.engine.training import resume, train
     from plusx.experiments.demo import demo
-    from plusx.experiments.reproduce import reproduce, standing
-    from plusx.nets import entry, names
-    from plusx.recipes import recipe_entry, recipe_names, settings
-    from plusx.recipes.text import option_value
+    from plusx.experiments.reproduce import list_experiments, reproduce
+    from plusx.nets import entry as describe_net
+    from plusx.nets import names as list_nets
+    from plusx.recipes import recipe_entry as describe_recipe
+    from plusx.recipes import recipe_names as list_recipes
+    from plusx.recipes import settings as list_settings
+    from plusx.recipes.text import option_value as parse_option
     from plusx.runs.store import load_run as load
     from plusx.weights.convert import convert
     from plusx.weights.start import build
 
     __version__: str
 
-_HOMES = {
-    "build": ("plusx.weights.start", "build"),  # a net by name, with fresh weights or somebody's
-    "convert": ("plusx.weights.convert", "convert"),  # somebody's weights to a run directory
-    "entry": ("plusx.nets", "entry"),  # the published facts of a net
-    "names": ("plusx.nets", "names"),  # of all nets
-    "analyse": ("plusx.analysis.analyse", "analyse"),  # a question to a run: responses, gradients, lesions, paths, ...
-    "cost": ("plusx.analysis.cost", "cost"),  # parameters, multiply-adds, memory and receptive field by layer
-    "summarise": ("plusx.analysis.cost", "summarise"),  # the same for a catalog name or a run directory
-    "compare": ("plusx.analysis.cost", "compare"),  # the same for several
-    "check": ("plusx.data.check", "check"),  # a class folder: what is in it, what is left out, what looks wrong
-    "recipe_entry": ("plusx.recipes", "recipe_entry"),  # a recipe by name, and what its docstring says
-    "recipe_names": ("plusx.recipes", "recipe_names"),
-    "settings": ("plusx.recipes", "settings"),  # every field of a recipe: its key, value and sentence
-    "option_value": ("plusx.recipes.recipe", "option_value"),  # the text of a builder's option as its value
-    "train": ("plusx.engine.training", "train"),
-    "resume": ("plusx.engine.training", "resume"),
-    "StoppedError": ("plusx.engine.events", "StoppedError"),  # a run ended before its last step
-    "load": ("plusx.runs.store", "load_run"),  # a finished run: its net and its card
-    "evaluate": ("plusx.engine.evaluation", "evaluate"),
-    "Views": ("plusx.data.views", "Views"),  # crops, scales, mirror images: what of an image is evaluated
-    "predict": ("plusx.deploy.predictor", "predict"),
-    "Predictor": ("plusx.deploy.predictor", "Predictor"),
-    "demo": ("plusx.experiments.demo", "demo"),  # deeper plain nets train worse: seen on digits, in a minute
-    "reproduce": ("plusx.experiments.reproduce", "reproduce"),  # a table or figure of the papers, paper beside ours
-    "standing": ("plusx.experiments.reproduce", "standing"),  # how far each of them has come
-    "benchmark_training": ("plusx.benchmark.training", "benchmark_training"),
+_RENAMED = {
+    "check": "check_data",
+    "entry": "describe_net",
+    "names": "list_nets",
+    "option_value": "parse_option",
+    "recipe_entry": "describe_recipe",
+    "recipe_names": "list_recipes",
+    "settings": "list_settings",
+    "standing": "list_experiments",
 }
+"""Names of version 0.1."""
 
-__all__ = [
-    "Predictor",
-    "StoppedError",
-    "Views",
-    "analyse",
-    "benchmark_training",
-    "build",
-    "check",
-    "compare",
-    "convert",
-    "cost",
-    "demo",
-    "entry",
-    "evaluate",
-    "load",
-    "names",
-    "option_value",
-    "predict",
-    "recipe_entry",
-    "recipe_names",
-    "reproduce",
-    "resume",
-    "settings",
-    "standing",
-    "summarise",
-    "train",
-]
+
+def _homes() -> dict[str, tuple[str, str]]:
+    """Public name -> its module, and its name there; read from the imports above, so that each is listed once."""
+    source, homes = Path(__file__).read_text(encoding="utf-8"), {}
+    for module, imported in re.findall(r"^    from (plusx\.\S+) import (.+)$", source, re.MULTILINE):
+        for item in imported.split(", "):
+            own, _, public = item.partition(" as ")
+            homes[public or own] = (module, own)
+    return homes
+
+
+_HOMES = _homes()
+__all__ = sorted(_HOMES)
 
 
 def __dir__() -> list[str]:
@@ -93,8 +97,12 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("plusx")
+    if name in _RENAMED:
+        raise AttributeError(f"plusx.{name} is now plusx.{_RENAMED[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'plusx' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    module, own = _HOMES[name]
+    return getattr(import_module(module), own)

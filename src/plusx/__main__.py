@@ -1,6 +1,6 @@
 """`python -m plusx`: the command line."""
 
-from plusx.cli import main
+from plusx.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import plusx
-from plusx.analysis.analyse import PICTURES, QUESTIONS, fresh
+from plusx.analysis.analyse import IMAGE_QUESTIONS, QUESTIONS, untrained
 from plusx.engine.training import train
 
 HEADS = {
@@ -24,7 +24,7 @@ HEADS = {
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_an_answer_is_a_figure_with_its_numbers_and_tables_with_units(digits_run: Path, question: str) -> None:
     heard: list[tuple[int, int]] = []
-    found = plusx.analyse(digits_run, question, watch=lambda done, total: heard.append((done, total)))
+    found = plusx.analyse(digits_run, question, progress=lambda done, total: heard.append((done, total)))
     svg = found.figure.read_text()
     assert found.figure == digits_run / "figures" / f"{question}.svg" and svg.startswith("<svg")
     assert "prefers-color-scheme" in svg and "black" not in re.sub(r"<!--.*?-->", "", svg)
@@ -45,10 +45,10 @@ def test_an_answer_is_a_figure_with_its_numbers_and_tables_with_units(digits_run
         assert float(cell) == pytest.approx(100 * m.value if share else m.value, rel=1e-3, abs=0.006 if share else 0)
 
 
-@pytest.mark.parametrize("question", PICTURES)
-def test_a_picture_is_a_png(digits_run: Path, question: str) -> None:
-    with Image.open(plusx.analyse(digits_run, question).figure) as picture:
-        assert picture.format == "PNG" and min(picture.size) > 50
+@pytest.mark.parametrize("question", IMAGE_QUESTIONS)
+def test_an_image_is_a_png(digits_run: Path, question: str) -> None:
+    with Image.open(plusx.analyse(digits_run, question).figure) as image:
+        assert image.format == "PNG" and min(image.size) > 50
 
 
 def test_a_misspelt_question_is_answered_with_the_nearest(digits_run: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_misspelt_question_is_answered_with_the_nearest(digits_run: Path) -> N
         plusx.analyse(digits_run, "response")
 
 
-def test_a_fresh_net_is_the_one_that_the_run_began_with(tmp_path: Path) -> None:
+def test_the_untrained_net_is_the_one_that_the_run_began_with(tmp_path: Path) -> None:
     began = train("digits", overrides={"steps": "0"}, out=tmp_path / "run", seed=5)
     weights = plusx.load(began.run)[0].state_dict()
-    assert all((value == weights[name]).all() for name, value in fresh(began.card).state_dict().items())
+    assert all((value == weights[name]).all() for name, value in untrained(began.card).state_dict().items())

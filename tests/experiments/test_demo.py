@@ -60,11 +60,11 @@ def test_a_stopped_demo_is_resumed_where_it_was(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(experiment, "digits_degradation", lambda net: recipe(net).smoke())
     folder, heard = tmp_path / "demo", list[Progress]()
     with pytest.raises(StoppedError, match=f"stopped at step 1 of 6; resume with: plusx demo --out {folder}$"):
-        demo(folder, watch=heard.append, should_stop=lambda: len(heard) > 0 and heard[-1].number == 2)
+        demo(folder, progress=heard.append, should_stop=lambda: len(heard) > 0 and heard[-1].number == 2)
     with pytest.raises(ValueError, match="was trained with another recipe"):
         demo(folder, seed=1)
     written = (folder / "plain20" / "weights.safetensors").stat().st_mtime_ns
-    found = demo(folder, watch=heard.append)
+    found = demo(folder, progress=heard.append)
     assert (folder / "plain20" / "weights.safetensors").stat().st_mtime_ns == written
     assert [run.run.name for run in found.runs] == list(experiment.NETS)
     done = [progress.done for progress in heard]

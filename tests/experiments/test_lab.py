@@ -26,7 +26,8 @@ from plusx.experiments.lab import (
     verdict,
     write_result,
 )
-from plusx.experiments.reproduce import EXPERIMENTS, _work, find, reproduce, standing
+from plusx.experiments.reproduce import _work, list_experiments, reproduce
+from plusx.experiments.story import EXPERIMENTS, find_experiment
 from plusx.recipes import Recipe, digits
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD
@@ -65,7 +66,7 @@ def test_a_training_is_made_once(tmp_path: Path) -> None:
         lab.run(trial(steps=3))
 
 
-def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_training_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         Lab(tmp_path, should_stop=lambda: True).run(trial(steps=3))
     lab = Lab(tmp_path)
@@ -81,7 +82,7 @@ def test_progress_is_over_all_trainings_that_are_missing(tmp_path: Path, monkeyp
     monkeypatch.setitem(EXPERIMENTS, "small", small)
     Lab(tmp_path / "quick").run(trials[0])
     heard: list[Progress] = []
-    reproduce("small", out=tmp_path, watch=heard.append)
+    reproduce("small", out=tmp_path, progress=heard.append)
     assert {(p.training, p.number, p.trainings) for p in heard} == {("digits-seed1", 2, 3), ("digits-seed2", 3, 3)}
     done = [p.done for p in heard]
     assert done == sorted(done) and done[-1] == heard[-1].total
@@ -156,12 +157,12 @@ def test_a_result_carries_its_evidence(tmp_path: Path) -> None:
 
 def test_a_misspelt_experiment_is_answered_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'degradation'"):
-        find("degradations")
+        find_experiment("degradations")
 
 
-def test_standing_tells_how_far_each_has_come(tmp_path: Path) -> None:
+def test_the_list_says_how_far_each_experiment_has_come(tmp_path: Path) -> None:
     reproduce("worked-example", out=tmp_path)
-    found = {each.name: each for each in standing(tmp_path)}
+    found = {each.name: each for each in list_experiments(tmp_path)}
     assert list(found) == list(EXPERIMENTS)
     assert found["worked-example"].verdict == "yes" and found["worked-example"].seconds == 0
     assert found["degradation"].trials == 16 and found["degradation"].trained == 0

@@ -90,7 +90,7 @@ def test_a_page_fetches_nothing_and_shows_the_mistakes(tmp_path: Path, classes: 
     assert all(link.startswith("data:image/") for link in links.fetched) and len(links.fetched) == 24
     assert "script" not in links.tags and "<i>.jpg" not in page and "&lt;i&gt;.jpg" in page
     assert ("svg" in links.tags) and (f"{100 * found.error:.2f} %" in page)
-    assert ("taken for</th>" in page) == (classes == 60)
+    assert ("predicted</th>" in page) == (classes == 60)
 
 
 def page_of(folder: Path, predictions: Predictions, part: str = "test") -> str:

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from plusx.analysis import features as pictures
-from plusx.analysis import gradients, lesions, paths, responses, shortcuts
+from plusx.analysis import features, gradients, lesions, paths, responses, shortcuts
 from plusx.analysis.blocks import blocks, residual_blocks
 from plusx.data.batches import Batch, EvalBatches
 from plusx.data.images import spread
 from plusx.data.randomness import derive_seed
 from plusx.nets import build
+from plusx.progress import shown
 from plusx.report.figure import standalone
 from plusx.runs.card import Card
 from plusx.runs.files import replace_file
@@ -33,22 +33,22 @@ BATCH_SIZE = 128
 
 @dataclass(frozen=True)
 class Question:
-    """What can be asked."""
+    """A question that can be put to a net, and how it is answered."""
 
     asks: str
-    """In a sentence, with the figure that answers it in a paper."""
+    """The question itself, with the figure of a paper that answers it."""
     images: int
-    """That it looks at, evenly spaced over those that the run holds back."""
-    answer: Callable[["Asked"], tuple[Series, str]]
-    """Measurements, and the figure as SVG."""
+    """How many images it needs, evenly spaced over those that the run holds back."""
+    answer: Callable[["Subject"], tuple[Series, str]]
+    """Makes the measurements, and the figure as SVG."""
     passes: Callable[[nn.Module], int]
-    """How often each image goes through the net, or through its fresh twin."""
+    """How often each image passes through the net, or through its untrained twin."""
     columns: Mapping[str, Mapping[str, str]]
-    """Heads of the tables, by series, or "" for every one: first of the names, then by the last word of a measurement's
-    name, or "" for the whole of it. What is in per cent is a share."""
+    """Column heads of the tables, by series, or "" for every series. The key "name" is the head of the first column;
+    each other key is the last word of a measurement's name, or "" for the whole name. A head with (%) marks a share."""
 
 
-class Shown(NamedTuple):
+class Table(NamedTuple):
     """Measurements as a table."""
 
     title: str
@@ -58,7 +58,7 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Analysed:
-    """What `analyse` found."""
+    """The answer of `analyse`."""
 
     run: Path
     question: str
@@ -71,55 +71,55 @@ class Analysed:
     def __repr__(self) -> str:
         return f"<Analysed {self.run}: {self.question} on {self.images:,} images, {self.figure}>"
 
-    def tables(self) -> list[Shown]:
-        """The series as tables, with units in their heads; an error is a percentage."""
-        return [_shown(title, found, QUESTIONS[self.question].columns) for title, found in self.series.items()]
+    def tables(self) -> list[Table]:
+        """The series as tables, with units in their heads; errors are percentages."""
+        return [_table(title, series, QUESTIONS[self.question].columns) for title, series in self.series.items()]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an answer is made of."""
+class Subject:
+    """The net that a question is about, and the images that it is put with."""
 
     name: str
-    """Of the net."""
+    """The net's name."""
     net: nn.Module
-    fresh: nn.Module
+    untrained: nn.Module
     """The net as it was before its first step."""
     batches: Sequence[Batch]
 
 
-def _responses(asked: Asked) -> tuple[Series, str]:
-    found = {asked.name: list(responses.probe(asked.net, asked.batches))}
+def _responses(subject: Subject) -> tuple[Series, str]:
+    found = {subject.name: list(responses.probe(subject.net, subject.batches))}
     return found, responses.draw(found)
 
 
-def _gradients(asked: Asked) -> tuple[Series, str]:
+def _gradients(subject: Subject) -> tuple[Series, str]:
     found = {
-        "at initialisation": list(gradients.probe(asked.fresh, asked.batches)),
-        "trained": list(gradients.probe(asked.net, asked.batches)),
+        "at initialisation": list(gradients.probe(subject.untrained, subject.batches)),
+        "trained": list(gradients.probe(subject.net, subject.batches)),
     }
-    return found, gradients.draw({f"{asked.name}, {when}": each for when, each in found.items()})
+    return found, gradients.draw({f"{subject.name}, {when}": each for when, each in found.items()})
 
 
-def _lesions(asked: Asked) -> tuple[Series, str]:
-    found = {asked.name: list(lesions.probe(asked.net, asked.batches))}
+def _lesions(subject: Subject) -> tuple[Series, str]:
+    found = {subject.name: list(lesions.probe(subject.net, subject.batches))}
     return found, lesions.draw(found)
 
 
-def _shuffling(asked: Asked) -> tuple[Series, str]:
-    removed = list(lesions.removing(asked.net, asked.batches))
-    moved = list(lesions.shuffling(asked.net, asked.batches))
-    return {"taken away": removed, "moved": moved}, lesions.draw_many({asked.name: removed}, {asked.name: moved})
+def _shuffling(subject: Subject) -> tuple[Series, str]:
+    removed = list(lesions.removing(subject.net, subject.batches))
+    moved = list(lesions.shuffling(subject.net, subject.batches))
+    return {"taken away": removed, "moved": moved}, lesions.draw_many({subject.name: removed}, {subject.name: moved})
 
 
-def _paths(asked: Asked) -> tuple[Series, str]:
-    found = list(paths.probe(asked.net, asked.batches))
-    return {asked.name: found}, paths.draw(found)
+def _paths(subject: Subject) -> tuple[Series, str]:
+    found = list(paths.probe(subject.net, subject.batches))
+    return {subject.name: found}, paths.draw(found)
 
 
-def _shortcuts(asked: Asked) -> tuple[Series, str]:
-    found = list(shortcuts.probe(asked.net, asked.batches))
-    return {asked.name: found}, shortcuts.draw(found)
+def _shortcuts(subject: Subject) -> tuple[Series, str]:
+    found = list(shortcuts.probe(subject.net, subject.batches))
+    return {subject.name: found}, shortcuts.draw(found)
 
 
 QUESTIONS = {
@@ -169,7 +169,7 @@ QUESTIONS = {
         {"": {"name": "block", "ratio": "|S(x)| / |F(x)|", "error": "error without S (%)"}},
     ),
 }
-PICTURES = {
+IMAGE_QUESTIONS = {
     "filters": "What do the first filters look like? Krizhevsky et al. (2012), Fig. 3",
     "features": "What do the stages make of an image? LeCun et al. (1998), Fig. 2",
 }
@@ -180,19 +180,19 @@ def analyse(
     question: str,
     *,
     data_dir: str | Path | None = None,
-    watch: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] = True,
 ) -> Analysed:
     """Put a question to a trained net; the answer is a figure in the run's figures/, and its numbers beside it.
 
     Args:
         run: Run directory.
         question: responses, gradients, lesions, shuffling, paths, shortcuts, filters or features.
-        data_dir: Where CIFAR lies, if not where it lay in training.
-        watch: Called with the images done and the images in all, each counted when it is read and whenever the net
-            looks at it; first, while a folder is read, with files.
+        data_dir: Folder of the run's own images, if they are no longer where they were in training.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with (done, total): the files of a
+            folder while they are read, then images, each counted when it is read and at every pass through the net.
 
     Raises:
-        ValueError: The question is unknown, the run cannot be read, or the net lacks what is asked about.
+        ValueError: The question is unknown, the run cannot be read, or the net lacks what the question is about.
 
     Example:
         >>> from plusx.engine.training import train
@@ -201,32 +201,33 @@ def analyse(
         >>> [m.name for m in analyse(run, "responses").series["resnet20"]][:2]
         ['stem.conv.conv', 'stages.0.0.branch.conv1.conv']
     """
-    known = {**QUESTIONS, **PICTURES}
+    known = {**QUESTIONS, **IMAGE_QUESTIONS}
     if question not in known:
         near = difflib.get_close_matches(question, known, n=1)
         raise ValueError(
             f"unknown question {question!r}; {f'did you mean {near[0]!r}?' if near else 'ask ' + ', '.join(known)}"
         )
-    path = Path(run)
-    net, card = load_run(path)
-    folder = path / "figures"
+    with shown(progress, question, unit="images") as report:
+        return _answer(Path(run), question, Path(data_dir) if data_dir else None, report)
+
+
+def _answer(run: Path, question: str, data_dir: Path | None, report: Callable[[int, int], None]) -> Analysed:
+    net, card = load_run(run)
     if question == "filters":
-        return _picture(path, question, pictures.filters(net), 0)
-    where = Path(data_dir) if data_dir else None
-    images = images_of(path, card, data_dir=where, or_train=True, progress=watch).images
+        return _write_image(run, question, features.filters(net), 0)
+    images = images_of(run, card, data_dir=data_dir, or_train=True, progress=report).images
     if question == "features":
         x_BCHW, _ = EvalBatches(images, card.preprocess, 1)[0]
-        return _picture(path, question, pictures.features(net, x_BCHW[0]), 1)
+        return _write_image(run, question, features.features(net, x_BCHW[0]), 1)
     about = QUESTIONS[question]
-    seen, twin = spread(images, about.images), fresh(card)
+    seen, twin = spread(images, about.images), untrained(card)
     total = len(seen) * (1 + about.passes(net))
     done = 0
 
     def count(labels: int) -> None:
         nonlocal done
         done += labels
-        if watch:
-            watch(done, total)
+        report(done, total)
 
     for each in (net, twin):  # copies of a net, which some probes make, keep its hooks
         each.register_forward_hook(lambda module, inputs, output: count(len(inputs[0])))
@@ -235,7 +236,8 @@ def analyse(
         batches.append(batch)
         count(len(batch[1]))
     with torch.random.fork_rng(devices=[]):
-        series, figure = about.answer(Asked(card.recipe.net.name, net, twin, batches))
+        series, figure = about.answer(Subject(card.recipe.net.name, net, twin, batches))
+    folder = run / "figures"
     folder.mkdir(exist_ok=True)
     content = {
         "question": about.asks,
@@ -244,39 +246,39 @@ def analyse(
     }
     replace_file(folder / f"{question}.json", (json.dumps(content, indent=1) + "\n").encode())
     replace_file(folder / f"{question}.svg", standalone(figure).encode())
-    return Analysed(path, question, about.asks, len(seen), series, folder / f"{question}.svg")
+    return Analysed(run, question, about.asks, len(seen), series, folder / f"{question}.svg")
 
 
-def _shown(title: str, found: Sequence[Measurement], columns: Mapping[str, Mapping[str, str]]) -> Shown:
+def _table(title: str, series: Sequence[Measurement], columns: Mapping[str, Mapping[str, str]]) -> Table:
     heads = dict(columns.get(title) or columns[""])
     names = heads.pop("name")
     if list(heads) == [""]:
-        return Shown(title, (names, heads[""]), tuple((m.name, _cell(heads[""], m.value)) for m in found))
+        return Table(title, (names, heads[""]), tuple((m.name, _cell(heads[""], m.value)) for m in series))
     cells: dict[str, dict[str, str]] = {}
-    for m in found:
+    for m in series:
         name, _, kind = m.name.rpartition(" ")
-        if kind not in heads:  # the whole net, of which there is an error alone
+        if kind not in heads:  # the whole net has an error only
             name, kind = m.name, "error"
         cells.setdefault(name, {})[kind] = _cell(heads[kind], m.value)
     rows = tuple((name, *(row.get(kind, "") for kind in heads)) for name, row in cells.items())
-    return Shown(title, (names, *heads.values()), rows)
+    return Table(title, (names, *heads.values()), rows)
 
 
 def _cell(head: str, value: float) -> str:
     return f"{100 * value:.2f}" if head.endswith("(%)") else f"{value:.4g}"
 
 
-def fresh(card: Card) -> nn.Module:
-    """The net of a run as it was before its first step, but for weights that it started from."""
+def untrained(card: Card) -> nn.Module:
+    """The net of a run as it was before its first step; weights that it was started from are not loaded."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(card.recipe.seed, "init"))
         return build(card.recipe.net.name, **card.net_options)
 
 
-def _picture(run: Path, question: str, picture: Image.Image, images: int) -> Analysed:
+def _write_image(run: Path, question: str, image: Image.Image, images: int) -> Analysed:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     (run / "figures").mkdir(exist_ok=True)
     file = run / "figures" / f"{question}.png"
     replace_file(file, buffer.getvalue())
-    return Analysed(run, question, PICTURES[question], images, {}, file)
+    return Analysed(run, question, IMAGE_QUESTIONS[question], images, {}, file)

@@ -17,11 +17,11 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     """Blocks by their name in the net, in order.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The net has none.
     """
     found = {name: module for name, module in model.named_modules() if isinstance(_part(module, "branch"), nn.Module)}
     if not found:
-        raise ValueError("this net has no blocks of branch and shortcut to look at")
+        raise ValueError("this net has no blocks of branch and shortcut")
     return found
 
 
@@ -29,11 +29,11 @@ def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
     """Blocks that have a shortcut.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The net has none.
     """
     found = {name: block for name, block in blocks(model).items() if _part(block, "shortcut") is not None}
     if not found:
-        raise ValueError("this net has no shortcuts to look at")
+        raise ValueError("this net has no shortcuts")
     return found
 
 
@@ -84,17 +84,17 @@ def gradients_through(through_branch: dict[nn.Module, bool]) -> Iterator[None]:
 
 
 @contextmanager
-def watching(parts: dict[nn.Module, Callable[[Tensor], object]]) -> Iterator[None]:
-    """Tells each function what its module puts out, when it does."""
+def hearing_outputs(parts: dict[nn.Module, Callable[[Tensor], object]]) -> Iterator[None]:
+    """Calls each function with every tensor that its module puts out."""
 
-    def hook(tell: Callable[[Tensor], object]) -> Callable[..., None]:
-        def told(module: nn.Module, x: Any, y: Any) -> None:
-            for part in y if isinstance(y, tuple) else (y,):
-                tell(part)
+    def hook(hear: Callable[[Tensor], object]) -> Callable[..., None]:
+        def after(module: nn.Module, x: Any, y: Any) -> None:
+            for tensor in y if isinstance(y, tuple) else (y,):
+                hear(tensor)
 
-        return told
+        return after
 
-    with _until_the_end([part.register_forward_hook(hook(tell)) for part, tell in parts.items()]):
+    with _until_the_end([part.register_forward_hook(hook(hear)) for part, hear in parts.items()]):
         yield
 
 
@@ -105,7 +105,7 @@ def passed_on(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _each(change: Callable[[Tensor], Tensor], y: Any) -> Any:
-    """Of a module's output, which is two tensors in a dual path block."""
+    """Changes a module's output, which is two tensors in a dual path block."""
     return tuple(map(change, y)) if isinstance(y, tuple) else change(y)
 
 

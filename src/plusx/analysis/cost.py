@@ -27,7 +27,7 @@ class LayerCost:
     kind: str
     """Its class; a block's also names the operations."""
     output_shape: tuple[int, ...] | None
-    """For one image, without the batch dimension; None if evaluation does not run it, as an auxiliary head."""
+    """For one image, without the batch dimension; None if evaluation does not run it, such as an auxiliary head."""
     params: int
     """Its own; a parameter that two layers share counts at the first."""
     macs: int
@@ -180,7 +180,7 @@ def compare(
     """The costs of several nets. An option goes to the nets that have it; one at least must.
 
     Args:
-        nets_or_runs: Catalog names or run directories; one stands for itself.
+        nets_or_runs: Catalog names or run directories; a single one need not be in a list.
         options: Builder options.
         size: Side of the input in pixels; each net's own if not given.
 

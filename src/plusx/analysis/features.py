@@ -1,4 +1,4 @@
-"""What a net's first filters look like, and what its stages make of a picture, as pictures; Krizhevsky et al. (2012),
+"""What a net's first filters look like, and what its stages make of an image; Krizhevsky et al. (2012),
 Fig. 3, and LeCun et al. (1998), Fig. 2.
 """
 
@@ -30,11 +30,11 @@ def filters(model: nn.Module) -> Image.Image:
 
 
 def features(model: nn.Module, x_CHW: Tensor) -> Image.Image:
-    """What the stem and each stage put out for one picture: a row each, under its name, of the maps that vary most.
+    """What the stem and each stage put out for one image: a row each, under its name, of the maps that vary most.
 
     Args:
-        model: Of stem, stages and head.
-        x_CHW: A normalised picture.
+        model: A net of stem, stages and head.
+        x_CHW: A normalised image.
 
     Raises:
         ValueError: The net puts out no maps.
@@ -74,7 +74,7 @@ def _stretched(values_CHW: Tensor) -> Tensor:
 
 
 def _tiles(rows: Sequence[Sequence[Tensor]], names: Sequence[str] = ()) -> Image.Image:
-    """Rows of pictures on white, each under its name and enlarged in whole pixels until its tiles can be seen."""
+    """Rows of images on white, each under its name and enlarged in whole pixels until its tiles can be seen."""
     shown = []
     for row in rows:
         factor = -(-TILE // max(row[0].shape[1:]))

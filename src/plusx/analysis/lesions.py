@@ -19,7 +19,7 @@ from plusx.report.palette import net_colours, net_widths
 from plusx.runs.metrics import Measurement
 
 DRAWS = 3
-"""Of blocks to take away or swap, for each number of them; the mean is told."""
+"""How many random choices of blocks to take away or swap are made for each number of blocks; their mean is reported."""
 
 
 def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
@@ -122,7 +122,7 @@ def _spread(most: int) -> list[int]:
 
 
 def _rows(model: nn.Module) -> list[list[tuple[nn.Module, str]]]:
-    """Places of blocks that may be swapped: in one container, of equal parameters. Each is (container, name)."""
+    """Places of blocks that may be swapped: blocks of equal shape in one container. Each is (container, name)."""
     of_a_kind: dict[tuple[int, str], list[tuple[nn.Module, str]]] = {}
     for name, block in blocks(model).items():
         parent_name, _, child = name.rpartition(".")

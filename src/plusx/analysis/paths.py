@@ -20,7 +20,7 @@ from plusx.report.palette import RESIDUAL, SERIES
 from plusx.runs.metrics import Measurement
 
 DRAWS = 4
-"""Of the k blocks whose branch is taken, for each k and each batch."""
+"""How many choices of the k blocks whose branch is taken are drawn for each k and each batch."""
 
 
 def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:

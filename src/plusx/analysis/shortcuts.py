@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from plusx.analysis.blocks import residual_blocks, watching, without_shortcut
+from plusx.analysis.blocks import hearing_outputs, residual_blocks, without_shortcut
 from plusx.analysis.lesions import error
 from plusx.data.batches import Batch
 from plusx.report.figure import panels, svg
@@ -31,7 +31,7 @@ def probe(model: nn.Module, batches: Iterable[Batch]) -> Iterator[Measurement]:
         squares[part] = squares.get(part, 0.0) + y.float().square().sum().item()
 
     sides = {name: [block.get_submodule(side) for side in ("shortcut", "branch")] for name, block in found.items()}
-    with watching({part: partial(add, part) for both in sides.values() for part in both}):
+    with hearing_outputs({part: partial(add, part) for both in sides.values() for part in both}):
         yield Measurement("whole", error(model, seen), "1")
     for name, block in found.items():
         s, f = (squares[part] for part in sides[name])

@@ -1,8 +1,8 @@
 """What happens in a net's forward pass, watched on the meta device, where nothing is computed or held.
 
-One pass in evaluation mode tells shapes, multiply-adds, memory written and receptive fields; one in training mode tells
-what autograd keeps for the backward pass. Operations are seen, not only layers: the addition of a residual block and
-the concatenation of a dense one belong to the block that makes them.
+One pass in evaluation mode yields shapes, multiply-adds, memory written and receptive fields; one in training mode
+yields what autograd keeps for the backward pass. Operations are seen, not only layers: the addition of a residual
+block and the concatenation of a dense one belong to the block that makes them.
 """
 
 import copy
@@ -134,7 +134,7 @@ def trace_training(net: nn.Module, input_shape: tuple[int, int, int]) -> tuple[C
         torch.manual_seed(0)
         before = torch.get_rng_state()
         kept = _keep(net.train(), input_shape)
-        if not torch.equal(before, torch.get_rng_state()):  # a block may have left its branch out by lot
+        if not torch.equal(before, torch.get_rng_state()):  # a block may have skipped its branch at random
             for block in net.modules():
                 block.training = not any(block.children())
             kept = max(kept, _keep(net, input_shape), key=lambda kept: kept[0].total())

@@ -1,8 +1,8 @@
 """How fast a net trains here, beside the same net in plain PyTorch, in one interleaved run.
 
 A step of ours is the whole step of the training loop: batch, augmentation, forward, backward, optimizer. A step of
-plain PyTorch is what a first script does: the batch ready in memory. Ours so carries the data's cost and theirs does
-not. Pictures are noise and lie in memory: reading files is another matter.
+plain PyTorch is what a first script does: the batch is ready in memory. So ours includes the cost of the data and
+theirs does not. The images are noise in memory; reading files is not measured.
 
 Shapes: B images in a batch, C channels, H height, W width.
 """
@@ -30,6 +30,7 @@ from plusx.nets import build, entry
 from plusx.placement.machine import describe, peak_memory_bytes, usable_cpus
 from plusx.placement.place import Placement, choose_placement
 from plusx.placement.turns import take_turns
+from plusx.progress import shown
 from plusx.recipes.augment import FlipLR, RandomCrop
 from plusx.recipes.loss import CrossEntropy
 from plusx.recipes.optim import SGD, Penalty
@@ -52,7 +53,7 @@ class WholeStep:
         self.step = Step(self.net, optimizer, task, Penalty(), placement)
         self.numbers = itertools.count()
         self.data_seconds: list[float] = []
-        """What each batch took to make."""
+        """How long each batch took to make."""
 
     def __call__(self) -> None:
         began = time.perf_counter()
@@ -75,11 +76,11 @@ def plain_step(
     """A training step as PyTorch's tutorials write it, on one batch that is ready.
 
     Args:
-        net: Any, on the device of the images; it is trained.
+        net: Any net on the device of the images; it is trained.
         x_BCHW: Normalised images.
         labels_B: Their classes.
-        channels_last: Lay net and images out so, rather than contiguously.
-        bf16: Under autocast, rather than in fp32.
+        channels_last: Use this memory layout for the net and the images, rather than the contiguous one.
+        bf16: Run under autocast to bf16, rather than in fp32.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net, x_BCHW = net.to(memory_format=layout).train(), x_BCHW.to(memory_format=layout)
@@ -96,7 +97,7 @@ def plain_step(
 
 
 def noise(net: str, count: int) -> ImageSet:
-    """Pictures of noise of the size that a net of the catalog takes, with its classes in turn."""
+    """Images of noise, of the size that a net of the catalog takes, labelled with its classes in turn."""
     facts = entry(net)
     return ImageSet(
         torch.arange(count) % facts.num_classes,
@@ -107,15 +108,15 @@ def noise(net: str, count: int) -> ImageSet:
 
 @dataclass(frozen=True)
 class TrainingSpeed:
-    """Medians over the rounds."""
+    """The result of `benchmark_training`; speeds are medians over the rounds."""
 
     net: str
     batch_size: int
     rounds: int
     device: str
-    """Where both ran."""
+    """The device that both ran on."""
     placement: Placement
-    """Of ours."""
+    """How ours ran."""
     images_per_s: float
     eager_fp32_images_per_s: float
     ratio_to_eager_fp32: float
@@ -123,17 +124,17 @@ class TrainingSpeed:
     ratio_range: tuple[float, float]
     """Lowest and highest of the rounds' ratios."""
     data_share: float
-    """Part of our step spent on making the batch."""
+    """Share of our step that is spent on making the batch."""
     machine: dict[str, str | int]
     peak_memory_bytes: int | None
 
 
 def benchmark_training(
-    net: str,
+    net: str = "resnet20",
     *,
     batch_size: int = 128,
     rounds: int = 10,
-    watch: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] = True,
 ) -> TrainingSpeed:
     """Time training steps, ours and plain PyTorch's (eager, fp32, contiguous) in turn and on the same device.
 
@@ -141,10 +142,15 @@ def benchmark_training(
         net: Catalog name; its input is the catalog's.
         batch_size: Images a step.
         rounds: In each, ours and theirs are timed once, for a quarter of a second or one step.
-        watch: Called with the rounds done and the rounds in all.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with the rounds done and the
+            rounds in all.
 
     Raises:
         ValueError: The net is unknown, or a number is below 1.
+
+    Example:
+        >>> benchmark_training("resnet20", batch_size=4, rounds=1).ratio_to_eager_fp32 > 0
+        True
     """
     for name, value in (("batch", batch_size), ("rounds", rounds)):
         if value < 1:
@@ -155,7 +161,8 @@ def benchmark_training(
     x_BCHW, labels_B = (tensor.to(device) for tensor in mine.batches[0])
     theirs = plain_step(build(net).to(device), x_BCHW, labels_B)
     contenders: dict[str, Callable[[], None]] = {"ours": mine, "eager fp32": theirs}
-    turns = take_turns(contenders, rounds=rounds, watch=watch, wait=mine.placement.wait)
+    with shown(progress, f"{net}, batch {batch_size}", unit="rounds") as report:
+        turns = take_turns(contenders, rounds=rounds, watch=report, wait=mine.placement.wait)
     ratio = turns.ratio("ours", "eager fp32")
     return TrainingSpeed(
         net=net,

@@ -1,32 +1,33 @@
-"""What is in a folder before it is trained on: images by class, what is left out and why, and what looks wrong."""
+"""What a class folder holds before it is trained on: images by class, what is left out, and what looks wrong."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from plusx.data.folder import assign, check_classes, check_images
-from plusx.data.scan import Folder, LeftOut, Progress, scan
+from plusx.data.scan import Folder, LeftOut, scan
+from plusx.progress import shown
 
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found. All paths are below the folder."""
+    """The result of `check_data`. All paths are below the folder."""
 
     counts: dict[str, dict[str, int]]
     """Images that are used, by split ("all" in a flat folder) and class."""
     assigned: dict[str, int]
-    """How many of them training would take for train, val and test."""
+    """How many of them training would use for train, val and test."""
     left_out: tuple[LeftOut, ...]
     """Every other file that is not hidden, broken link and folder that cannot be read, each with the reason."""
     same_image_in_classes: tuple[tuple[str, ...], ...]
     """Files of equal content in several classes: at most one of their labels is right."""
     same_image_in_splits: tuple[tuple[str, ...], ...]
-    """Files of equal content in several split folders; those of images that are trained on are left out elsewhere."""
+    """Files of equal content in several split folders; copies of training images are left out of the other splits."""
     unused: tuple[str, ...]
-    """Folders beside those of the splits."""
+    """Folders beside those of the splits, which are not used."""
     notes: tuple[str, ...]
-    """What is allowed and may not be meant, each a sentence."""
+    """What is allowed but may not be intended, one sentence each."""
     problem: str | None
     """Why the folder cannot be trained on even without the faulty files, or None."""
 
@@ -36,12 +37,12 @@ class Check:
 
     @property
     def images(self) -> int:
-        """How many are used."""
+        """How many images are used."""
         return sum(sum(classes.values()) for classes in self.counts.values())
 
     @property
     def files(self) -> int:
-        """How many were met: images and what is left out."""
+        """How many files there are: images, and what is left out."""
         return self.images + len(self.left_out)
 
     @property
@@ -51,24 +52,36 @@ class Check:
 
     @property
     def by_reason(self) -> dict[str, list[LeftOut]]:
-        """What is left out for each reason, without what a reason says in brackets of one file; most first."""
-        found = defaultdict(list)
+        """What is left out, by reason, the most frequent first; what a reason says in brackets of one file is cut."""
+        grouped = defaultdict(list)
         for each in self.left_out:
-            found[each.reason.split(" (")[0]].append(each)
-        return dict(sorted(found.items(), key=lambda pair: -len(pair[1])))
+            grouped[each.reason.split(" (")[0]].append(each)
+        return dict(sorted(grouped.items(), key=lambda pair: -len(pair[1])))
 
 
-def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
+def check_data(root: str | Path, *, progress: bool | Callable[[int, int], None] = True) -> Check:
     """Read every image of a class folder once.
 
     Args:
         root: The folder.
-        on_progress: Told how far reading has come.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with the files read and the files
+            in all.
 
     Raises:
         ValueError: There is no such folder, or no class folder in it.
+
+    Example:
+        >>> from PIL import Image
+        >>> for name in ("ant", "bee"):
+        ...     for number in range(8):
+        ...         file = Path("photos") / name / f"{number}.png"
+        ...         file.parent.mkdir(parents=True, exist_ok=True)
+        ...         Image.new("RGB", (32, 32), (number, 0, len(name))).save(file)
+        >>> check_data("photos").images
+        16
     """
-    folder = scan(Path(root), progress=on_progress)
+    with shown(progress, "checking", unit="files") as report:
+        folder = scan(Path(root), progress=report)
     problem, assigned, left_out = None, {}, folder.left_out
     try:
         check_classes(folder)
@@ -99,7 +112,7 @@ def check(root: str | Path, *, on_progress: Progress | None = None) -> Check:
 
 
 def _copies(folder: Folder) -> list[tuple[tuple[str, ...], int, int]]:
-    """Files of equal content, and of how many classes and splits they are."""
+    """Groups of files of equal content, each with the number of classes and of splits that they are in."""
     by_digest = defaultdict(list)
     for image in folder.images:
         by_digest[image.digest].append(image)
@@ -112,16 +125,16 @@ def _copies(folder: Folder) -> list[tuple[tuple[str, ...], int, int]]:
 
 def _notes(folder: Folder) -> Iterator[str]:
     held = {(image.split, image.class_name) for image in folder.images}
-    by_look: dict[str, set[str]] = defaultdict(set)
+    by_spelling: dict[str, set[str]] = defaultdict(set)
     for split, classes in folder.classes.items():
         for name, folders in classes.items():
-            by_look[" ".join(name.casefold().split())].add(name)
+            by_spelling[" ".join(name.casefold().split())].add(name)
             if len(folders) > 1:
-                yield f"{' and '.join(folders)} are one class, {name!r}: their names differ in Unicode's forms alone"
+                yield f"{' and '.join(folders)} are one class, {name!r}: their names differ only in their Unicode form"
             if split in ("val", "test") and (split, name) not in held:
                 yield f"{folders[0]} holds no image that can be read"
-    for names in by_look.values():
+    for names in by_spelling.values():
         if len(names) > 1:
-            yield f"classes {' and '.join(map(repr, sorted(names)))} differ in capitals or spaces alone"
+            yield f"classes {' and '.join(map(repr, sorted(names)))} differ only in capitals or spaces"
     if "val" in folder.classes and not any(image.split == "val" for image in folder.images):
         yield "the validation folder holds no image that can be read; validation images are taken from train/"

@@ -1,6 +1,6 @@
 """Table 6 of He et al. (2015): error on CIFAR-10 by depth, paper beside ours.
 
-1202 layers are not trained: a step is measured, in a process of its own, and what 64,000 of them would take is told.
+1202 layers are not trained: a step is timed in a process of its own, and the time of 64,000 of them is reported.
 """
 
 import multiprocessing

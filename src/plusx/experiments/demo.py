@@ -18,6 +18,7 @@ from plusx.engine.training import Trained
 from plusx.experiments.building_blocks import building_blocks
 from plusx.experiments.lab import Progress, made_or_resumed
 from plusx.nets import entry
+from plusx.progress import shown
 from plusx.recipes import digits_degradation
 from plusx.report.page import embedded, heading, illustration
 from plusx.report.run import write_report
@@ -28,12 +29,12 @@ NETS = ("plain20", "plain56", "resnet20", "resnet56")
 
 @dataclass(frozen=True)
 class Demo:
-    """What was found."""
+    """The result of `demo`."""
 
     runs: tuple[Trained, ...]
     report: Path
     findings: tuple[str, ...]
-    """Sentences that the numbers say, whether or not they are the paper's."""
+    """What the numbers say, in sentences, whether or not the paper says the same."""
     holds: bool
     """Whether the deeper plain net has the higher training error, and by more than the deeper residual net."""
 
@@ -42,7 +43,7 @@ def demo(
     out: str | Path | None = None,
     *,
     seed: int = 0,
-    watch: Callable[[Progress], None] | None = None,
+    progress: bool | Callable[[Progress], None] = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Demo:
     """Train four nets and compare their training errors.
@@ -50,8 +51,9 @@ def demo(
     Args:
         out: Directory for four run directories and report.html, new, empty, or that of a demo that was stopped; a free
             name under runs/ if not given.
-        seed: Of all four.
-        watch: Called with progress over all four.
+        seed: Seed of all four.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with a
+            `plusx.experiments.lab.Progress` over all four.
         should_stop: As for `train`.
 
     Raises:
@@ -63,21 +65,20 @@ def demo(
         raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
     work = [entry(net).macs for net in NETS]
     runs = []
-    for number, net in enumerate(NETS):
+    with shown(progress, "demo") as show:
+        for number, net in enumerate(NETS):
 
-        def show(event: object, number: int = number, net: str = net) -> None:
-            if not isinstance(event, Event):
-                return
-            done = sum(work[:number]) + work[number] * event.step / event.total_steps
-            if watch:
-                watch(Progress(net, number + 1, len(NETS), event, done, sum(work)))
+            def over_all(event: object, number: int = number, net: str = net) -> None:
+                if isinstance(event, Event):
+                    done = sum(work[:number]) + work[number] * event.step / event.total_steps
+                    show(Progress(net, number + 1, len(NETS), event, done, sum(work)))
 
-        try:
-            recipe = dataclasses.replace(digits_degradation(net), seed=seed)
-            runs.append(made_or_resumed(folder / net, "digits", recipe, progress=show, should_stop=should_stop))
-        except StoppedError as stopped:
-            seeded = f" --seed {seed}" if seed else ""
-            raise StoppedError(stopped.where, f"resume with: plusx demo --out {folder}{seeded}") from None
+            try:
+                recipe = dataclasses.replace(digits_degradation(net), seed=seed)
+                runs.append(made_or_resumed(folder / net, "digits", recipe, progress=over_all, should_stop=should_stop))
+            except StoppedError as stopped:
+                seeded = f" --seed {seed}" if seed else ""
+                raise StoppedError(stopped.where, f"resume with: plusx demo --out {folder}{seeded}") from None
     errors = {net: run.card.results["train_error"] for net, run in zip(NETS, runs, strict=True)}
     findings, holds = _judge(errors)
     report = folder / "report.html"
@@ -89,8 +90,8 @@ def write_page(runs: Sequence[Path], out: Path, findings: Sequence[str]) -> None
     """The report of the four runs, with a drawing of the two kinds of blocks, and some of the digits.
 
     Args:
-        runs: Run directories.
-        out: The page.
+        runs: The four run directories.
+        out: Path of the page.
         findings: Sentences under its heading.
     """
     blocks = illustration(
@@ -107,7 +108,7 @@ def write_page(runs: Sequence[Path], out: Path, findings: Sequence[str]) -> None
 
 
 def _some_digits() -> tuple[Image.Image, str]:
-    """A column for each class, and what the image shows."""
+    """An image with a column of digits for each class, and its description."""
     images = load_digits()["train"]
     rows, classes = 3, len(images.class_names)
     sheet = Image.new("L", (9 * classes - 1, 9 * rows - 1), 128)

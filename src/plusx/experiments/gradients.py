@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plusx.analysis import gradients
-from plusx.analysis.analyse import fresh
+from plusx.analysis.analyse import untrained
 from plusx.data.batches import EvalBatches
 from plusx.data.images import spread
 from plusx.experiments.cifar import cifar_trials, pooled
@@ -33,7 +33,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         batches = list(
             EvalBatches(spread(images_of(run, card, data_dir=lab.data_dir).images, IMAGES), card.preprocess, 128)
         )
-        for when, model in (("first step", fresh(card)), ("last step", net)):
+        for when, model in (("first step", untrained(card)), ("last step", net)):
             found[f"{trial.recipe.net.name}, {when}"] = list(gradients.probe(model, batches))
     rows, spans = [], {}
     for name, measurements in found.items():

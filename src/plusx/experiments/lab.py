@@ -1,8 +1,8 @@
 """What every experiment stands on: trainings that are made once and shared, and a result that carries its evidence.
 
-A folder holds the trainings of all experiments under runs/, each in a run directory named for what it is. One that is
-there is used, one that was stopped goes on, and one that is missing is made; so an experiment can be killed at any
-instant and called again, and two experiments that need the same net train it once.
+A folder holds the trainings of all experiments under runs/, each in a run directory named after it. A training that is
+finished is used, one that was stopped is resumed, and one that is missing is made. So an experiment can be killed at
+any instant and called again, and two experiments that need the same net train it once.
 """
 
 import dataclasses
@@ -29,18 +29,18 @@ from plusx.runs.metrics import read_metrics
 from plusx.runs.store import read_card
 
 Budget = Literal["quick", "paper"]
-"""The paper's own recipe cut in steps to fit an evening, or as it stands."""
+"""quick: the paper's own recipe with fewer steps, to fit an evening. paper: the recipe as it stands."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A training."""
+    """One training of an experiment."""
 
     label: str
-    """What it is, for people and for the name of its folder; a seed follows."""
+    """Names it for people and, followed by its seed, names its folder."""
     recipe: Recipe
     data: str = "cifar10"
-    """cifar10, digits, or imagenet, which is the folder that the lab's `data_dir` names."""
+    """cifar10, digits, or imagenet, which stands for the folder that the lab's `data_dir` names."""
 
     @property
     def key(self) -> str:
@@ -52,12 +52,13 @@ class Progress:
     """How far a series of trainings has come."""
 
     training: str
-    """What is trained now."""
+    """The training that is under way."""
     number: int
-    """Of this training, from 1."""
+    """Its number, counted from 1."""
     trainings: int
+    """How many there are in all."""
     event: Event
-    """Of this training."""
+    """How far this training has come."""
     done: float
     """Work of all trainings, in multiply-adds."""
     total: float
@@ -86,7 +87,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment found."""
+    """The outcome of an experiment."""
 
     findings: tuple[str, ...]
     """Sentences that the numbers say, whether or not they are the paper's."""
@@ -100,6 +101,16 @@ class Result:
         return f"<Result, claim seen: {verdict(self.seen)}: {self.findings[0] if self.findings else ''}>"
 
 
+def no_trials(budget: Budget) -> Sequence[Trial]:
+    """For an experiment that trains nothing."""
+    return ()
+
+
+def no_figures(numbers: Mapping[str, Any]) -> Sequence[Figure]:
+    """For an experiment that draws nothing."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or figure of a paper."""
@@ -108,24 +119,24 @@ class Experiment:
     claim: str
     """What the paper says, in a sentence, and where."""
     conclude: Callable[["Lab", Budget], Result]
-    """Looks at the trainings; each is made when it is first asked for."""
-    trials: Callable[[Budget], Sequence[Trial]] = lambda budget: ()
-    """All of the trainings, in the order in which they are made."""
-    figures: Callable[[Mapping[str, Any]], Sequence[Figure]] = lambda numbers: ()
-    """Drawn from a result's numbers alone, so that a stored result can be drawn again."""
+    """Draws the conclusions from the trainings; each is made when it is first needed."""
+    trials: Callable[[Budget], Sequence[Trial]] = no_trials
+    """All its trainings, in the order in which they are made."""
+    figures: Callable[[Mapping[str, Any]], Sequence[Figure]] = no_figures
+    """Draws the figures from a result's numbers alone, so that a stored result can be drawn again."""
     minutes: int | None = None
-    """What the trainings of the quick budget took on the machine of results/; None where they were not made there."""
+    """What the trainings of the quick budget took on the machine of results/; None if they were not made there."""
 
 
 class Lab:
-    """Where trainings are made and found.
+    """Where the trainings of experiments are made and kept.
 
     Args:
-        folder: Of all experiments; runs/ in it has the trainings.
-        data_dir: Where CIFAR lies.
-        watch: Called with progress, and the training's key.
+        folder: Folder of all experiments; runs/ in it has the trainings.
+        data_dir: Folder that CIFAR is in.
+        progress: Called with the events of a training, and the training's key.
         should_stop: As for `train`.
-        shrink: Changes every recipe; for trying an experiment out.
+        shrink: Changes every recipe, to try an experiment out.
     """
 
     def __init__(
@@ -133,19 +144,19 @@ class Lab:
         folder: Path,
         *,
         data_dir: Path | None = None,
-        watch: Callable[[Event, str], None] | None = None,
+        progress: Callable[[Event, str], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         shrink: Callable[[Recipe], Recipe] | None = None,
     ) -> None:
         self.folder, self.data_dir, self._shrink = folder, data_dir, shrink
-        self.watch, self._should_stop = watch, should_stop
+        self.progress, self._should_stop = progress, should_stop
 
     def path(self, trial: Trial) -> Path:
         """Where a training is, or will be."""
         return self.folder / "runs" / trial.key
 
     def recipe(self, trial: Trial) -> Recipe:
-        """What a training is made with."""
+        """The recipe that a training is made with."""
         return self._shrink(trial.recipe) if self._shrink else trial.recipe
 
     def run(self, trial: Trial) -> Path:
@@ -157,9 +168,12 @@ class Lab:
             DivergedError: The loss became infinite.
         """
         path, recipe = self.path(trial), self.recipe(trial)
-        how: dict[str, Any] = {"data_dir": self.data_dir, "should_stop": self._should_stop, "progress": False}
-        if watch := self.watch:
-            how["progress"] = lambda event: watch(event, trial.key) if isinstance(event, Event) else None
+
+        def report(event: object) -> None:
+            if self.progress and isinstance(event, Event):
+                self.progress(event, trial.key)
+
+        how: dict[str, Any] = {"data_dir": self.data_dir, "should_stop": self._should_stop, "progress": report}
         data = str(self.data_dir) if trial.data == "imagenet" else trial.data
         return made_or_resumed(path, data, recipe, **how).run
 
@@ -188,15 +202,15 @@ class Lab:
     def evaluated(
         self, runs: Sequence[Path], out: Path, *, data: Path | None = None, views: Views | None = None
     ) -> dict[str, Any]:
-        """evaluation.json of runs, alone or as an ensemble; it is made once, and anew where that was interrupted."""
+        """evaluation.json of runs, alone or as an ensemble. It is made once, and again if that was interrupted."""
         if not (out / "evaluation.html").is_file():  # the last file that is written
             shutil.rmtree(out, ignore_errors=True)
-            evaluate(runs, data, views=views, out=out, data_dir=self.data_dir)
+            evaluate(runs, data, views=views, out=out, data_dir=self.data_dir, progress=False)
         found: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
         return found
 
     def finished(self, trial: Trial) -> bool:
-        """Whether a training is done; none is begun."""
+        """Whether a training is finished; none is started."""
         path = self.path(trial)
         return (path / "card.json").is_file() and read_card(path).status == "finished"
 
@@ -205,9 +219,9 @@ def made_or_resumed(run: Path, data: str, recipe: Recipe, **how: Any) -> Trained
     """A finished training, which is made or resumed if need be.
 
     Args:
-        run: Where it is, or will be.
+        run: Its run directory, which need not exist.
         data: As for `train`.
-        recipe: What it is made with.
+        recipe: The recipe that it is made with.
         how: Arguments that `train` and `resume` share.
 
     Raises:
@@ -228,7 +242,7 @@ def verdict(seen: Mapping[str, bool]) -> str:
 
 
 def mean_std(shares: Sequence[float]) -> str:
-    """Per cent, as `12.34 ± 0.56 (n = 3)`; without the deviation for a single share, `not measured` for none."""
+    """Shares in per cent, `12.34 ± 0.56 (n = 3)`; one share has no deviation, and none is `not measured`."""
     if not shares:
         return "not measured"
     mean = f"{100 * statistics.mean(shares):.2f}"
@@ -236,7 +250,7 @@ def mean_std(shares: Sequence[float]) -> str:
 
 
 def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Result) -> dict[str, Any]:
-    """result.json, the figures and report.html, in the experiment's folder. Returns the first's content."""
+    """Write result.json, the figures and report.html into the experiment's folder; returns result.json's content."""
     folder = lab.folder / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     runs = [
@@ -275,7 +289,7 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
 
 
 def evidence_in_words(content: Mapping[str, Any]) -> str:
-    """How much was trained, where and with what."""
+    """How much was trained, on which machine and with which versions."""
     runs, machine = content["runs"], content["machine"]
     trained = f"{len(runs)} trainings, {content['seconds'] / 60:,.0f} minutes in all" if runs else "No training"
     cores = "1 core" if machine["cpus"] == 1 else f"{machine['cpus']} cores"

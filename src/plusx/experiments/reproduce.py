@@ -1,6 +1,5 @@
-"""`plusx reproduce EXPERIMENT`: which experiments there are, how far each has come, and how to run one."""
+"""`plusx reproduce EXPERIMENT`: run an experiment or resume it; list the experiments and how far each has come."""
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,78 +10,48 @@ import torch
 
 from plusx.analysis.trace import trace_evaluation
 from plusx.engine.events import DivergedError, Event, StoppedError
-from plusx.experiments.accounting import ACCOUNTING
-from plusx.experiments.cifar10_table import CIFAR10_TABLE
-from plusx.experiments.degradation import DEGRADATION
-from plusx.experiments.ensemble import ENSEMBLE
-from plusx.experiments.gates import GATES
-from plusx.experiments.gradients import GRADIENTS
-from plusx.experiments.imagenet_table import IMAGENET_TABLE
-from plusx.experiments.ingredients import INGREDIENTS
 from plusx.experiments.lab import Budget, Experiment, Lab, Progress, Result, Trial, verdict, write_result
-from plusx.experiments.lesions import LESIONS
-from plusx.experiments.responses import RESPONSES
-from plusx.experiments.shortcuts import SHORTCUTS
-from plusx.experiments.stochastic_depth import STOCHASTIC_DEPTH
-from plusx.experiments.worked_example import WORKED_EXAMPLE
+from plusx.experiments.story import EXPERIMENTS, find_experiment
 from plusx.nets import build, entry
+from plusx.progress import shown
 from plusx.recipes import Recipe
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        WORKED_EXAMPLE,
-        GRADIENTS,
-        DEGRADATION,
-        CIFAR10_TABLE,
-        SHORTCUTS,
-        RESPONSES,
-        LESIONS,
-        ENSEMBLE,
-        INGREDIENTS,
-        GATES,
-        STOCHASTIC_DEPTH,
-        ACCOUNTING,
-        IMAGENET_TABLE,
-    )
-}
-"""By name, in the order of the story."""
 TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437, "imagenet": 1_281_167}
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """An experiment that was run."""
+    """The result of `reproduce`."""
 
     experiment: Experiment
     result: Result
     seconds: float
-    """Of all its trainings, also those that were there before."""
+    """How long all its trainings took, including those that were there before."""
     folder: Path
-    """Has result.json, report.html and the figures."""
+    """Holds result.json, report.html and the figures."""
 
     def __repr__(self) -> str:
         return f"<Reproduced {self.experiment.name} in {self.folder}: {self.result!r}>"
 
 
 @dataclass(frozen=True)
-class Standing:
+class ExperimentStatus:
     """How far an experiment has come in a folder."""
 
     name: str
     claim: str
     trials: int
-    """Trainings that it needs."""
+    """How many trainings it needs."""
     trained: int
-    """Of them, those that are done."""
+    """How many of them are finished."""
     seconds: float | None
-    """What its trainings took; None before it has a result."""
+    """How long its trainings took; None before it has a result."""
     minutes: int | None
-    """What they took on the machine of results/; None where they were not made there, and for the paper's budget."""
+    """How long they took on the machine of results/; None if they were not made there, and for the paper's budget."""
     seen: Mapping[str, bool]
-    """The parts of its claim; empty before it has a result."""
+    """The parts of its claim, and whether each was seen; empty before it has a result."""
     findings: tuple[str, ...]
-    """Empty before it has a result."""
+    """What its numbers say; empty before it has a result."""
 
     @property
     def verdict(self) -> str:
@@ -96,42 +65,37 @@ def reproduce(
     out: str | Path = "reproduced",
     budget: Budget = "quick",
     data_dir: str | Path | None = None,
-    watch: Callable[[Progress], None] | None = None,
+    progress: bool | Callable[[Progress], None] = True,
     should_stop: Callable[[], bool] | None = None,
     shrink: Callable[[Recipe], Recipe] | None = None,
 ) -> Reproduced:
-    """Run an experiment, or resume it: trainings that are done are used, the one that was stopped is resumed.
+    """Run an experiment, or resume it: finished trainings are used, and one that was stopped is resumed.
 
     Args:
-        name: Of the experiment.
+        name: Name of the experiment; `list_experiments` has them.
         out: Folder of all experiments of a budget, which share trainings.
         budget: quick, the paper's recipe in fewer steps, or paper.
-        data_dir: Where CIFAR lies; for imagenet-table, the folder of ImageNet.
-        watch: Called with progress over all trainings that are still to be made.
+        data_dir: Folder that CIFAR is in; for imagenet-table, the folder of ImageNet.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with a
+            `plusx.experiments.lab.Progress` over all trainings that are still to be made.
         should_stop: As for `train`.
-        shrink: Changes every recipe; for trying an experiment out.
+        shrink: Changes every recipe, to try an experiment out.
 
     Raises:
         ValueError: The experiment is unknown, or what it needs is not there.
         StoppedError: It was stopped; the same call resumes it.
 
     Example:
-        >>> found = reproduce("worked-example", out="reproduced")
-        >>> round(found.result.numbers["ratio"])
+        >>> done = reproduce("worked-example", out="reproduced")
+        >>> round(done.result.numbers["ratio"])
         40
     """
-    experiment, folder = find(name), Path(out) / budget
-    lab = Lab(
-        folder,
-        data_dir=Path(data_dir) if data_dir else None,
-        watch=None,
-        should_stop=should_stop,
-        shrink=shrink,
-    )
-    if watch:
-        lab.watch = _over_all(lab, experiment.trials(budget), watch)
+    experiment, folder = find_experiment(name), Path(out) / budget
+    lab = Lab(folder, data_dir=Path(data_dir) if data_dir else None, should_stop=should_stop, shrink=shrink)
     try:
-        result = experiment.conclude(lab, budget)
+        with shown(progress, name) as report:
+            lab.progress = _over_all(lab, experiment.trials(budget), report)
+            result = experiment.conclude(lab, budget)
     except StoppedError as stopped:
         if isinstance(stopped, DivergedError):
             raise
@@ -140,8 +104,8 @@ def reproduce(
     return Reproduced(experiment, result, content["seconds"], folder / name)
 
 
-def _over_all(lab: Lab, trials: Sequence[Trial], watch: Callable[[Progress], None]) -> Callable[[Event, str], None]:
-    """From the events of each training to the progress of all that are missing now."""
+def _over_all(lab: Lab, trials: Sequence[Trial], report: Callable[[Progress], None]) -> Callable[[Event, str], None]:
+    """Turns the events of each training into the progress of all trainings that are missing now."""
     work = {trial.key: _work(lab.recipe(trial), trial.data) for trial in trials if not lab.finished(trial)}
     before, begun = len(trials) - len(work), list[str]()
 
@@ -150,13 +114,13 @@ def _over_all(lab: Lab, trials: Sequence[Trial], watch: Callable[[Progress], Non
             begun.append(key)
         earlier = sum(work.get(other, 0.0) for other in begun[:-1])
         done = earlier + work.get(key, 0.0) * event.step / max(1, event.total_steps)
-        watch(Progress(key, before + len(begun), len(trials), event, done, sum(work.values())))
+        report(Progress(key, before + len(begun), len(trials), event, done, sum(work.values())))
 
     return over_all
 
 
 def _work(recipe: Recipe, data: str) -> float:
-    """Multiply-adds of a training's forward passes, about: options may change the size of images."""
+    """Approximate multiply-adds of a training's forward passes: options may change the size of images."""
     macs = _macs(recipe.net.name, json.dumps(dict(recipe.net.options)))
     return macs * recipe.batch_size * float(recipe.total_steps(TRAINING_IMAGES[data]))
 
@@ -168,33 +132,33 @@ def _macs(net: str, options: str) -> int:
     return sum(call.macs for call in trace_evaluation(built, entry(net).input_shape))
 
 
-def standing(out: str | Path = "reproduced", budget: Budget = "quick") -> list[Standing]:
-    """How far each experiment has come in a folder; nothing is run."""
+def list_experiments(out: str | Path = "reproduced", budget: Budget = "quick") -> list[ExperimentStatus]:
+    """All experiments, and how far each has come in a folder; nothing is run.
+
+    Args:
+        out: As for `reproduce`.
+        budget: As for `reproduce`.
+
+    Example:
+        >>> [each.name for each in list_experiments() if each.trials == 0]
+        ['accounting', 'worked-example', 'imagenet-table']
+    """
     lab = Lab(Path(out) / budget)
-    found = []
+    statuses = []
     for experiment in EXPERIMENTS.values():
         trials = experiment.trials(budget)
         file = lab.folder / experiment.name / "result.json"
-        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        found.append(
-            Standing(
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        statuses.append(
+            ExperimentStatus(
                 experiment.name,
                 experiment.claim,
                 len(trials),
                 sum(map(lab.finished, trials)),
-                told.get("seconds"),
+                stored.get("seconds"),
                 experiment.minutes if budget == "quick" else None,
-                told.get("seen", {}),
-                tuple(told.get("findings", ())),
+                stored.get("seen", {}),
+                tuple(stored.get("findings", ())),
             )
         )
-    return found
-
-
-def find(name: str) -> Experiment:
-    """The experiment of that name. ValueError names the nearest."""
-    if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(EXPERIMENTS)}"
-        raise ValueError(f"unknown experiment {name!r}; {hint}")
-    return EXPERIMENTS[name]
+    return statuses

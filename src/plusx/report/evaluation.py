@@ -99,7 +99,9 @@ def _confusion(found: Score) -> str:
         return paragraph("None: every prediction is right.")
     if len(names) > LARGEST:
         most = sorted(pairs, key=lambda pair: -pair[0])[:LISTED]
-        return table(["true class", "predicted", "images"], [[true, predicted, f"{count:,}"] for count, true, predicted in most])
+        return table(
+            ["true class", "predicted", "images"], [[true, predicted, f"{count:,}"] for count, true, predicted in most]
+        )
     shares = [[count / max(1, sum(row)) for count in row] for row in rows]
     largest = max(share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j)
     upright = ' class="upright"' if sum(map(len, names)) > ACROSS else ""
@@ -110,9 +112,8 @@ def _confusion(found: Score) -> str:
         + "</tr>"
         for i, row in enumerate(rows)
     )
-    drawn = (
-        f'<table class="confusion"><thead><tr><td>true \\ predicted</td>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    corner = "<td>true \\ predicted</td>"
+    drawn = f'<table class="confusion"><thead><tr>{corner}{head}</tr></thead><tbody>{body}</tbody></table>'
     return illustration(
         scrolling(drawn),
         "Images by true class (row) and predicted class (column). Right predictions are on the diagonal, in grey; "

@@ -1,0 +1,43 @@
+"""`plusx analyse`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import plusx
+from plusx.cli.options import Json, Quiet, RunData
+from plusx.cli.tables import filled, print_json, print_table
+from plusx.progress import watching
+
+
+def analyse(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    question: Annotated[
+        str,
+        typer.Argument(help="responses, gradients, lesions, shuffling, paths, shortcuts, filters or features."),
+    ],
+    data_dir: RunData = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a figure of the papers for a run: how strongly the layers of its net respond, what it loses without a block.
+
+    The figure and its numbers are written into the run's folder figures/.
+
+    \b
+    Example:
+      plusx analyse runs/cifar10-resnet56-seed0 lesions
+    """
+    with watching(question, quiet=quiet, unit="images") as bar:
+        answer = plusx.analyse(run, question, data_dir=data_dir, progress=bar)
+    if as_json:
+        series = {name: [m._asdict() for m in each] for name, each in answer.series.items()}
+        about = {"run": str(run), "question": question, "images": answer.images, "figure": str(answer.figure)}
+        print_json({**about, "series": series})
+        return
+    print(filled(answer.asks))
+    for table in answer.tables():
+        print(f"\n{table.title}")
+        print_table(table.head, table.rows)
+    print(f"figure: {answer.figure}")

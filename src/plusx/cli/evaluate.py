@@ -1,0 +1,115 @@
+"""`plusx evaluate`."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import plusx
+from plusx.cli.options import Device, Json, Quiet, RunData, sides
+from plusx.cli.tables import per_cent, print_json
+from plusx.progress import watching
+
+if TYPE_CHECKING:
+    from plusx.engine.evaluation import Evaluated
+
+
+class Augmented(StrEnum):
+    """What `--tta`, test-time augmentation, takes."""
+
+    FLIP = "flip"
+
+
+def evaluate(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [DATA]",
+            help="Run directories; then, if not on their own images, a folder of class folders.",
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or test. If not set, test, or val where there is no test.", metavar="SPLIT"),
+    ] = None,
+    crops: Annotated[int, typer.Option(help="1, or 10: the corners and the centre, each also mirrored.")] = 1,
+    scales: Annotated[
+        str | None,
+        typer.Option(metavar="S,...", help="Shorter sides of the image in pixels; the mean over them counts."),
+    ] = None,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Take the whole image at each scale, not crops of it.")
+    ] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Average the probabilities of all runs.")] = False,
+    tta: Annotated[Augmented | None, typer.Option(help="flip: average with the mirror image.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for predictions.csv, evaluation.json and evaluation.html; if not set, the run."),
+    ] = None,
+    data_dir: RunData = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure trained nets. Images that they were trained on are left out, and a report shows the mistakes.
+
+    \b
+    Examples:
+      plusx evaluate runs/digits-resnet20-seed0
+      plusx evaluate runs/a runs/b photos --ensemble --crops 10 --scales 256,384
+    """
+    paths, data = _runs_and_data(runs)
+    asked = (crops, scales, dense, tta) != (1, None, False, None)
+    views = plusx.Views(crops, sides(scales), dense, tta is not None) if asked else None
+    if out is not None and len(paths) > 1 and not ensemble:
+        raise ValueError("--out is one folder; give one run, or --ensemble")
+    measured = []
+    with watching("evaluating", quiet=quiet, unit="images") as bar:
+        for group in [paths] if ensemble else [[path] for path in paths]:
+            where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device}
+            measured.append(plusx.evaluate(group, data, split=split, views=views, progress=bar, **where))
+    if as_json:
+        results = [_as_json(each) for each in measured]
+        print_json(results[0] if len(results) == 1 else {"runs": results})
+        return
+    for each in measured:
+        s = each.score
+        who = f"{' + '.join(run.name for run in each.runs)}, " if len(paths) > 1 else ""
+        top5 = "" if s.top5_error is None else f"top-5 error {per_cent(s.top5_error)}, "
+        print(
+            f"{who}{each.part}: error {per_cent(s.error)} on {s.images:,} images, {top5}"
+            f"cross entropy {s.loss:.4f} nats, calibration error {per_cent(s.calibration_error)}"
+        )
+        for note in each.notes:
+            print(f"note: {note}")
+        if each.out is not None:
+            print(f"report: {each.out / 'evaluation.html'}")
+    if out is not None and measured[0].out is None:
+        raise ValueError(measured[0].notes[-1])
+
+
+def _as_json(measured: "Evaluated") -> dict[str, Any]:
+    split, s = measured.part if measured.part in ("train", "val") else "test", measured.score
+    return {
+        "run": str(measured.runs[0]) if len(measured.runs) == 1 else [str(run) for run in measured.runs],
+        "data": measured.part,
+        "images": s.images,
+        f"{split}_error": s.error,
+        f"{split}_accuracy": 1 - s.error,
+        **({} if s.top5_error is None else {f"{split}_top5_error": s.top5_error}),
+        f"{split}_loss": s.loss,
+        "calibration_error": s.calibration_error,
+        "balanced_accuracy": s.balanced_accuracy,
+        "notes": list(measured.notes),
+        "report": str(measured.out / "evaluation.html") if measured.out else None,
+    }
+
+
+def _runs_and_data(arguments: Sequence[str]) -> tuple[list[Path], str | None]:
+    """The run directories that were named, and the data to measure them on: the last argument, unless it is a run."""
+    *runs, last = arguments
+    if not runs or (Path(last) / "card.json").is_file():
+        return [Path(run) for run in arguments], None
+    return [Path(run) for run in runs], last

@@ -1,0 +1,46 @@
+"""Options that several verbs take, and the values that are written as text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import plusx
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe; may be repeated."),
+]
+RunData = Annotated[Path | None, typer.Option(help="Folder that the run's own images are in now, if they have moved.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps, wherever the run was trained.")]
+
+
+def pairs(settings: Sequence[str] | None) -> dict[str, str]:
+    pairs = {}
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--set {setting!r} is not KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def builder_options(settings: Sequence[str] | None) -> dict[str, Any]:
+    return {key: plusx.parse_option(text) for key, text in pairs(settings).items()}
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} is {text!r}; write one number a channel, such as 0.485,0.456,0.406") from None
+
+
+def sides(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(side) for side in text.split(",")) if text else ()
+    except ValueError:
+        raise ValueError(f"--scales is {text!r}; write pixels of the shorter side, such as 224,256,384") from None

@@ -1,0 +1,101 @@
+"""`plusx train`: a new run, or one that is resumed."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import plusx
+from plusx.cli.options import Json, Quiet, Settings, pairs
+from plusx.cli.signals import stoppable
+from plusx.cli.tables import per_cent, print_json
+from plusx.progress import watching
+
+if TYPE_CHECKING:
+    from plusx.runs.card import Card
+
+
+class Speed(StrEnum):
+    """What `--speed` takes."""
+
+    SHOW = "show"
+
+
+def train(
+    data: Annotated[str | None, typer.Argument(help="digits, cifar10, cifar100, or a folder of class folders.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe; `plusx recipes` lists them. If not set, the data's own.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New run directory; if not set, a free name under runs/.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed, in place of the recipe's.")] = None,
+    settings: Settings = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume a run that was stopped or killed.")] = None,
+    speed: Annotated[
+        Speed | None,
+        typer.Option(help="show: time a few steps of each way to run, print the times and take the fastest."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that CIFAR is in, or is downloaded to; if not set, PLUSX_DATA or ~/.cache/plusx. "
+            "With --resume: the folder that the run's own images are in now."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="With --resume: cpu, cuda or mps, if not the device that the run began on.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download CIFAR, or published weights, if they are not here.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a net and write a run directory.
+
+    \b
+    Examples:
+      plusx train digits
+      plusx train ./photos --set epochs=20
+      plusx train --resume runs/digits-resnet20-seed0
+    """
+    if resume is not None and (data, recipe, out, seed, settings, speed) != (None, None, None, None, None, None):
+        raise ValueError("--resume takes the run as it is; leave out DATA, --recipe, --out, --seed, --set and --speed")
+    if resume is None and device is not None:
+        raise ValueError("--device goes with --resume; for a new run, write --set placement.device=cpu")
+    if resume is None and data is None:
+        raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
+    title = str(resume or data)
+    with stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as bar:
+        common: dict[str, Any] = {"data_dir": data_dir, "progress": bar, "should_stop": should_stop}
+        if resume is not None:
+            trained = plusx.resume(resume, device=device, **common)
+        else:
+            assert data is not None
+            overrides = pairs(settings)
+            if speed is not None:
+                overrides |= {"placement.choose": "measure"}
+            asked: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": overrides}
+            trained = plusx.train(data, download=download, **asked, **common)
+    results = trained.card.results
+    if as_json:
+        print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
+        return
+    print(_kept(trained.card))
+    print(f"{results['images_per_s']:,.0f} images/s, {results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
+    print(f"next: plusx evaluate {trained.run}")
+
+
+def _kept(card: "Card") -> str:
+    """Which weights a run kept, by which error they were chosen, and on how many images it was measured."""
+    results, images = card.results, card.source["images"]
+    names = {"train": "training", "val": "validation", "test": "test"}
+    errors = {split: per_cent(results[f"{split}_error"]) for split in names if f"{split}_error" in results}
+    measured = [f"{error} {names[split]} error on {images[split]:,} images" for split, error in errors.items()]
+    which = "last"
+    if card.recipe.evaluation.keep == "best" and "val" in errors:
+        which = "best"
+        chosen = f"{errors['val']} validation error (step {results['kept_step']:,}), on {images['val']:,} images"
+        measured[list(errors).index("val")] = chosen
+    used = ", ".join([f"{images['train']:,} trained on", *card.left_out])
+    return f"{results['net']}, {which} of {results['steps']:,} steps: {', '.join(measured)}; {used}"
