@@ -18,7 +18,7 @@ from plusx.nets import build, entry, names
 from plusx.nets.net import AuxiliaryHeads
 from plusx.placement.machine import usable_cpus
 from plusx.placement.turns import take_turns
-from plusx.weights.layouts import translate
+from plusx.weights.translate import translate
 
 ROUNDS = 15
 

@@ -22,7 +22,7 @@ from plusx.recipes import folder
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD
 from plusx.runs.store import load_run
-from plusx.weights.layouts import translate
+from plusx.weights.translate import translate
 
 ENTRIES = [entry(name) for name in names()]
 

@@ -4,9 +4,11 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
@@ -17,6 +19,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from plusx.nets import build
 from plusx.nets.densenet import cifar_net as densenet
 from plusx.nets.layers import StochasticPool2d
+from plusx.nets.net import AuxiliaryHeads, DenseEvaluation, FittedStem
 from plusx.nets.preact import cifar_net as preact
 from plusx.nets.resnet import cifar_net as resnet
 from plusx.nets.wide_resnet import cifar_net as wide
@@ -28,6 +31,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "vgg": (lambda: build("vgg11_bn", head="linear", num_classes=10), (3, 32, 32)),
     "googlenet": (lambda: build("googlenet", num_classes=10), (3, 33, 32)),
     "highway": (lambda: build("highway_a"), (3, 32, 32)),
+    "plain": (lambda: resnet(14, None), (3, 16, 16)),
     "resnet": (lambda: resnet(14, "A"), (3, 16, 16)),
     "resnet, some survive": (lambda: resnet(14, "B", survival=0.5), (3, 16, 16)),
     "preact resnet, some survive": (lambda: preact(20, survival=0.5), (3, 16, 16)),
@@ -188,7 +192,11 @@ def test_a_way_that_would_keep_one_draw_is_refused(draw: str) -> None:
             way()
 
 
-@pytest.mark.parametrize("name", ["resnet", "resnet, some survive", "vgg", "highway", "airbench"])
+SCRIPTED = ("mlp", "plain", "resnet", "resnet, some survive", "preact resnet, some survive", "vgg", "googlenet")
+SCRIPTED += ("highway", "airbench")
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
 def test_a_net_is_scripted(name: str) -> None:
     make, image = NETS[name]
     torch.manual_seed(0)
@@ -198,6 +206,32 @@ def test_a_net_is_scripted(name: str) -> None:
         expected = copy.deepcopy(net).train(mode)(x)
         torch.manual_seed(1)
         torch.testing.assert_close(torch.jit.script(copy.deepcopy(net)).train(mode)(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.more
+@pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="gloo is not built in")
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_is_sharded_by_stage_and_declares_what_it_did(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        make, image = NETS[name]
+        torch.manual_seed(0)
+        net, x = make().eval(), torch.rand(2, *image)
+        expected, abilities = net(x), [isinstance(net, each) for each in (AuxiliaryHeads, DenseEvaluation, FittedStem)]
+        mesh = init_device_mesh("cpu", (1,))
+        for stage in net.get_submodule("stages").children():
+            fully_shard(stage, mesh=mesh)
+        fully_shard(net, mesh=mesh)
+        torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
+        assert [isinstance(net, each) for each in (AuxiliaryHeads, DenseEvaluation, FittedStem)] == abilities
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.float64, 1 - 1e-6), (torch.bfloat16, 0.99)])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plusx.nets import build
-from plusx.nets.airbench import WHITEN_EPS, Block, shift_norm, whitening_filters
+from plusx.nets.airbench import WHITEN_EPS, Block, PlainBlock, Scale, shift_norm, whitening_filters
 
 
 def smooth_pictures(count: int, channels: int = 3) -> Tensor:
@@ -65,7 +65,7 @@ def test_convolutions_without_a_shortcut_begin_as_identities(name: str, identiti
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_block_computes_its_equation(residual: bool) -> None:
-    block = Block(5, residual).eval()
+    block = (Block(5) if residual else PlainBlock(5)).eval()
     nn.init.normal_(block.branch.conv.weight)
     x = torch.randn(2, 5, 4, 4)
     torch.testing.assert_close(block(x), F.gelu(block.branch(x) + (x if residual else 0)))
@@ -74,12 +74,12 @@ def test_a_block_computes_its_equation(residual: bool) -> None:
 def test_the_nets_differ_in_their_shortcuts_alone() -> None:
     plain, residual = build("airbench94"), build("res_airbench94")
     residual.load_state_dict(plain.state_dict())
-    blocks = [[m for m in net.modules() if isinstance(m, Block)] for net in (plain, residual)]
+    blocks = [[m for m in net.modules() if isinstance(m, Block | PlainBlock)] for net in (plain, residual)]
     assert [hasattr(block, "shortcut") for block in blocks[0] + blocks[1]] == [False] * 3 + [True] * 3
     x = torch.randn(2, 3, 32, 32)
     assert not torch.allclose(plain(x), residual(x))
     for block in blocks[1]:
-        block.residual = False
+        block.shortcut = Scale(0)
     assert torch.equal(plain(x), residual(x))
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from plusx.nets import build, entry, names
 from plusx.nets.net import AuxiliaryHeads
 from plusx.nets.resnet import ZeroPad
-from plusx.weights.layouts import Padding, translate
+from plusx.weights.layouts import Padding
+from plusx.weights.translate import translate
 
 TORCHVISION = set(torchvision.models.list_models(module=torchvision.models)) & set(names())
 TIMM = {name for name in names() if name.startswith("dpn")}

@@ -396,7 +396,7 @@ def test_whether_googlenet_transforms_its_input_is_asked(save: Save, tmp_path: P
     theirs = torchvision.models.googlenet(num_classes=2, aux_logits=False, init_weights=False)
     file = save(theirs.state_dict())
     sentence = (
-        "nothing tells whether .* is of a googlenet with transform_input.*"
+        "nothing tells whether .* belongs to a googlenet with transform_input.*"
         "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 if their training began with published weights, or "
         "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 if their training began at random"
     )

@@ -20,7 +20,7 @@ from plusx.recipes import Recipe
 from plusx.recipes.optim import Averaging
 from plusx.runs.card import Card
 from plusx.runs.store import ResumePoint, Run
-from plusx.weights.layouts import Translation
+from plusx.weights.translate import Translation
 
 
 @dataclass

@@ -28,8 +28,9 @@ from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
 from plusx.runs.store import Run, create_run, read_card, reopen_run
-from plusx.weights.layouts import Translation
+from plusx.weights.translate import Translation
 from plusx.weights.start import starting_weights
+from plusx.weights.translate import Translation
 
 Progress = Callable[[Reading | Choice | Event], None]
 """Called while the data is read, when it is decided where the run will run, and during training."""

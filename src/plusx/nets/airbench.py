@@ -25,22 +25,30 @@ PATCH = 2  # pixels of the side of a whitened patch; Sec. 3.2
 WHITEN_EPS = 5e-4  # added to each variance before it divides, so that noise is not blown up; the authors' code
 
 
-class Block(nn.Module):
-    """y = gelu(F(x) + x); without a shortcut, y = gelu(F(x))."""
+class PlainBlock(nn.Module):
+    """y = gelu(F(x))."""
 
-    def __init__(self, channels: int, residual: bool) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        conv = (
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False) if residual else identity_conv(channels, channels)
-        )
-        self.branch = nn.Sequential(OrderedDict(conv=conv, norm=shift_norm(channels)))
-        if residual:
-            self.shortcut = nn.Identity()
-        self.residual = residual
+        self.branch = nn.Sequential(OrderedDict(conv=identity_conv(channels, channels), norm=shift_norm(channels)))
         self.gelu = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gelu(self.branch(x) + self.shortcut(x) if self.residual else self.branch(x))
+        return self.gelu(self.branch(x))
+
+
+class Block(nn.Module):
+    """y = gelu(F(x) + x)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.branch = nn.Sequential(OrderedDict(conv=conv, norm=shift_norm(channels)))
+        self.shortcut = nn.Identity()
+        self.gelu = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gelu(self.branch(x) + self.shortcut(x))
 
 
 class Scale(nn.Module):
@@ -119,7 +127,7 @@ class Airbench(Net, FittedStem):
                         pool=nn.MaxPool2d(2),
                         norm=shift_norm(widths[i + 1]),
                         gelu=nn.GELU(),
-                        block=Block(widths[i + 1], residual),
+                        block=Block(widths[i + 1]) if residual else PlainBlock(widths[i + 1]),
                     )
                 )
                 for i in range(3)

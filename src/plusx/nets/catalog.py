@@ -184,7 +184,7 @@ def build(name: str, **options: Any) -> nn.Module:
             raise ValueError(f"{name} has no option {option!r}; {hint}")
     try:
         net = facts.builder(**{option: value for option, value in options.items() if option not in SWAPS})
-    except (TypeError, RuntimeError) as fault:  # num_classes=ten, growth=-3: torch's own words name what it was given
+    except (TypeError, RuntimeError) as fault:  # num_classes=ten, growth=-3: torch's own words name the wrong value
         raise ValueError(f"{name} cannot be built with {options}: {fault}") from None
     for option, change in SWAPS.items():
         if option in options:
@@ -193,7 +193,7 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def all_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option of a net's builder: those given, and the defaults of the others.
+    """Every option of a net's builder: those that are set, and the defaults of the others.
 
     Args:
         name: Catalog name.
@@ -262,8 +262,8 @@ def _all_heads(net: nn.Module, x: Tensor) -> None:
 def _arguments(docstring: str) -> dict[str, str]:
     """The sentences of a docstring's Args."""
     section = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
-    found = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    arguments = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in arguments}
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:

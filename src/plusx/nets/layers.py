@@ -1,4 +1,4 @@
-"""What three or more families share; and the activations, poolings and initialisers that any net can be given."""
+"""What three or more families share; and the activations, poolings and initialisers that any net takes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -128,7 +128,7 @@ class StochasticPool2d(nn.Module):
             return as_one_node(self, x)
         batch, channels, height, width = map(int, x.shape)  # numbers for torch.jit.trace too
         out = [self._length(side) for side in (height, width)]
-        # Zeros around the picture, to the right and below as many as the last region needs: they are never drawn.
+        # Zeros around the image, to the right and below as many as the last region needs: they are never drawn.
         need = [(n - 1) * self.stride + self.kernel_size for n in out]
         right, below = (max(n - s - self.padding, 0) for n, s in zip(reversed(need), (width, height), strict=True))
         a = F.pad(F.relu(x), (self.padding, right, self.padding, below))
@@ -142,7 +142,7 @@ class StochasticPool2d(nn.Module):
         return a.gather(-1, index).squeeze(-1)
 
     def _length(self, side: int) -> int:
-        """PyTorch's rule for poolings, ceil mode included: the last region must begin inside the picture."""
+        """PyTorch's rule for poolings, ceil mode included: the last region must begin inside the image."""
         span = side + 2 * self.padding - self.kernel_size
         if span < 0:
             raise ValueError(f"a side of {side} is smaller than the pooling's {self.kernel_size}")

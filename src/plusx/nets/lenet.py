@@ -3,9 +3,9 @@
 `lenet5` is the net of the paper, 60,000 trainable parameters; `lenet5_dense` the form that is taught today, whose third
 layer reads every map, whose subsampling is a plain average, and whose output is linear.
 
-Deviations of `lenet5`: the output's 7 x 12 bitmaps are drawn here after the paper's Fig. 3, which is a picture; classes
-beyond the ten digits get random bitmaps. Its logits are the negated distances, so that cross entropy is the negative
-log of the posterior that Eqn. (9) approaches, and low distances mean high probability.
+Deviations of `lenet5`: the output's 7 x 12 bitmaps are drawn after Fig. 3, since the paper prints no numbers for them;
+classes beyond the ten digits get random bitmaps. Its logits are the negated distances, so that cross entropy is the
+negative log of the posterior that Eqn. (9) approaches, and low distances mean high probability.
 """
 
 import random
@@ -111,7 +111,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet:
         squash6=ScaledTanh(),
         output=RBF(num_classes) if num_classes else nn.Identity(),
     )
-    return LeNet(*(nn.Sequential(part) for part in (stem, stages, head)))
+    return LeNet(*(nn.Sequential(layers) for layers in (stem, stages, head)))
 
 
 def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: int = 10, in_channels: int = 1) -> LeNet:
@@ -140,11 +140,11 @@ def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: in
         drop6=nn.Dropout(dropout),
         output=classifier(84, num_classes),
     )
-    return LeNet(*(nn.Sequential(part) for part in (stem, stages, head)))
+    return LeNet(*(nn.Sequential(layers) for layers in (stem, stages, head)))
 
 
 def bitmaps(num_classes: int) -> Tensor:
-    """One 7 x 12 picture a class as 84 numbers, ink +1 and ground -1."""
+    """One 7 x 12 bitmap a class as 84 numbers, ink +1 and ground -1."""
     drawn = [[1.0 if pixel == "#" else -1.0 for pixel in digit] for digit in _digits()]
     rng = random.Random(0)
     rest = [[rng.choice((-1.0, 1.0)) for _ in range(84)] for _ in range(num_classes - len(drawn))]

@@ -1,4 +1,4 @@
-"""The multilayer perceptron, with and without residual connections: where the story of gradients is told.
+"""The multilayer perceptron, with and without residual connections: for studying how gradients flow.
 
 A residual block of two layers is y = a(W2 a(W1 x) + S(x)), Eqn. (1) and (2) of He et al. (2015), arXiv:1512.03385, with
 any activation a in the place of ReLU and no batch norm.
@@ -18,23 +18,50 @@ from plusx.nets.net import Net
 Shortcut = Literal["none", "identity", "projection"]
 
 
-class Block(nn.Module):
-    """y = a(F(x) + S(x)), F of two linear layers; without a shortcut, y = a(F(x))."""
+class PlainBlock(nn.Module):
+    """y = a(F(x)), F of two linear layers."""
 
-    def __init__(self, width: int, shortcut: Shortcut, bias: bool) -> None:
+    def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
-            OrderedDict(
-                linear1=nn.Linear(width, width, bias), act1=nn.ReLU(inplace=True), linear2=nn.Linear(width, width, bias)
-            )
-        )
-        if shortcut != "none":
-            self.shortcut = nn.Identity() if shortcut == "identity" else nn.Linear(width, width, bias=False)
-        self.residual = shortcut != "none"
+        self.branch = two_layers(width, bias)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.branch(x) + self.shortcut(x)) if self.residual else self.act(self.branch(x))
+        return self.act(self.branch(x))
+
+
+class Block(nn.Module):
+    """y = a(F(x) + S(x)), F of two linear layers."""
+
+    def __init__(self, width: int, bias: bool, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.branch = two_layers(width, bias)
+        self.shortcut = shortcut
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.branch(x) + self.shortcut(x))
+
+
+def two_layers(width: int, bias: bool) -> nn.Sequential:
+    """F(x) = W2 a(W1 x)."""
+    layers = OrderedDict(
+        linear1=nn.Linear(width, width, bias), act1=nn.ReLU(inplace=True), linear2=nn.Linear(width, width, bias)
+    )
+    return nn.Sequential(layers)
+
+
+def make_block(shortcut: Shortcut, width: int, bias: bool) -> nn.Module:
+    """A block with that shortcut. ValueError when it is unknown."""
+    match shortcut:
+        case "none":
+            return PlainBlock(width, bias)
+        case "identity":
+            return Block(width, bias, nn.Identity())
+        case "projection":
+            return Block(width, bias, nn.Linear(width, width, bias=False))
+        case _:
+            raise ValueError(f"shortcut is {shortcut!r}; choose none, identity or projection")
 
 
 class MLP(Net):
@@ -57,12 +84,10 @@ class MLP(Net):
     ) -> None:
         if depth < 2 or depth % 2:
             raise ValueError(f"depth is {depth}; a perceptron of blocks has 2n + 2 layers: 2, 4, 6, ...")
-        if shortcut not in ("none", "identity", "projection"):
-            raise ValueError(f"shortcut is {shortcut!r}; choose none, identity or projection")
         stem = nn.Sequential(
             OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(in_features, width, bias), act=nn.ReLU(inplace=True))
         )
-        stages = nn.Sequential(*(Block(width, shortcut, bias) for _ in range((depth - 2) // 2)))
+        stages = nn.Sequential(*(make_block(shortcut, width, bias) for _ in range((depth - 2) // 2)))
         head = nn.Sequential(OrderedDict(linear=classifier(width, num_classes, bias)))
         super().__init__(stem, stages, head)
         initialise(self, "he")

@@ -15,7 +15,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 from plusx.nets.catalog import Facts, register
 from plusx.nets.layers import ConvNorm, NormReluConv, as_one_node, classifier, initialise, is_recorded, zero_biases
 from plusx.nets.net import Net
-from plusx.nets.resnet import DEPTHS, Make, Shortcut, make_shortcut, make_stages
+from plusx.nets.resnet import Make, Shortcut, depths_of, make_shortcut, make_stages
 from plusx.nets.stochastic_depth import Survivor, set_survival, survives
 
 # ---- the block -------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def small_imagenet_net(
     net = PreActResNet(
         nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, 64, 3, padding=1, bias=False))),
         basic if depth < 50 else bottleneck,
-        depths=DEPTHS[depth],
+        depths=depths_of(depth),
         widths=(64, 128, 256, 512),
         in_channels=64,
         shortcut=shortcut,

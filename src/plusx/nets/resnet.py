@@ -150,14 +150,7 @@ Make = Callable[[int, int, int], tuple[nn.Module, int]]
 def make_stages(
     make_block: Make, depths: tuple[int, ...], widths: tuple[int, ...], in_channels: int
 ) -> tuple[nn.Sequential, int]:
-    """Stages of blocks, and the number of channels that they put out; all but the first stage begin with stride 2.
-
-    Args:
-        make_block: (in_channels, width, stride) to a block and its number of output channels.
-        depths: Blocks of each stage.
-        widths: Width of each stage.
-        in_channels: Channels that the stem puts out.
-    """
+    """Stages of blocks, and the number of channels that they put out; all but the first stage begin with stride 2."""
     stages: list[nn.Module] = []
     for depth, width in zip(depths, widths, strict=True):
         blocks = []
@@ -225,6 +218,13 @@ class ResNet(Net):
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
+def depths_of(layers: int) -> tuple[int, ...]:
+    """Blocks of each stage of a net of that many layers; Table 1. ValueError where the table has no such net."""
+    if layers not in DEPTHS:
+        raise ValueError(f"depth is {layers}; Table 1 has {', '.join(map(str, DEPTHS))}")
+    return DEPTHS[layers]
+
+
 def imagenet_net(
     depth: int,
     shortcut: Shortcut | None,
@@ -255,6 +255,7 @@ def imagenet_net(
     """
     if stride_on not in ("1x1", "3x3"):
         raise ValueError(f"stride_on is {stride_on!r}; choose 1x1 or 3x3")
+    depths = depths_of(depth)
     if depth < 50 and (groups, base_width) != (1, 64):
         raise ValueError(f"groups and base_width are for bottlenecks; ResNet-{depth} has none")
     conv = ConvNorm(in_channels, 64, 7, stride=2)
@@ -268,7 +269,7 @@ def imagenet_net(
     return ResNet(
         nn.Sequential(stem),
         basic if depth < 50 else partial(bottleneck, stride_on=stride_on, groups=groups, base_width=base_width),
-        depths=DEPTHS[depth],
+        depths=depths,
         widths=(64, 128, 256, 512),
         in_channels=64,
         shortcut=shortcut,
@@ -289,7 +290,7 @@ def small_imagenet_net(depth: int, shortcut: Shortcut = "B", num_classes: int = 
     return ResNet(
         nn.Sequential(OrderedDict(conv=ConvNorm(in_channels, 64, 3), relu=nn.ReLU(inplace=True))),
         basic if depth < 50 else bottleneck,
-        depths=DEPTHS[depth],
+        depths=depths_of(depth),
         widths=(64, 128, 256, 512),
         in_channels=64,
         shortcut=shortcut,
@@ -352,7 +353,6 @@ def cifar_net(
 _IMAGENET: Facts = {"paper": "arXiv:1512.03385", "table": "Table 1", "input_shape": (3, 224, 224), "num_classes": 1000}
 _CIFAR: Facts = {"paper": "arXiv:1512.03385", "table": "Sec. 4.2", "input_shape": (3, 32, 32), "num_classes": 10}
 _B10 = "Table 3, option B, ImageNet val, 10 crops"
-_T2 = "Table 2, ImageNet val, 10 crops"
 _T6 = "Table 6, option A, CIFAR-10 test, one view"
 
 for _depth, _params, _macs, _error in (
@@ -375,7 +375,7 @@ for _depth, _params, _macs, _error in (
     (152, 57_416_232, 11_153_965_056, None),
 ):
     _counts = {"layers": _depth, "params": _params, "macs": _macs}
-    _top1 = {"top1_error": _error, "top1_source": _error and _T2}
+    _top1 = {"top1_error": _error, "top1_source": _error and "Table 2, ImageNet val, 10 crops"}
     register(f"plain{_depth}", partial(imagenet_net, _depth, None), **_IMAGENET, **_counts, **_top1)
 
 # Sec. 4.2, n = 3, 5, 7, 9, 18, 200. The paper prints no table of plain nets' errors.
@@ -393,7 +393,6 @@ for _depth, _params, _macs, _error in (
     register(f"plain{_depth}", partial(cifar_net, _depth, None), **_CIFAR, **_counts)
 
 _SMALL: Facts = {**_CIFAR, "table": "Table 1 behind a 3x3 stem, as kuangliu/pytorch-cifar"}
-
 for _depth, _params, _macs in ((18, 11_173_962, 555_422_720), (50, 23_520_842, 1_297_829_888)):
     _counts = {"layers": _depth, "params": _params, "macs": _macs}
     register(

@@ -1,7 +1,8 @@
-"""Other people's weights: a file, or published ones, to a net of ours, and to a run directory that every verb takes."""
+"""Somebody's weights, a file or published ones, as a run directory that every verb takes."""
 
 import re
 import shutil
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,18 +25,18 @@ from plusx.runs.files import free_path
 from plusx.runs.store import create_run, require_free
 from plusx.weights.find import find_weights
 from plusx.weights.identify import Identified, identify
-from plusx.weights.layouts import Translation
 from plusx.weights.presets import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMED, channelwise, in_words
 from plusx.weights.published import imagenet_class_names, is_published
 from plusx.weights.reading import sha256
 from plusx.weights.start import filled
+from plusx.weights.translate import Translation
 
 CIFAR_SIDE = 32
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A run directory made of somebody's weights."""
+    """A run directory that was made from somebody's weights."""
 
     run: Path
     card: Card
@@ -70,28 +71,28 @@ def convert(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     download: bool = False,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Converted:
-    """Make a run directory of somebody's weights, with the preprocessing that they were trained with.
+    """Make a run directory from somebody's weights, with the preprocessing that they were trained with.
 
     Args:
         weights: A file, a run directory, or published weights: torchvision:IMAGENET1K_V1, timm/resnet50.a1_in1k.
-        net: Catalog name; a run directory and timm's names tell it.
-        out: Run directory, new or empty; a free name under runs/ if not given.
+        net: Catalog name; None where a run directory or a name of timm's tells it.
+        out: Run directory, new or empty; None takes a free name under runs/.
         options: Builder options; and `padding`, behind or both: where the zeros of option A's shortcuts lie, which no
             tensor shows.
         entry: Entry of the file to take, such as model_ema, where it has several.
         prefix: Take the tensors whose names begin with it, such as `teacher.`, where there are several nets.
         data: cifar10 or cifar100: what they were trained on, which names the classes and is what `evaluate` measures.
         classes: File of the class names, one a line in the order of the last layer; or imagenet, for its 1,000.
-        size: Side of the input in pixels, in place of the preset's.
-        mean: Of pixels / 255, one a channel, in place of the preset's.
-        std: Of pixels / 255, one a channel, in place of the preset's.
+        size: Side of the input in pixels; overrides what the weights come with, as mean and std do.
+        mean: Mean of pixels / 255, one number a channel.
+        std: Standard deviation of pixels / 255, one number a channel.
         download: Fetch published weights that the cache lacks.
-        progress: Show how far a download has come, on standard error.
+        progress: Show how far a download has come, where standard error is a terminal.
 
     Raises:
-        ValueError: The weights are not that net's, cannot be read safely, or nothing tells their preprocessing.
+        ValueError: The weights are not that net's or cannot be read safely, or nothing tells their preprocessing.
 
     Example:
         >>> import torchvision
@@ -106,15 +107,15 @@ def convert(
         raise ValueError(
             f"data is {data!r}; choose {' or '.join(CLASS_NAMES)}, or name the classes with --classes FILE"
         )
-    place = find_weights(str(weights), net, download=download, progress=progress)
-    net = place.net
+    where = find_weights(str(weights), net, download=download, progress=progress and sys.stderr.isatty())
+    net = where.net
     options = dict(options or {})
     padding = options.pop("padding", None)
     if options.get("num_classes") == 0:
         raise ValueError(f"a run names classes; for features alone, plusx.build({net!r}, WEIGHTS, num_classes=0)")
     # Their authors measured in fp32; rounding to bf16 would move the error that they state.
     recipe = Recipe("converted", NetSpec(net, options), steps=0, placement=PlacementSpec(precision="fp32"))
-    theirs = identify(place, options, entry=entry, prefix=prefix, padding=padding)
+    theirs = identify(where, options, entry=entry, prefix=prefix, padding=padding)
     translation = theirs.translation
     if any(not name.endswith("num_batches_tracked") for name in translation.missing):
         count = options.get("num_classes")
@@ -251,7 +252,7 @@ def _which_normalisation(file: Path) -> str:
         for mean, std, when in ways
     )
     return (
-        f"nothing tells whether {file} is of a googlenet with transform_input, which torchvision switches on for "
+        f"nothing tells whether {file} belongs to a googlenet with transform_input, which torchvision switches on for "
         f"published weights alone; give {listed}"
     )
 

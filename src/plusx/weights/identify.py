@@ -14,10 +14,11 @@ from plusx.data.preprocess import Preprocess
 from plusx.nets import entry as catalog_entry
 from plusx.nets import names
 from plusx.weights.find import Weights
-from plusx.weights.layouts import Padding, Translation, translate
+from plusx.weights.layouts import Padding
 from plusx.weights.presets import preset_for
 from plusx.weights.published import recognised
 from plusx.weights.reading import Checkpoint, read_checkpoint, sha256
+from plusx.weights.translate import Translation, translate
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the nets of others expect of a picture, as far as the layout of their file tells who trained them."""
+"""How others preprocess images for their nets, as far as the layout of a file tells who trained it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -91,8 +91,8 @@ def in_words(preprocess: Preprocess) -> str:
         '1 x 8 x 8, bilinear, whole centre square; mean 0.5, deviation 0.25 (as given)'
     """
     height, width = preprocess.size
-    part = f"{100 * preprocess.crop_fraction:.4g} % of the" if preprocess.crop_fraction < 1 else "whole"
-    fit = f"{part} centre square" if preprocess.fit == "crop" else f"fit={preprocess.fit}"
+    share = f"{100 * preprocess.crop_fraction:.4g} % of the" if preprocess.crop_fraction < 1 else "whole"
+    fit = f"{share} centre square" if preprocess.fit == "crop" else f"fit={preprocess.fit}"
     mean, std = (", ".join(f"{v:.4g}" for v in t[:, 0, 0].tolist()) for t in (preprocess.mean_CHW, preprocess.std_C11))
     if preprocess.mean_CHW.shape[1:] != (1, 1):
         mean = "of each pixel"

@@ -4,7 +4,6 @@ Every file is held to its hash each time that it is used: torchvision writes the
 the Hugging Face cache calls each file by it.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,13 @@ from plusx.data.preprocess import Preprocess
 from plusx.nets import entry
 from plusx.runs.card import told_apart
 from plusx.weights.presets import TRANSFORMED, channelwise
+from plusx.weights.reading import sha256
 
 TORCHVISION, TIMM = "torchvision:", "timm/"
 
 
 class Published(NamedTuple):
-    """Weights that were found, and what their publisher says of them."""
+    """A file of published weights, and what its publisher says of it."""
 
     net: str
     """Catalog name."""
@@ -106,21 +106,21 @@ def _find_torchvision(weights: str, net: str | None, download: bool, progress: b
 
 def _claimed(url: str) -> str:
     """The first digits of a file's hash, which torchvision writes into its name."""
-    found = re.search(r"-([0-9a-f]{8,})\.", url)
-    assert found is not None
-    return found[1]
+    match = re.search(r"-([0-9a-f]{8,})\.", url)
+    assert match is not None
+    return match[1]
 
 
 def _as_published(net: str, file: Path, chosen: Any) -> Published:
-    look = chosen.transforms()
+    theirs = chosen.transforms()
     own = TRANSFORMED if entry(net).family == "googlenet" else None
     preprocess = channelwise(
-        look.crop_size[0],
-        own.mean if own else look.mean,
-        own.std if own else look.std,
+        theirs.crop_size[0],
+        own.mean if own else theirs.mean,
+        own.std if own else theirs.std,
         own.obtained if own else f"torchvision's, with {chosen}",
-        look.crop_size[0] / look.resize_size[0],
-        look.interpolation.value,
+        theirs.crop_size[0] / theirs.resize_size[0],
+        theirs.interpolation.value,
     )
     return Published(net, file, preprocess, told_apart(chosen.meta["categories"]))
 
@@ -140,8 +140,8 @@ def _find_timm(weights: str, net: str | None, download: bool, progress: bool) ->
     if name not in known:
         has = f"it has {', '.join(known)}" if known else f"it has none of {own}"
         raise ValueError(f"timm has no weights {name!r}; {has}")
-    told: Any = timm.models.get_pretrained_cfg(name)
-    repository, file_name = told.hf_hub_id, told.hf_hub_filename or "model.safetensors"
+    theirs: Any = timm.models.get_pretrained_cfg(name)
+    repository, file_name = theirs.hf_hub_id, theirs.hf_hub_filename or "model.safetensors"
     cached = try_to_load_from_cache(repository, file_name)
     if not isinstance(cached, str):
         if not download:
@@ -162,16 +162,15 @@ def _find_timm(weights: str, net: str | None, download: bool, progress: bool) ->
         raise ValueError(f"{link} cannot be checked: the cache holds no hash of it; if you trust it, convert that file")
     _require_hash(link.resolve(), claimed)
     preprocess = channelwise(
-        told.input_size[1], told.mean, told.std, f"timm's, with {name}", told.crop_pct, told.interpolation
+        theirs.input_size[1], theirs.mean, theirs.std, f"timm's, with {name}", theirs.crop_pct, theirs.interpolation
     )
-    return Published(own, link, preprocess, imagenet_class_names() if told.num_classes == 1000 else None)
+    return Published(own, link, preprocess, imagenet_class_names() if theirs.num_classes == 1000 else None)
 
 
 def _require_hash(file: Path, claimed: str) -> None:
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if not found.startswith(claimed):
+    digest = sha256(file)
+    if not digest.startswith(claimed):
         raise ValueError(
-            f"{file} is not what was published: its SHA-256 begins with {found[:8]}, not {claimed[:8]}; delete it and "
+            f"{file} is not what was published: its SHA-256 begins with {digest[:8]}, not {claimed[:8]}; delete it and "
             "fetch it anew with --download"
         )

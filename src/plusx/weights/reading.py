@@ -54,7 +54,7 @@ def read_checkpoint(file: Path, entry: str | None = None) -> Checkpoint:
 
     Args:
         file: In safetensors' format, or torch's new or old one.
-        entry: Where the tensors lie in it; if not given, the first of `ENTRIES` that it has.
+        entry: Where the tensors lie in it; None takes the first of `ENTRIES` that it has.
 
     Raises:
         ValueError: The file is missing, damaged, of another kind, or holds more than tensors, which could run code; or
@@ -109,26 +109,28 @@ def sha256(file: Path) -> str:
 
 def _checkpoint(file: Path, content: Mapping[str, Any], said: Mapping[str, Any], entry: str | None) -> Checkpoint:
     """The tensors of one entry; counts of epochs and the like are left out."""
-    found = dict(_entries(content))
-    if not found:
+    entries = dict(_entries(content))
+    if not entries:
         raise ValueError(f"{file} holds no dictionary of tensors")
-    if entry is not None and entry not in found:
-        has = f"its entries are {', '.join(filter(None, found))}" if any(found) else "it is one dictionary of tensors"
+    if entry is not None and entry not in entries:
+        has = (
+            f"its entries are {', '.join(filter(None, entries))}" if any(entries) else "it is one dictionary of tensors"
+        )
         raise ValueError(f"{file} has no entry {entry!r} of tensors; {has}")
-    if entry is None and "" in found and any(len(each) > len(found[""]) for each in found.values()):
-        del found[""]  # a measured number beside the weights
-    known = [name for name in ENTRIES if name in found]
-    if entry is None and not known and "" not in found and len(found) > 1:
-        raise ValueError(f"{file} holds tensors in several entries, {', '.join(found)}: choose with --entry")
-    chosen = entry if entry is not None else known[0] if known else next(iter(found))
-    tensors = {name: value.detach() for name, value in found[chosen].items()}
+    if entry is None and "" in entries and any(len(each) > len(entries[""]) for each in entries.values()):
+        del entries[""]  # a measured number beside the weights
+    known = [name for name in ENTRIES if name in entries]
+    if entry is None and not known and "" not in entries and len(entries) > 1:
+        raise ValueError(f"{file} holds tensors in several entries, {', '.join(entries)}: choose with --entry")
+    chosen = entry if entry is not None else known[0] if known else next(iter(entries))
+    tensors = {name: value.detach() for name, value in entries[chosen].items()}
     for name, value in tensors.items():
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise ValueError(f"{file} was not loaded: {name} is sparse, quantised or without values")
     settings = [said, *(_fields(said.get(key)) for key in SETTINGS), _hub_config(file)]
     nets = dict.fromkeys(each[key] for each in settings for key in NETS if isinstance(each.get(key), str))
     named = (_names(each.get(key)) for each in settings for key in CLASSES)
-    others = tuple(n for n, each in found.items() if n not in ("", chosen) and 2 * len(each) > len(found[chosen]))
+    others = tuple(n for n, each in entries.items() if n not in ("", chosen) and 2 * len(each) > len(entries[chosen]))
     return Checkpoint(tensors, chosen or None, others, tuple(nets), next(filter(None, named), None))
 
 

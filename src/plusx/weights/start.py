@@ -13,7 +13,8 @@ from plusx.nets import build as build_fresh
 from plusx.runs.card import told_apart
 from plusx.weights.find import find_weights
 from plusx.weights.identify import identify
-from plusx.weights.layouts import Padding, Translation, with_classes
+from plusx.weights.layouts import Padding
+from plusx.weights.translate import Translation, with_classes
 
 log = logging.getLogger(__name__)
 
