@@ -29,10 +29,13 @@ ENTRIES = [entry(name) for name in names()]
 SMALLEST = {"alexnet": 63, "alexnet_two_tower": 67, "googlenet_paper": 224}
 """Sides of the smallest image that a net takes; else the catalog's, or 32, whose five halvings leave one pixel."""
 
-ONE_A_FAMILY = ("mlp", "lenet5", "alexnet", "vgg11", "googlenet", "highway_b", "resnet20", "densenet_40_12", "dpn68")
-ONE_A_FAMILY += ("res_airbench94",)
-"""Where a check is dear, `make test` makes it of these and `make test-more` and `make test-slow` of all."""
-
+ONE_A_FAMILY = ("mlp", "lenet5", "alexnet", "vgg11", "googlenet", "highway_b", "resnet20", "preact_resnet18_cifar")
+ONE_A_FAMILY += ("densenet_40_12", "dpn68", "res_airbench94")
+"""`make test-more` computes with these and with all nets that are not dear, `make test-slow` with the others."""
+QUICK = {*ONE_A_FAMILY, "vgg16_cifar"} - {"vgg11"}
+"""`make test` computes with these."""
+COUNTED = {*QUICK, "wrn_28_10", "resnext50_32x4d"}
+"""And counts these; the families of the last two share their blocks with others."""
 
 OTHER_DEPTHS = ("resnet32", "resnet44", "plain18", "plain32", "plain44", "plain50", "plain101", "plain110")
 OTHER_DEPTHS += ("densenet161", "densenet169", "densenet_100_12", "densenet_100_24", "highway_c", "resnet101")
@@ -50,7 +53,7 @@ def params(light: Any, *, first: Any = lambda e: True) -> list[Any]:
     return [pytest.param(e, id=e.name, marks=marks[e.name]) for e in ENTRIES]
 
 
-@pytest.fixture(scope="module", params=params(lambda e: e.layers < 1000))
+@pytest.fixture(scope="module", params=params(lambda e: e.layers < 1000, first=lambda e: e.name in COUNTED))
 def facts(request: pytest.FixtureRequest) -> Entry:
     """Every net, to be counted and not computed."""
     return request.param
@@ -64,7 +67,7 @@ def on_meta(facts: Entry) -> nn.Module:
 
 @pytest.fixture(
     scope="module",
-    params=params(lambda e: not dear(e) or e.name in ONE_A_FAMILY, first=lambda e: e.name in ONE_A_FAMILY),
+    params=params(lambda e: not dear(e) or e.name in ONE_A_FAMILY, first=lambda e: e.name in QUICK),
 )
 def ready(request: pytest.FixtureRequest) -> Iterator[tuple[Entry, nn.Module]]:
     """Every net with weights, built once for all checks; they leave it as it was."""
@@ -278,7 +281,7 @@ def test_a_compiled_net_computes_the_same(name: str) -> None:
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("facts", params(lambda e: e.name in {*ONE_A_FAMILY, "vgg16_cifar"} - {"vgg11"}))
+@pytest.mark.parametrize("facts", params(lambda e: e.name in QUICK))
 def test_a_net_trains_by_the_smoke_recipe(facts: Entry, tmp_path: Path, class_folder: Callable[..., Path]) -> None:
     recipe = folder().smoke()
     side = SMALLEST.get(facts.name, min(facts.input_shape[1], 32))

@@ -94,7 +94,7 @@ def test_logits_and_gradients_are_theirs(name: str) -> None:
         torch.testing.assert_close(ours.state_dict()[renamed[key]].reshape(value.shape), value, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dpn68", "dpn68b"])
+@pytest.mark.parametrize("name", ["dpn68", pytest.param("dpn68b", marks=pytest.mark.more)])
 def test_what_rounding_hides_is_equal_in_double(name: str) -> None:
     """timm adds and concatenates in another order, which in fp32 shows in gradients that are zero but for rounding."""
     theirs = peer(name)
@@ -392,8 +392,13 @@ def test_a_bias_in_the_first_convolution_is_seen() -> None:
     [
         ("resnet34", "resnet18", "the weights are not resnet34's: they lack stages.0.2"),
         ("resnet18", "resnet34", "the weights are not resnet18's: layer1.2.conv1.weight has no place in it"),
-        ("resnet50", "wide_resnet50_2", "the weights are not resnet50's: layer1.0.conv1.weight is 128 x 64 x 1 x 1"),
-        ("vgg16", "resnet18", "the weights are not vgg16's"),
+        pytest.param(
+            "resnet50",
+            "wide_resnet50_2",
+            "the weights are not resnet50's: layer1.0.conv1.weight is 128 x 64 x 1 x 1",
+            marks=pytest.mark.more,
+        ),
+        pytest.param("vgg16", "resnet18", "the weights are not vgg16's", marks=pytest.mark.more),
         ("mlp", "resnet18", "the weights are not mlp's: conv1.weight has no place in it"),
     ],
 )

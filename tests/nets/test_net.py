@@ -16,10 +16,14 @@ from plusx.placement.place import choose_placement
 ABILITIES: dict[str, type] = {"googlenet": AuxiliaryHeads, "vgg11": DenseEvaluation, "airbench94": FittedStem}
 
 
-@pytest.mark.parametrize("name", names())
+SMALL = {entry(name).family: name for name in sorted(names(), key=lambda name: -entry(name).layers)}
+"""Of each family the net of the fewest layers; `make test-more` takes all."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SMALL.values() else pytest.param(name, marks=pytest.mark.more) for name in names()]
+)
 def test_every_net_is_a_net_and_its_family_decides_what_it_declares(name: str) -> None:
-    if entry(name).layers > 300:
-        return  # of a family that has smaller ones
     with torch.device("meta"):
         net = build(name)
     assert isinstance(net, Net)
