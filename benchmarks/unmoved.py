@@ -83,13 +83,7 @@ def without_seconds(record: Mapping[str, Any]) -> str:
 
 
 def differences(before: Outcome, after: Outcome) -> list[str]:
-    """What moved, a sentence for the weights and one for the metrics; none if nothing did.
-
-    Example:
-        >>> one, other = Outcome({"head.weight": "a1"}, ["{}"]), Outcome({"head.weight": "a2"}, ["{}"])
-        >>> differences(one, other)
-        ['1 of 1 tensors differ, the first is head.weight']
-    """
+    """What moved, a sentence for the weights and one for the metrics; none if nothing did."""
     sentences = []
     names = sorted({*before.tensors, *after.tensors})
     moved = [name for name in names if before.tensors.get(name) != after.tensors.get(name)]

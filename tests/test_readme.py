@@ -1,13 +1,13 @@
 """README in both languages: its numbers are those of results/, its commands exist."""
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from docs.build.pages import PAGES, built
+from docs.build.results import read
 
 from plusx.cli import app
 from plusx.experiments.reproduce import EXPERIMENTS
@@ -17,18 +17,9 @@ ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.ko.md")
 
 
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", (*READMES, "docs/performance.md", "docs/story.md"))
-def test_numbers_are_those_of_results(name: str, build: ModuleType) -> None:
-    assert build.built(name) == (ROOT / name).read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_numbers_are_those_of_results(name: str) -> None:
+    assert built(name) == (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_figures_of_the_story_exist() -> None:
@@ -46,10 +37,10 @@ def test_a_figure_can_be_read_on_any_ground(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({"degradation", "gates", "lesions", "responses"}))
-def test_figures_are_drawn_from_the_numbers_of_results(name: str, build: ModuleType) -> None:
-    told = build._read(name)
-    drawn = EXPERIMENTS[name].figures(told["numbers"])
-    assert [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in drawn] == told["figures"]
+def test_figures_are_drawn_from_the_numbers_of_results(name: str) -> None:
+    results = read(name)
+    drawn = EXPERIMENTS[name].figures(results["numbers"])
+    assert [{"file": f"{figure.name}.svg", "caption": figure.caption} for figure in drawn] == results["figures"]
 
 
 @pytest.mark.parametrize("name", READMES)

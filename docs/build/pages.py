@@ -1,0 +1,51 @@
+"""Which table stands between which markers of which file."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from docs.build import gpu, performance, readme, story
+from docs.build.results import ROOT
+from docs.build.words import WORDS, Words
+
+Tables = Mapping[str, Callable[[], str]]
+"""What writes each table, by its marker: it stands between <!-- marker --> and <!-- /marker -->."""
+
+
+def _in_words(words: Words) -> Tables:
+    tables: Mapping[str, Callable[[Words], str]] = {
+        "degradation": readme.degradation_table,
+        "nets": readme.nets_table,
+        "peers": readme.peers_sentence,
+        "cifar10": readme.cifar10_sentence,
+        "speed": readme.speed_table,
+        "accuracy": readme.accuracy_lines,
+        "experiments": readme.experiments_table,
+        "table6": readme.cifar10_table,
+    }
+    return {marker: partial(write, words) for marker, write in tables.items()}
+
+
+PAGES: Mapping[str, Tables] = {
+    **{name: _in_words(words) for name, words in WORDS.items()},
+    "docs/performance.md": {
+        "bars": performance.bars_table,
+        "training": performance.training_table,
+        "profile": performance.profile_table,
+        "depth": performance.depth_table,
+        "inference": performance.inference_table,
+        "accuracy": performance.accuracy_table,
+        "gpu": gpu.gpu_tables,
+    },
+    "docs/story.md": {name: partial(story.experiment_section, name) for name in story.STORY},
+}
+"""Every file with tables of results/."""
+
+
+def built(name: str) -> str:
+    """The text of a file, with its tables as results/ has them."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for marker, write in PAGES[name].items():
+        between = re.compile(rf"(<!-- {marker} -->\n)(?:.*?\n)?(<!-- /{marker} -->)", re.DOTALL)
+        text = between.sub(lambda match, write=write: f"{match[1]}{write()}\n{match[2]}", text)  # type: ignore[misc]
+    return text
