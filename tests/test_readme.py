@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from docs.build.pages import PAGES, built
 from docs.build.results import read
-
 from plusx.cli import app
 from plusx.experiments.reproduce import EXPERIMENTS
 from plusx.report.palette import TOKENS

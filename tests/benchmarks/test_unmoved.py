@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.unmoved import Outcome, differences
 from safetensors.torch import save_file
 
 from benchmarks import __main__ as command
 from benchmarks import unmoved
+from benchmarks.unmoved import Outcome, differences
 
 
 def leave_run(path: Path, weights: torch.Tensor, *, value: float = 0.5, seconds: float = 1.0) -> Path:
