@@ -7,6 +7,7 @@ from functools import partial
 from docs.build import gpu, performance, readme, story
 from docs.build.results import ROOT
 from docs.build.words import WORDS, Words
+from plusx.experiments.story import EXPERIMENTS
 
 Tables = Mapping[str, Callable[[], str]]
 """What writes each table, by its marker: it stands between <!-- marker --> and <!-- /marker -->."""
@@ -37,7 +38,7 @@ PAGES: Mapping[str, Tables] = {
         "accuracy": performance.accuracy_table,
         "gpu": gpu.gpu_tables,
     },
-    "docs/story.md": {name: partial(story.experiment_section, name) for name in story.STORY},
+    "docs/story.md": {name: partial(story.experiment_section, name) for name in EXPERIMENTS},
 }
 """Every file with tables of results/."""
 

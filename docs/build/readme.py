@@ -4,8 +4,8 @@ import statistics
 
 from docs.build.markdown import mean_std, ratio, table
 from docs.build.results import DEMO_NETS, evidence_of, exists, measured_apart, read
-from docs.build.story import STORY
 from docs.build.words import Words
+from plusx.experiments.story import EXPERIMENTS
 
 
 def degradation_table(words: Words) -> str:
@@ -101,7 +101,7 @@ def experiments_table(words: Words) -> str:
     from plusx.experiments.lab import verdict
 
     rows = []
-    for name in filter(exists, STORY):
+    for name in filter(exists, EXPERIMENTS):
         results = read(name)
         claim, seen = words["claims"].get(name, results["claim"]), verdict(results["seen"])
         rows.append((f"`{name}`", claim, str(len(results["runs"])), words["verdict"].get(seen, seen)))

@@ -3,23 +3,6 @@
 from docs.build.markdown import table
 from docs.build.results import exists, read
 
-STORY = (
-    "accounting",
-    "ingredients",
-    "worked-example",
-    "gates",
-    "degradation",
-    "gradients",
-    "cifar10-table",
-    "shortcuts",
-    "responses",
-    "lesions",
-    "stochastic-depth",
-    "ensemble",
-    "imagenet-table",
-)
-"""The experiments, in the order of the story."""
-
 
 def experiment_section(name: str) -> str:
     """The claim and whether it was seen, the tables, the figures, and where it was measured."""

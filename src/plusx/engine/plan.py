@@ -27,9 +27,9 @@ from plusx.runs.card import Card
 from plusx.runs.images import splits_of
 from plusx.runs.store import require_free
 from plusx.weights.find import find_weights
-from plusx.weights.translate import Translation
 from plusx.weights.presets import in_words
 from plusx.weights.start import starting_weights
+from plusx.weights.translate import Translation
 
 log = logging.getLogger(__name__)
 

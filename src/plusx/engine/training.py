@@ -28,7 +28,6 @@ from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
 from plusx.runs.store import Run, create_run, read_card, reopen_run
-from plusx.weights.translate import Translation
 from plusx.weights.start import starting_weights
 from plusx.weights.translate import Translation
 
