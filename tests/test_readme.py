@@ -9,7 +9,7 @@ import pytest
 
 from docs.build.pages import PAGES, built
 from docs.build.results import read
-from plusx.cli import app
+from plusx.cli.app import app
 from plusx.experiments.reproduce import EXPERIMENTS
 from plusx.report.palette import TOKENS
 
