@@ -3,6 +3,8 @@ in a line.
 """
 
 import inspect
+import pydoc
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,32 @@ def test_the_package_lists_its_verbs_and_its_version() -> None:
     assert {*plusx.__all__, "__version__"} <= set(dir(plusx))
     assert [name for name in dir(plusx) if not name.startswith("_")] == sorted(plusx.__all__)
     assert plusx.__version__.count(".") == 2
-    assert set(plusx._HOMES) == set(plusx.__all__)
+    assert all(f"    {name}" in (plusx.__doc__ or "") for name in plusx.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'tain'"):
         plusx.tain  # noqa: B018
 
 
+@pytest.mark.parametrize(("old", "new"), plusx._RENAMED.items())
+def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(AttributeError, match=f"plusx.{old} is now plusx.{new}$"):
+        getattr(plusx, old)
+    assert new in plusx.__all__ and old not in dir(plusx)
+
+
 @pytest.mark.parametrize("name", plusx.__all__)
-def test_help_shows_no_addresses(name: str) -> None:
-    assert " at 0x" not in str(inspect.signature(getattr(plusx, name)))
+def test_help_shows_neither_addresses_nor_lambdas(name: str) -> None:
+    signature = str(inspect.signature(getattr(plusx, name)))
+    assert " at 0x" not in signature and "lambda" not in signature
+
+
+def test_the_whole_help_can_be_shown() -> None:
+    shown = pydoc.render_doc(plusx, renderer=pydoc.plaintext)
+    assert all(re.search(rf"^ +(class )?{name}\b.*\(", shown, re.MULTILINE) for name in plusx.__all__)
+
+
+@pytest.mark.parametrize("name", ["analyse", "benchmark_training", "check_data", "demo", "evaluate", "reproduce"])
+def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
+    assert inspect.signature(getattr(plusx, name)).parameters["progress"].default is True
 
 
 @pytest.mark.parametrize("name", plusx.__all__)
@@ -68,7 +88,7 @@ def calls(
         "Predictor": lambda of: plusx.Predictor(of(digits_run)).predict(of(image)),
         "analyse": lambda of: plusx.analyse(of(digits_run), "filters", data_dir=of(folder)).figure.read_bytes(),
         "build": lambda of: len(plusx.build("resnet20", of(weights)).state_dict()),
-        "check": lambda of: plusx.check(of(folder)),
+        "check_data": lambda of: plusx.check_data(of(folder)),
         "compare": lambda of: plusx.compare([of(digits_run)]),
         "convert": converted,
         "demo": lambda of: refusal(plusx.demo, of(digits_run)),
@@ -77,7 +97,7 @@ def calls(
         "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),
         "reproduce": lambda of: refusal(plusx.reproduce, "degradation", out=of(new()), data_dir=of(folder)),
         "resume": lambda of: refusal(plusx.resume, of(digits_run), data_dir=of(folder)),
-        "standing": lambda of: plusx.standing(of(folder)),
+        "list_experiments": lambda of: plusx.list_experiments(of(folder)),
         "summarise": lambda of: plusx.summarise(of(digits_run)),
         "train": lambda of: plusx.train("digits", out=of(new()), data_dir=of(folder), **short).card.results[
             "test_error"
@@ -128,7 +148,7 @@ def test_what_a_notebook_shows_of_an_answer_is_a_line(
         evaluated.predictions,
         evaluated.score,
         ImageSet(torch.zeros(3, dtype=torch.int64), ("a",), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)),
-        plusx.check(class_folder([], {"ant": 2, "bee": 2})),
+        plusx.check_data(class_folder([], {"ant": 2, "bee": 2})),
         plusx.cost(net, (1, 8, 8)),
         plusx.Predictor(digits_run),
         plusx.analyse(digits_run, "responses"),

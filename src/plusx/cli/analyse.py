@@ -21,7 +21,8 @@ def analyse(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a figure of the papers for a run: how strongly the layers of its net respond, what it loses without a block.
+    """Draw a figure of the papers for a run. It shows, for instance, how strongly the net's layers respond, or what it
+    loses without a block.
 
     The figure and its numbers are written into the run's folder figures/.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import plusx
-from plusx.cli.options import Json, Quiet, builder_options, numbers
+from plusx.cli.options import Json, Quiet, parse_numbers, parse_options
 from plusx.cli.tables import print_json, width
 
 
@@ -70,14 +70,14 @@ def convert(
         weights,
         net,
         out=out,
-        options=builder_options(settings),
+        options=parse_options(settings),
         entry=entry,
         prefix=prefix,
         data=data,
         classes=classes,
         size=size,
-        mean=numbers("--mean", mean),
-        std=numbers("--std", std),
+        mean=parse_numbers("--mean", mean),
+        std=parse_numbers("--std", std),
         download=download,
         progress=sys.stderr.isatty() and not quiet,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Device, Json, Quiet, RunData, sides
+from plusx.cli.options import Device, Json, Quiet, RunData, parse_sides
 from plusx.cli.tables import per_cent, print_json
 from plusx.progress import watching
 
@@ -62,7 +62,7 @@ def evaluate(
     """
     paths, data = _runs_and_data(runs)
     asked = (crops, scales, dense, tta) != (1, None, False, None)
-    views = plusx.Views(crops, sides(scales), dense, tta is not None) if asked else None
+    views = plusx.Views(crops, parse_sides(scales), dense, tta is not None) if asked else None
     if out is not None and len(paths) > 1 and not ensemble:
         raise ValueError("--out is one folder; give one run, or --ensemble")
     measured = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Json, builder_options
+from plusx.cli.options import Json, parse_options
 from plusx.cli.tables import filled, fitting, per_cent, print_field, print_json, print_table, width
 from plusx.progress import watching
 
@@ -44,7 +44,7 @@ def nets(
             str(e.layers),
             f"{e.params:,}",
             f"{e.macs:,}",
-            by(e.input_shape).replace(" ", ""),
+            _by(e.input_shape).replace(" ", ""),
             "" if e.top1_error is None else per_cent(e.top1_error),
         )
         for e in entries
@@ -88,7 +88,7 @@ def _print_net(entry: "Entry", as_json: bool) -> None:
         "layers": f"{entry.layers}",
         "parameters": f"{entry.params:,}",
         "MACs": f"{entry.macs:,} an image",
-        "input": f"{by(entry.input_shape)}, {entry.num_classes:,} classes",
+        "input": f"{_by(entry.input_shape)}, {entry.num_classes:,} classes",
         "error": "" if entry.top1_error is None else f"{per_cent(entry.top1_error)} top-1: {entry.top1_source}",
         "file": where,
     }
@@ -125,7 +125,7 @@ def summary(
       plusx summary plain34 resnet34
     """
     with watching("counting", quiet=as_json):
-        compared = plusx.compare(nets, options=builder_options(settings), size=size)
+        compared = plusx.compare(nets, options=parse_options(settings), size=size)
     costs = [cost for _, cost in compared]
     rule = costs[0].rule
     if as_json:
@@ -138,7 +138,7 @@ def summary(
             [
                 x.name,
                 x.kind,
-                by(x.output_shape),
+                _by(x.output_shape),
                 f"{x.params:,}",
                 f"{x.macs:,}",
                 f"{x.flops:,}",
@@ -149,10 +149,10 @@ def summary(
             for x in costs[0].layers
         ]
         shape = costs[0].input_shape
-        first = ["input", "", by(shape), "", "", "", "1", f"{prod(shape):,}", ""]
+        first = ["input", "", _by(shape), "", "", "", "1", f"{prod(shape):,}", ""]
         print_table(head, [first, *rows], spare=["FLOPs", "kind", "saved bytes", "activations", "field (px)"])
     lines: dict[str, list[int | str]] = {
-        "input": [by(c.input_shape) for c in costs],
+        "input": [_by(c.input_shape) for c in costs],
         "parameters": [c.params for c in costs],
         "fully connected": [f"{100 * c.linear_params / c.params:.1f} %" for c in costs],
         "largest matrix": [c.largest_matrix for c in costs],
@@ -191,5 +191,5 @@ def _as_text(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def by(shape: Sequence[int] | None) -> str:
+def _by(shape: Sequence[int] | None) -> str:
     return "-" if shape is None else " x ".join(map(str, shape))

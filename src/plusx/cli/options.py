@@ -18,28 +18,32 @@ RunData = Annotated[Path | None, typer.Option(help="Folder that the run's own im
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps, wherever the run was trained.")]
 
 
-def pairs(settings: Sequence[str] | None) -> dict[str, str]:
-    pairs = {}
+def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
+    """The values of --set, as text."""
+    values = {}
     for setting in settings or ():
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise ValueError(f"--set {setting!r} is not KEY=VALUE")
-        pairs[key] = value
-    return pairs
+        values[key] = value
+    return values
 
 
-def builder_options(settings: Sequence[str] | None) -> dict[str, Any]:
-    return {key: plusx.parse_option(text) for key, text in pairs(settings).items()}
+def parse_options(settings: Sequence[str] | None) -> dict[str, Any]:
+    """The values of --set where it sets options of a net."""
+    return {key: plusx.parse_option(text) for key, text in parse_settings(settings).items()}
 
 
-def numbers(option: str, text: str | None) -> list[float] | None:
+def parse_numbers(option: str, text: str | None) -> list[float] | None:
+    """The value of --mean or --std."""
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
         raise ValueError(f"{option} is {text!r}; write one number a channel, such as 0.485,0.456,0.406") from None
 
 
-def sides(text: str | None) -> tuple[int, ...]:
+def parse_sides(text: str | None) -> tuple[int, ...]:
+    """The value of --scales."""
     try:
         return tuple(int(side) for side in text.split(",")) if text else ()
     except ValueError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Json, Settings, pairs
+from plusx.cli.options import Json, Settings, parse_settings
 from plusx.cli.tables import filled, print_field, print_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def recipes(
       plusx recipes digits --set optim=AdamW
     """
     if recipe is not None:
-        _print_recipe(plusx.describe_recipe(recipe), pairs(settings), as_json)
+        _print_recipe(plusx.describe_recipe(recipe), parse_settings(settings), as_json)
         return
     if settings:
         raise ValueError("--set changes one recipe; name it: plusx recipes NAME --set KEY=VALUE")

@@ -19,9 +19,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Se
 
     columns, left_out = fitting(list(zip(head, *rows, strict=True)), spare, between=3)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, (title, *cells) in enumerate(
-        columns
-    ):  # a head may take several lines; a cell only where nothing else helps
+    for index, (title, *cells) in enumerate(columns):
+        # A head may take several lines; a cell only where nothing else helps.
         wide = max(map(len, cells), default=0)
         table.add_column(title, justify="left" if index == 0 else "right", min_width=wide, overflow="fold")
     for row in list(zip(*columns, strict=True))[1:]:
@@ -51,6 +50,7 @@ def print_field(setting: str, sentence: str, choices: Sequence[str], several: st
 
 
 def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object in one line."""
     print(json.dumps(content, ensure_ascii=False))
 
 
@@ -62,6 +62,7 @@ def filled(text: str, indent: int = 0) -> str:
 
 
 def per_cent(share: float) -> str:
+    """A share as it is printed."""
     return f"{100 * share:.2f} %"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Json, Quiet, Settings, pairs
+from plusx.cli.options import Json, Quiet, Settings, parse_settings
 from plusx.cli.signals import stoppable
 from plusx.cli.tables import per_cent, print_json
 from plusx.progress import watching
@@ -72,7 +72,7 @@ def train(
             trained = plusx.resume(resume, device=device, **common)
         else:
             assert data is not None
-            overrides = pairs(settings)
+            overrides = parse_settings(settings)
             if speed is not None:
                 overrides |= {"placement.choose": "measure"}
             asked: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": overrides}
