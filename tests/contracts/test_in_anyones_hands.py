@@ -121,9 +121,9 @@ def test_a_net_computes_the_same_in_anyones_hands(name: str, way: str, training:
     torch.manual_seed(1)
     expected = copy.deepcopy(net)(x)
     torch.manual_seed(1)  # what is drawn in training is drawn in the same order
-    found = WAYS[way](net, x)
-    assert found.isfinite().all()
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
+    actual = WAYS[way](net, x)
+    assert actual.isfinite().all()
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
 
 
 @pytest.mark.parametrize("name", sorted(set(NETS) - {"dpn", "googlenet"}))
@@ -236,15 +236,15 @@ def test_a_net_is_sharded_by_stage_and_declares_what_it_did(
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.float64, 1 - 1e-6), (torch.bfloat16, 0.99)])
 @pytest.mark.parametrize("name", ["vgg", "resnet", "densenet", "highway"])
-def test_a_net_in_another_type_answers_the_same_within_its_precision(
+def test_a_net_in_another_type_computes_the_same_within_its_precision(
     name: str, dtype: torch.dtype, least: float
 ) -> None:
     make, image = NETS[name]
     torch.manual_seed(0)
     net, x = make().eval(), torch.rand(4, *image)
     with torch.no_grad():
-        expected, found = net(x), net.to(dtype)(x.to(dtype)).float()
-    assert nn.functional.cosine_similarity(found, expected).min() > least
+        expected, actual = net(x), net.to(dtype)(x.to(dtype)).float()
+    assert nn.functional.cosine_similarity(actual, expected).min() > least
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from plusx.nets import build
 from plusx.nets.airbench import WHITEN_EPS, Block, PlainBlock, Scale, shift_norm, whitening_filters
 
 
-def smooth_pictures(count: int, channels: int = 3) -> Tensor:
+def smooth_images(count: int, channels: int = 3) -> Tensor:
     """Neighbours and channels go together, as in photographs."""
     noise = torch.randn(count, channels, 20, 20, generator=torch.Generator().manual_seed(0))
     return F.avg_pool2d(noise, 5, 1) * 3 + noise.mean(1, keepdim=True)[:, :, 2:18, 2:18]
@@ -17,14 +17,14 @@ def smooth_pictures(count: int, channels: int = 3) -> Tensor:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_whitened_patches_have_the_identity_as_covariance(channels: int) -> None:
-    x = smooth_pictures(200, channels)
+    x = smooth_images(200, channels)
     y = F.conv2d(x, whitening_filters(x)).double()
-    found = torch.einsum("bihw,bjhw->ij", y, y) / (len(y) * y.shape[2] * y.shape[3])
+    actual = torch.einsum("bihw,bjhw->ij", y, y) / (len(y) * y.shape[2] * y.shape[3])
     size = 4 * channels
-    assert found.shape == (size, size)
-    torch.testing.assert_close(found, torch.eye(size, dtype=torch.float64), rtol=0, atol=0.05)
-    assert (found - found.diag().diag()).abs().max() < 1e-4
-    assert (found.diag() < 1).all()  # variances are divided by a little more than themselves
+    assert actual.shape == (size, size)
+    torch.testing.assert_close(actual, torch.eye(size, dtype=torch.float64), rtol=0, atol=0.05)
+    assert (actual - actual.diag().diag()).abs().max() < 1e-4
+    assert (actual.diag() < 1).all()  # variances are divided by a little more than themselves
 
 
 def test_a_direction_without_variance_is_not_blown_up() -> None:
@@ -33,7 +33,7 @@ def test_a_direction_without_variance_is_not_blown_up() -> None:
 
 
 def test_the_number_of_threads_does_not_reach_the_filters() -> None:
-    x, threads = smooth_pictures(300), torch.get_num_threads()
+    x, threads = smooth_images(300), torch.get_num_threads()
     try:
         made = []
         for number in (1, 2):
@@ -45,7 +45,7 @@ def test_the_number_of_threads_does_not_reach_the_filters() -> None:
 
 
 def test_the_stem_has_each_filter_and_its_negative_and_keeps_them() -> None:
-    net, x = build("airbench94"), smooth_pictures(100)
+    net, x = build("airbench94"), smooth_images(100)
     net.fit_stem(x)
     weight = net.get_parameter("stem.conv.weight")
     assert torch.equal(weight[:12], whitening_filters(x)) and torch.equal(weight[12:], -weight[:12])
@@ -54,13 +54,13 @@ def test_the_stem_has_each_filter_and_its_negative_and_keeps_them() -> None:
 
 @pytest.mark.parametrize(("name", "identities"), [("airbench94", 6), ("res_airbench94", 3)])
 def test_convolutions_without_a_shortcut_begin_as_identities(name: str, identities: int) -> None:
-    found = 0
+    actual = 0
     for conv in build(name).modules():
         if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3):
             x = torch.randn(2, conv.in_channels, 6, 6)
-            found += torch.allclose(conv(x)[:, : conv.in_channels], x, atol=1e-5)
+            actual += torch.allclose(conv(x)[:, : conv.in_channels], x, atol=1e-5)
             assert conv(x)[:, conv.in_channels :].abs().sum() > 0 or conv.in_channels == conv.out_channels
-    assert found == identities
+    assert actual == identities
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -101,7 +101,7 @@ def test_logits_are_divided_by_nine() -> None:
 
 
 @pytest.mark.parametrize("side", [9, 24, 32, 40])
-def test_pictures_of_other_sizes_are_taken(side: int) -> None:
+def test_images_of_other_sizes_are_taken(side: int) -> None:
     assert build("res_airbench94", first_width=8, width=12).eval()(torch.randn(1, 3, side, side)).shape == (1, 10)
 
 

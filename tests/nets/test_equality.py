@@ -42,10 +42,10 @@ def peer(name: str, num_classes: int = 1000) -> nn.Module:
 
 
 def twin(name: str, theirs: nn.Module) -> nn.Module:
-    found = translate(name, theirs.state_dict())
-    assert not found.dropped and not found.missing
-    net = build(name, **found.options)
-    net.load_state_dict(found.tensors)
+    translation = translate(name, theirs.state_dict())
+    assert not translation.dropped and not translation.missing
+    net = build(name, **translation.options)
+    net.load_state_dict(translation.tensors)
     return net
 
 
@@ -75,8 +75,8 @@ def test_logits_and_gradients_are_theirs(name: str) -> None:
     with torch.no_grad():
         error_eval = relative(logits(ours.eval(), x, training=False), logits(theirs.eval(), x, training=False))
     inputs, outputs = [x.clone().requires_grad_() for _ in range(2)], []
-    for net, given in zip((ours.train(), theirs.train()), inputs, strict=True):
-        y = logits(net, given, training=True)
+    for net, image in zip((ours.train(), theirs.train()), inputs, strict=True):
+        y = logits(net, image, training=True)
         nn.functional.cross_entropy(y, torch.tensor([0, 1])).backward()
         outputs.append(y.detach())
     error_train = relative(*outputs)
@@ -131,16 +131,16 @@ def test_every_net_that_they_have_is_compared() -> None:
 )
 def test_prefixes_of_wrappers_are_taken_off(change: Callable[[str], str]) -> None:
     theirs = peer("resnet18").state_dict()
-    found = translate("resnet18", {change(key): value for key, value in theirs.items()})
-    assert torch.equal(found.tensors["head.linear.bias"], theirs["fc.bias"])
+    translation = translate("resnet18", {change(key): value for key, value in theirs.items()})
+    assert torch.equal(translation.tensors["head.linear.bias"], theirs["fc.bias"])
 
 
 @pytest.mark.parametrize("prefix", ["model.", "net.", "backbone.", "student.", "encoder.", "model.net.", "a.b.c."])
 def test_a_prefix_that_all_names_have_comes_off_and_is_said(prefix: str) -> None:
     for theirs in (cifar_names(), build("resnet20").state_dict()):  # theirs, and ours out of somebody's training loop
-        found = translate("resnet20", {prefix + key: value for key, value in theirs.items()})
-        assert found.prefix == prefix and not found.dropped and not found.missing
-        assert set(found.renamed) == {prefix + key for key in theirs}
+        translation = translate("resnet20", {prefix + key: value for key, value in theirs.items()})
+        assert translation.prefix == prefix and not translation.dropped and not translation.missing
+        assert set(translation.renamed) == {prefix + key for key in theirs}
 
 
 def cifar_names(**options: object) -> dict[str, Tensor]:
@@ -153,9 +153,9 @@ def test_of_several_nets_in_a_file_one_is_chosen_by_its_prefix() -> None:
     with pytest.raises(ValueError, match=r"under teacher. and under student.: choose with --prefix"):
         translate("resnet20", both)
     for prefix in ("student", "student."):
-        found = translate("resnet20", both, prefix=prefix)
-        assert torch.equal(found.tensors["head.linear.bias"], student["linear.bias"])
-        assert set(found.dropped) == {f"teacher.{key}" for key in teacher}
+        translation = translate("resnet20", both, prefix=prefix)
+        assert torch.equal(translation.tensors["head.linear.bias"], student["linear.bias"])
+        assert set(translation.dropped) == {f"teacher.{key}" for key in teacher}
     with pytest.raises(ValueError, match="no tensor's name begins with tutor.; they begin with teacher., student."):
         translate("resnet20", both, prefix="tutor")
     beside = {"criterion.weight": torch.ones(10), **{f"model.{key}": t for key, t in student.items()}}
@@ -167,8 +167,12 @@ def test_of_several_nets_in_a_file_one_is_chosen_by_its_prefix() -> None:
 def test_a_head_beside_a_prefixed_net_is_its_head() -> None:
     theirs = cifar_names()
     split = {key.replace("linear", "head.fc") if "linear" in key else f"backbone.{key}": t for key, t in theirs.items()}
-    found = translate("resnet20", split, padding="behind")
-    assert not found.dropped and not found.missing and found.renamed["head.fc.bias"] == "head.linear.bias"
+    translation = translate("resnet20", split, padding="behind")
+    assert (
+        not translation.dropped
+        and not translation.missing
+        and translation.renamed["head.fc.bias"] == "head.linear.bias"
+    )
 
 
 def test_of_two_last_layers_none_is_taken_by_chance() -> None:
@@ -177,16 +181,16 @@ def test_of_two_last_layers_none_is_taken_by_chance() -> None:
         both = {f"{other}.weight": torch.ones(10, 64), f"{other}.bias": torch.ones(10), **inside}
         with pytest.raises(ValueError, match=f"{other}.weight has no place in it; it lies under model.: choose with"):
             translate("resnet20", both)
-        found = translate("resnet20", both, prefix="model")
-        assert found.dropped == (f"{other}.weight", f"{other}.bias")
-        assert torch.equal(found.tensors["head.linear.bias"], inside["model.linear.bias"])
+        translation = translate("resnet20", both, prefix="model")
+        assert translation.dropped == (f"{other}.weight", f"{other}.bias")
+        assert torch.equal(translation.tensors["head.linear.bias"], inside["model.linear.bias"])
 
 
 def test_what_profilers_and_averages_count_is_dropped_by_name() -> None:
     counts = ("total_ops", "layer1.0.conv1.total_params", "bn1.total_ops", "n_averaged")
     theirs = {**dict.fromkeys(counts, torch.zeros(1, dtype=torch.float64)), **cifar_names()}
-    found = translate("resnet20", theirs)
-    assert found.dropped == counts and not found.missing
+    translation = translate("resnet20", theirs)
+    assert translation.dropped == counts and not translation.missing
     wrapped = {
         "n_averaged": torch.tensor(3),
         **{f"module.{key}": t for key, t in cifar_names().items()},
@@ -197,8 +201,12 @@ def test_what_profilers_and_averages_count_is_dropped_by_name() -> None:
 @pytest.mark.parametrize("head", ["fc.1", "fc.0", "classifier", "classifier.1", "head.fc", "head.1", "linear.2"])
 def test_a_head_in_a_sequential_is_the_head(head: str) -> None:
     theirs = {key.replace("linear", head): value for key, value in cifar_names().items()}
-    found = translate("resnet20", theirs, padding="behind")
-    assert found.renamed[f"{head}.weight"] == "head.linear.weight" and not found.dropped and not found.missing
+    translation = translate("resnet20", theirs, padding="behind")
+    assert (
+        translation.renamed[f"{head}.weight"] == "head.linear.weight"
+        and not translation.dropped
+        and not translation.missing
+    )
     ours = {key.replace("head.linear", "head.linear.1"): t for key, t in build("resnet20").state_dict().items()}
     assert translate("resnet20", ours).renamed["head.linear.1.bias"] == "head.linear.bias"
 
@@ -217,19 +225,19 @@ def test_a_file_without_a_last_layer_is_a_net_that_gets_a_new_one(name: str) -> 
     with torch.device("meta"):
         features = build(name, num_classes=0).state_dict()
     for theirs in (bare, features):
-        found = translate(name, theirs)
-        assert set(found.missing) == set(ours.state_dict()) - set(theirs) and not found.dropped
-        assert found.options.get("num_classes", entry(name).num_classes) == entry(name).num_classes
+        translation = translate(name, theirs)
+        assert set(translation.missing) == set(ours.state_dict()) - set(theirs) and not translation.dropped
+        assert translation.options.get("num_classes", entry(name).num_classes) == entry(name).num_classes
 
 
 @pytest.mark.parametrize("name", ["resnet20", "highway_a", "lenet5"])
 def test_weights_load_into_a_net_without_or_with_other_classes(name: str) -> None:
     theirs = build(name).state_dict()
     for count in (0, 4):
-        found = translate(name, theirs, num_classes=count)
+        translation = translate(name, theirs, num_classes=count)
         net = build(name, num_classes=count)
-        assert set(found.tensors) | set(found.missing) == set(net.state_dict())
-        assert found.dropped and all(key.startswith("head.") for key in found.dropped)
+        assert set(translation.tensors) | set(translation.missing) == set(net.state_dict())
+        assert translation.dropped and all(key.startswith("head.") for key in translation.dropped)
 
 
 def last_layer(net: nn.Module) -> set[str]:
@@ -240,16 +248,16 @@ def last_layer(net: nn.Module) -> set[str]:
 def test_another_number_of_classes_leaves_the_last_layer_out() -> None:
     theirs = peer("resnet18", num_classes=11).state_dict()
     assert translate("resnet18", theirs).options == {"num_classes": 11, "in_channels": 3}
-    found = translate("resnet18", theirs, num_classes=5)
-    assert found.dropped == ("fc.weight", "fc.bias")
-    assert found.missing == ("head.linear.weight", "head.linear.bias")
+    translation = translate("resnet18", theirs, num_classes=5)
+    assert translation.dropped == ("fc.weight", "fc.bias")
+    assert translation.missing == ("head.linear.weight", "head.linear.bias")
 
 
 def test_a_file_with_auxiliary_heads_may_leave_them_out() -> None:
     theirs = peer("googlenet").state_dict()
     assert translate("googlenet", theirs).options["aux"] is True
-    found = translate("googlenet", theirs, aux=False)
-    assert found.dropped and all(key.startswith("aux") for key in found.dropped) and not found.missing
+    translation = translate("googlenet", theirs, aux=False)
+    assert translation.dropped and all(key.startswith("aux") for key in translation.dropped) and not translation.missing
     without = {key: value for key, value in theirs.items() if not key.startswith("aux")}
     assert translate("googlenet", without).options["aux"] is False
 
@@ -260,9 +268,9 @@ def test_old_densenet_files_write_norm_dot_1() -> None:
     for digit in "12":
         for part in ("norm", "conv"):
             old = {key.replace(f".{part}{digit}.", f".{part}.{digit}."): value for key, value in old.items()}
-    found = translate("densenet121", old)
-    assert any(".norm.1." in key for key in found.renamed)
-    assert all(key.endswith("num_batches_tracked") for key in found.missing)
+    translation = translate("densenet121", old)
+    assert any(".norm.1." in key for key in translation.renamed)
+    assert all(key.endswith("num_batches_tracked") for key in translation.missing)
 
 
 def to_cifar_names(state: dict[str, Tensor], blocks: str) -> dict[str, Tensor]:
@@ -283,10 +291,10 @@ def to_cifar_names(state: dict[str, Tensor], blocks: str) -> dict[str, Tensor]:
 )
 def test_the_cifar_repositories_files_are_known(name: str, shortcut: str, source: str) -> None:
     ours = build(name, shortcut=shortcut)
-    found = translate(name, to_cifar_names(ours.state_dict(), "shortcut"))
-    assert found.source == source and not found.missing and not found.dropped
-    net = build(name, **found.options)
-    net.load_state_dict(found.tensors)
+    translation = translate(name, to_cifar_names(ours.state_dict(), "shortcut"))
+    assert translation.source == source and not translation.missing and not translation.dropped
+    net = build(name, **translation.options)
+    net.load_state_dict(translation.tensors)
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(net.eval()(x), ours.eval()(x))
 
@@ -294,10 +302,10 @@ def test_the_cifar_repositories_files_are_known(name: str, shortcut: str, source
 def test_akamasters_option_a_pads_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its channels come in another order; the net that pads as it does gives our logits."""
     theirs = build("resnet20").eval()
-    found = translate("resnet20", to_cifar_names(theirs.state_dict(), "shortcut"))
-    assert found.source == "akamaster" and not found.missing and not found.dropped
+    translation = translate("resnet20", to_cifar_names(theirs.state_dict(), "shortcut"))
+    assert translation.source == "akamaster" and not translation.missing and not translation.dropped
     ours = build("resnet20").eval()
-    ours.load_state_dict(found.tensors)
+    ours.load_state_dict(translation.tensors)
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         y, behind = ours(x), theirs(x)
@@ -311,12 +319,12 @@ def test_akamasters_option_a_pads_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 def test_where_the_zeros_lie_is_asked_and_said_where_it_was_assumed(
     head: str, padding: Padding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the last layer is called: no tensor shows it, and the other guess answers wrongly."""
+    """Whatever the last layer is called: no tensor shows it, and the other guess gives wrong logits."""
     theirs = build("resnet20").eval()
     renamed = {key.replace("linear", head): t for key, t in to_cifar_names(theirs.state_dict(), "shortcut").items()}
     assert_equal_where_it_pads("resnet20", theirs, renamed, padding, monkeypatch)
-    told, guessed = translate("resnet20", cifar_names(), padding=padding), translate("resnet20", cifar_names())
-    assert not told.notes
+    stated, guessed = translate("resnet20", cifar_names(), padding=padding), translate("resnet20", cifar_names())
+    assert not stated.notes
     assert re.search("taken to lie on both sides.*akamaster.*convert with --set padding=behind", *guessed.notes)
     with pytest.raises(ValueError, match="padding is 'front'; choose behind or both"):
         translate("resnet20", cifar_names(), padding="front")  # type: ignore[arg-type]
@@ -377,9 +385,9 @@ def test_a_preactivation_file_of_kuangliu_is_known() -> None:
         new = new.replace("open.norm", "bn1").replace("branch.conv1", "conv1").replace("branch.conv2.norm", "bn2")
         new = new.replace("branch.conv2.conv", "conv2").replace("stem.conv", "conv1").replace("head.linear", "linear")
         theirs[new.replace("shortcut.weight", "shortcut.0.weight")] = value
-    found = translate("preact_resnet18_cifar", theirs)
-    assert found.source == "kuangliu" and not found.missing and not found.dropped
-    assert all(torch.equal(found.tensors[key], value) for key, value in ours.state_dict().items())
+    translation = translate("preact_resnet18_cifar", theirs)
+    assert translation.source == "kuangliu" and not translation.missing and not translation.dropped
+    assert all(torch.equal(translation.tensors[key], value) for key, value in ours.state_dict().items())
 
 
 def test_a_bias_in_the_first_convolution_is_seen() -> None:
@@ -412,6 +420,6 @@ def test_the_weights_of_another_net_are_refused(name: str, of: str, words: str) 
 )
 def test_our_own_names_come_back_as_they_are(name: str) -> None:
     ours = build(name, num_classes=7).state_dict()
-    found = translate(name, ours)
-    assert found.source == "plusx" and set(found.matched) == set(ours) and not found.renamed
-    assert found.options["num_classes"] == 7
+    translation = translate(name, ours)
+    assert translation.source == "plusx" and set(translation.matched) == set(ours) and not translation.renamed
+    assert translation.options["num_classes"] == 7

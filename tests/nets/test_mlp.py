@@ -33,11 +33,11 @@ def example(*, residual: bool, first_weight: float) -> dict[str, float]:
 def test_the_worked_example(
     residual: bool, first_weight: float, y: float, loss: float, w3: float, w2: float, w1: float
 ) -> None:
-    found = example(residual=residual, first_weight=first_weight)
-    assert found["y"] == pytest.approx(y, abs=1e-6) and found["loss"] == pytest.approx(loss, abs=1e-6)
-    assert found["stages.0.branch.linear2.weight"] == pytest.approx(w3, abs=1e-6)
-    assert found["stages.0.branch.linear1.weight"] == pytest.approx(w2, abs=1e-7)
-    assert found["stem.linear.weight"] == pytest.approx(w1, abs=1e-7)
+    actual = example(residual=residual, first_weight=first_weight)
+    assert actual["y"] == pytest.approx(y, abs=1e-6) and actual["loss"] == pytest.approx(loss, abs=1e-6)
+    assert actual["stages.0.branch.linear2.weight"] == pytest.approx(w3, abs=1e-6)
+    assert actual["stages.0.branch.linear1.weight"] == pytest.approx(w2, abs=1e-7)
+    assert actual["stem.linear.weight"] == pytest.approx(w1, abs=1e-7)
 
 
 def test_the_shortcut_carries_forty_times_the_gradient_of_the_main_path() -> None:

@@ -143,12 +143,12 @@ def test_the_expectation_at_test_time_is_exact(name: str) -> None:
     block = net.stages[2][1]
     p, x = block.survival, torch.randn(2, 64, 4, 4)
     with torch.no_grad():
-        found = block(x)
+        actual = block(x)
         if name == "resnet20":
             expected = nn.functional.leaky_relu(p * (block.branch(x) + x) + (1 - p) * x)
         else:
             expected = p * (block.branch(block.open(x)) + x) + (1 - p) * x
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "preact_resnet110"])

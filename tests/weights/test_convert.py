@@ -1,4 +1,4 @@
-"""Other people's weights: every layout to the same function of a picture, and to a run directory that verbs take."""
+"""Other people's weights: every layout to the same function of an image, and to a run directory that verbs take."""
 
 import argparse
 import errno
@@ -193,8 +193,8 @@ def test_training_starts_from_their_weights_with_a_fresh_last_layer(
     resnet18: nn.Module, save: Save, class_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = class_folder(["train", "val"], {"ant": 8, "bee": 8})
-    given = {**SHORT, "net.name": "resnet18", "net.weights": str(save(resnet18.state_dict())), "optim.lr": "1e-30"}
-    trained = plusx.train(folder, overrides=given, out=tmp_path / "run")
+    settings = {**SHORT, "net.name": "resnet18", "net.weights": str(save(resnet18.state_dict())), "optim.lr": "1e-30"}
+    trained = plusx.train(folder, overrides=settings, out=tmp_path / "run")
     net, card = load_run(trained.run)
     assert len(card.class_names) == 2
     assert torch.equal(net.state_dict()["stem.conv.conv.weight"], resnet18.state_dict()["conv1.weight"])
@@ -204,8 +204,8 @@ def test_a_run_remembers_what_only_the_weights_tell(save: Save, tmp_path: Path) 
     torch.manual_seed(0)
     theirs = plusx.build("resnet20", shortcut="B", in_channels=1)
     save_file(theirs.state_dict(), tmp_path / "b.safetensors")
-    given = {"steps": "2", "data.limit": "16", "net.weights": str(tmp_path / "b.safetensors"), "optim.lr": "1e-30"}
-    card = read_card(plusx.train("digits", overrides=given, out=tmp_path / "run").run)
+    settings = {"steps": "2", "data.limit": "16", "net.weights": str(tmp_path / "b.safetensors"), "optim.lr": "1e-30"}
+    card = read_card(plusx.train("digits", overrides=settings, out=tmp_path / "run").run)
     assert card.net_options["shortcut"] == "B"
     net, _ = load_run(tmp_path / "run")
     name = "stages.1.0.shortcut.conv.weight"
@@ -214,11 +214,11 @@ def test_a_run_remembers_what_only_the_weights_tell(save: Save, tmp_path: Path) 
 
 def test_a_resumed_run_does_not_need_the_weights_that_it_began_with(tmp_path: Path) -> None:
     save_file(plusx.build("resnet20", in_channels=1).state_dict(), tmp_path / "w.safetensors")
-    given = {"steps": "4", "batch_size": "8", "data.limit": "16", "net.weights": str(tmp_path / "w.safetensors")}
-    straight = plusx.train("digits", overrides=given, out=tmp_path / "straight")
+    settings = {"steps": "4", "batch_size": "8", "data.limit": "16", "net.weights": str(tmp_path / "w.safetensors")}
+    straight = plusx.train("digits", overrides=settings, out=tmp_path / "straight")
     steps = iter([False, True])
     with pytest.raises(ValueError, match="stopped at step 2"):
-        plusx.train("digits", overrides=given, out=tmp_path / "run", should_stop=lambda: next(steps))
+        plusx.train("digits", overrides=settings, out=tmp_path / "run", should_stop=lambda: next(steps))
     (tmp_path / "w.safetensors").unlink()
     resumed = plusx.resume(tmp_path / "run")
     raw = [(run / "weights.safetensors").read_bytes() for run in (straight.run, resumed.run)]
@@ -232,8 +232,8 @@ def test_no_step_at_all_leaves_the_weights_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join("0123456789"))  # the names of the digits: rows go by name
     named = {"classes": tmp_path / "names.txt", "out": tmp_path / "theirs", **GREY}
     plusx.convert(tmp_path / "w.safetensors", "resnet20", **named)
-    given = {"steps": "0", "data.limit": "16", "net.weights": str(tmp_path / "theirs")}
-    trained = plusx.train("digits", overrides=given, out=tmp_path / "run")
+    settings = {"steps": "0", "data.limit": "16", "net.weights": str(tmp_path / "theirs")}
+    trained = plusx.train("digits", overrides=settings, out=tmp_path / "run")
     net, card = load_run(trained.run)
     assert card.results["steps"] == 0 and 0 <= card.results["test_error"] <= 1
     assert all(torch.equal(t, net.state_dict()[name]) for name, t in theirs.state_dict().items())
@@ -267,8 +267,8 @@ def test_a_last_layer_is_taken_over_by_the_names_of_its_classes(
     weights = tmp_path / "w.safetensors"
     if theirs:
         (tmp_path / "names.txt").write_text("\n".join(theirs))
-        given = {"classes": tmp_path / "names.txt", "out": tmp_path / "theirs", "mean": [0.5] * 3, "std": [0.5] * 3}
-        weights = plusx.convert(weights, "resnet20", **given).run
+        settings = {"classes": tmp_path / "names.txt", "out": tmp_path / "theirs", "mean": [0.5] * 3, "std": [0.5] * 3}
+        weights = plusx.convert(weights, "resnet20", **settings).run
     overrides = {**SHORT, "net.name": "resnet20", "net.weights": str(weights), "steps": "0"}
     folder = class_folder(["train", "val"], {"ant": 8, "bee": 8})
     trained = plusx.train(folder, overrides=overrides, out=tmp_path / "run")
@@ -292,8 +292,8 @@ def test_auxiliary_heads_go_by_name_too(tmp_path: Path) -> None:
     net = plusx.build("googlenet", num_classes=3)
     save_file(net.state_dict(), tmp_path / "w.safetensors")
     (tmp_path / "names.txt").write_text("a\nb\nc")
-    given = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", "mean": [0.5] * 3, "std": [0.5] * 3}
-    plusx.convert(tmp_path / "w.safetensors", "googlenet", **given)
+    settings = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", "mean": [0.5] * 3, "std": [0.5] * 3}
+    plusx.convert(tmp_path / "w.safetensors", "googlenet", **settings)
     data = {"class_names": ["c", "a", "b"], "num_classes": 3, "in_channels": 3}
     start = starting_weights(tmp_path / "run", "googlenet", **data).translation
     for name in ("head.linear.bias", "aux.0.fc2.weight", "aux.1.fc2.weight"):
@@ -365,8 +365,8 @@ def test_a_converted_run_predicts_and_says_where_it_came_from(resnet18: nn.Modul
     assert results["weights"] == "theirs.pth" and results["source"] == "torchvision" and results["steps"] == 0
     assert results["weights_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (results["matched"], results["renamed"], results["dropped"], results["missing"]) == (0, 122, 0, 0)
-    (answer,) = plusx.predict(made.run, [save_picture(tmp_path / "a.png")], top_k=7)
-    assert set(answer.classes) == {"ant", "bee", "cat", "dog", "eel", "fox", "가재"}
+    (prediction,) = plusx.predict(made.run, [save_picture(tmp_path / "a.png")], top_k=7)
+    assert set(prediction.classes) == {"ant", "bee", "cat", "dog", "eel", "fox", "가재"}
     with pytest.raises(ValueError, match="was converted from weights alone; name a folder"):
         plusx.evaluate(made.run)
     with pytest.raises(ValueError, match="was converted; it is measured on a folder, not digits"):
@@ -375,21 +375,21 @@ def test_a_converted_run_predicts_and_says_where_it_came_from(resnet18: nn.Modul
 
 @pytest.mark.more
 @pytest.mark.parametrize(
-    ("net", "given", "mean", "std"),
+    ("net", "settings", "mean", "std"),
     [
         ("resnet18", {}, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ("googlenet", {"mean": [0.5] * 3, "std": [0.5] * 3}, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ],
 )
 def test_images_are_prepared_as_torchvision_does(
-    net: str, given: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...], save: Save, tmp_path: Path
+    net: str, settings: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...], save: Save, tmp_path: Path
 ) -> None:
     arguments = {"aux_logits": False, "init_weights": False} if net == "googlenet" else {}
     theirs = torchvision.models.get_model(net, num_classes=2, **arguments)
-    look = plusx.convert(save(theirs.state_dict()), net, out=tmp_path / "run", **given).card.preprocess
-    assert (look.size, look.crop_fraction, look.interpolation) == ((224, 224), 0.875, "bilinear")
-    assert look.mean_CHW.flatten().tolist() == pytest.approx(mean)
-    assert look.std_C11.flatten().tolist() == pytest.approx(std)
+    preprocess = plusx.convert(save(theirs.state_dict()), net, out=tmp_path / "run", **settings).card.preprocess
+    assert (preprocess.size, preprocess.crop_fraction, preprocess.interpolation) == ((224, 224), 0.875, "bilinear")
+    assert preprocess.mean_CHW.flatten().tolist() == pytest.approx(mean)
+    assert preprocess.std_C11.flatten().tolist() == pytest.approx(std)
 
 
 def test_whether_googlenet_transforms_its_input_is_asked(save: Save, tmp_path: Path) -> None:
@@ -400,9 +400,9 @@ def test_whether_googlenet_transforms_its_input_is_asked(save: Save, tmp_path: P
         "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 if their training began with published weights, or "
         "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 if their training began at random"
     )
-    for given in ({}, {"mean": [0.5] * 3}):
+    for settings in ({}, {"mean": [0.5] * 3}):
         with pytest.raises(ValueError, match=sentence):
-            plusx.convert(file, "googlenet", out=tmp_path / "run", **given)
+            plusx.convert(file, "googlenet", out=tmp_path / "run", **settings)
 
 
 # ---- names of the classes --------------------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ def test_a_file_that_torchvision_published_is_known_by_its_hash(
 
 def test_equal_names_of_a_published_list_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(imagenet_class_names())) == 1000
-    # As torchvision's list was until it told its cranes apart.
+    # As torchvision's list was until it had two names for its cranes.
     listed = ["crane" if index in (134, 517) else f"thing {index}" for index in range(1000)]
     monkeypatch.setitem(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta, "categories", listed)
     names = imagenet_class_names()
@@ -454,8 +454,8 @@ def test_a_name_for_two_classes_is_refused(second: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"names.txt has one name for several classes: '{first}' is number 1 and 3"):
         plusx.convert(tmp_path / "w.safetensors", "lenet5_dense", classes=tmp_path / "names.txt", **GREY)
     (tmp_path / "names.txt").write_text("e\u0301\nant\nbee\n", encoding="utf-8")
-    given = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", **GREY}
-    assert plusx.convert(tmp_path / "w.safetensors", "lenet5_dense", **given).card.class_names[0] == "\u00e9"
+    settings = {"classes": tmp_path / "names.txt", "out": tmp_path / "run", **GREY}
+    assert plusx.convert(tmp_path / "w.safetensors", "lenet5_dense", **settings).card.class_names[0] == "\u00e9"
 
 
 def test_an_old_run_whose_classes_have_one_name_tells_them_apart(digits_run: Path, tmp_path: Path) -> None:
@@ -510,8 +510,12 @@ def test_our_own_weights_need_their_normalisation_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing tells how .* were normalised; give --mean and --std \(1 numbers"):
         plusx.convert(tmp_path / "w.safetensors", "resnet20", out=tmp_path / "run")
     made = plusx.convert(tmp_path / "w.safetensors", "resnet20", out=tmp_path / "run", mean=[0.1], std=[0.3], size=28)
-    look = made.card.preprocess
-    assert look.size == (28, 28) and look.mean_CHW.item() == pytest.approx(0.1) and look.obtained == "as given"
+    preprocess = made.card.preprocess
+    assert (
+        preprocess.size == (28, 28)
+        and preprocess.mean_CHW.item() == pytest.approx(0.1)
+        and preprocess.obtained == "as given"
+    )
     assert made.card.class_names[9] == "class 9"
 
 
@@ -567,7 +571,7 @@ def test_what_does_not_fit_is_one_sentence_and_leaves_nothing(resnet18: nn.Modul
         assert "\n" not in str(fault.value) and not (tmp_path / "out").exists()
 
 
-def test_pictures_of_cifar_keep_their_size(save: Save, tmp_path: Path) -> None:
+def test_images_of_cifar_keep_their_size(save: Save, tmp_path: Path) -> None:
     file = save(torchvision.models.resnet18(num_classes=10).state_dict())
     with pytest.raises(ValueError, match="cifar10 has images of 32 pixels.*these weights take 224.*add --size 32"):
         plusx.convert(file, "resnet18", out=tmp_path / "run", data="cifar10")

@@ -85,10 +85,12 @@ def published(
     raw = buffer.getvalue()
     name = f"resnet18-{hashlib.sha256(raw).hexdigest()[:8]}.pth"
     server.files[f"/models/{name}"] = (raw, {})
-    look = partial(ImageClassification, crop_size=224, resize_size=232)
+    transforms = partial(ImageClassification, crop_size=224, resize_size=232)
     meta = {"categories": [f"thing {i}" for i in range(1000)]}
-    one = Weights(url=f"{server.address}/models/{name}", transforms=look, meta=meta)
-    features = Weights(url=f"{server.address}/models/half-00000000.pth", transforms=look, meta={"categories": None})
+    one = Weights(url=f"{server.address}/models/{name}", transforms=transforms, meta=meta)
+    features = Weights(
+        url=f"{server.address}/models/half-00000000.pth", transforms=transforms, meta={"categories": None}
+    )
     members = {"IMAGENET1K_V1": one, "IMAGENET1K_FEATURES": features, "DEFAULT": one}
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda net: WeightsEnum("Fake_Weights", members))
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
@@ -170,8 +172,8 @@ def test_every_weights_of_torchvision_has_what_is_read_of_it() -> None:
     for net in known:
         for weights in torchvision.models.get_model_weights(net):
             if weights.meta["categories"]:
-                look = weights.transforms()
-                assert look.interpolation.value in ("bilinear", "bicubic") and len(look.crop_size) == 1
+                theirs = weights.transforms()
+                assert theirs.interpolation.value in ("bilinear", "bicubic") and len(theirs.crop_size) == 1
                 assert weights.url.rpartition("-")[2].partition(".")[0].isalnum()
 
 
@@ -211,9 +213,9 @@ def test_timms_cache_serves_without_a_connection(
 ) -> None:
     fill(hub, save(theirs))
     made = plusx.convert(TIMM, out=tmp_path / "run")  # its name tells the net
-    look = made.card.preprocess
+    preprocess = made.card.preprocess
     assert made.card.results["net"] == "resnet18" and made.card.class_names[0] == "tench"
-    assert (look.size, look.crop_fraction, look.interpolation) == ((224, 224), 0.95, "bicubic")
+    assert (preprocess.size, preprocess.crop_fraction, preprocess.interpolation) == ((224, 224), 0.95, "bicubic")
     state = plusx.build("resnet18", weights=TIMM, num_classes=2).state_dict()
     assert torch.equal(state["stem.conv.conv.weight"], theirs["conv1.weight"])
 
@@ -280,6 +282,6 @@ def test_every_weights_of_timm_has_what_is_read_of_it() -> None:
     known = [name for net in names() for name in timm.list_pretrained(f"{net}.*")]
     assert len(known) >= 50
     for name in known:
-        told = timm.models.get_pretrained_cfg(name)
-        assert told.interpolation in ("bilinear", "bicubic") and told.crop_mode == "center", name
-        assert told.hf_hub_id and told.input_size[1] == told.input_size[2], name
+        theirs = timm.models.get_pretrained_cfg(name)
+        assert theirs.interpolation in ("bilinear", "bicubic") and theirs.crop_mode == "center", name
+        assert theirs.hf_hub_id and theirs.input_size[1] == theirs.input_size[2], name

@@ -37,7 +37,7 @@ def same(tensors: dict[str, torch.Tensor]) -> bool:
 
 def test_every_harmless_format_is_read(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "a.safetensors")
-    save_file(TENSORS, tmp_path / "a.bin")  # told by its content
+    save_file(TENSORS, tmp_path / "a.bin")  # known by its content
     torch.save(TENSORS, tmp_path / "a.pt")
     torch.save(TENSORS, tmp_path / "old.pth", _use_new_zipfile_serialization=False)  # as torch wrote until 2020
     for file in tmp_path.iterdir():
@@ -120,8 +120,8 @@ def test_what_the_hub_says_beside_a_file_is_read(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "model.safetensors", {"format": "pt", "arch": "resnet50d"})
     config = {"architecture": "resnetblur50", "num_classes": 2, "label_names": ["ant", "bee"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found = read_checkpoint(tmp_path / "model.safetensors")
-    assert found.nets == ("resnet50d", "resnetblur50") and found.class_names == ("ant", "bee")
+    actual = read_checkpoint(tmp_path / "model.safetensors")
+    assert actual.nets == ("resnet50d", "resnetblur50") and actual.class_names == ("ant", "bee")
 
 
 @pytest.mark.parametrize(
