@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from plusx.nets import build, entry, names
 from plusx.nets.net import AuxiliaryHeads, DenseEvaluation, FittedStem, Net, dense_form, hides
 from plusx.placement.place import choose_placement
+from plusx.recipes.placement import PlacementSpec
 
 ABILITIES: dict[str, type] = {"googlenet": AuxiliaryHeads, "vgg11": DenseEvaluation, "airbench94": FittedStem}
 
@@ -38,16 +39,18 @@ def compiled(net: nn.Module) -> nn.Module:
     return net
 
 
+def placed(net: nn.Module, **fields: object) -> nn.Module:
+    return choose_placement(PlacementSpec(**fields)).place(net)
+
+
 CHANGES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "deepcopy": copy.deepcopy,
     "pickle": lambda net: pickle.loads(pickle.dumps(net)),
     "compiled in place": compiled,
     "another type": lambda net: net.double(),
-    "fused in place": lambda net: choose_placement(device="cpu", precision="fp32", kernels="auto").place(net),
-    "cut in place": lambda net: choose_placement(
-        device="cpu", precision="fp32", kernels="plain", checkpoint=True
-    ).place(net),
-    "copied after it was fused": lambda net: copy.deepcopy(choose_placement(device="cpu").place(net)),
+    "fused in place": lambda net: placed(net, device="cpu", precision="fp32"),
+    "cut in place": lambda net: placed(net, device="cpu", precision="fp32", kernels="plain", recompute=True),
+    "copied after it was fused": lambda net: copy.deepcopy(placed(net, device="cpu")),
 }
 
 
