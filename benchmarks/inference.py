@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
 from plusx.nets import build, entry
-from plusx.placement.inference.backend import BATCH, chosen
+from plusx.placement.inference.backend import BATCH, choose_backend
 from plusx.placement.inference.frozen import freeze
 from plusx.placement.inference.openvino import without_reports
-from plusx.placement.inference.streams import in_streams
+from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
 from plusx.placement.turns import Turns, take_turns
 
@@ -82,18 +82,19 @@ def contender(who: str, net: str, batch: int) -> Callable[[], object]:
     x_BCHW = torch.randn(batch, *entry(net).input_shape)
     if peer in OURS:
         tune_allocator()
+        streams = Streams(usable_cpus())
         wanted: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
         if peer == "ours":
             evaluated = build(net).eval().requires_grad_(False)
-            _, answers = chosen(
-                evaluated, entry(net).input_shape, precision=wanted, threads=usable_cpus(), measure=True
+            _, answers = choose_backend(
+                evaluated, entry(net).input_shape, precision=wanted, streams=streams, measure=True
             )
         else:
             answers = freeze(build(net), precision=wanted)
         if peer == "frozen":
             return in_turn(partial(answers, x_BCHW))
         batches = [part for part in x_BCHW.split(BATCH) for _ in range(BATCHES)]
-        return lambda: list(in_streams(answers, batches, threads=usable_cpus()))
+        return lambda: list(streams.apart(answers, batches))
     theirs = torchvision.models.get_model(net).eval().requires_grad_(False)
     match peer:
         case "eager":

@@ -1,4 +1,4 @@
-"""Small real things that tests share: pictures, class folders, CIFAR in its two layouts, a trained run."""
+"""Small real things that tests share: images, class folders, CIFAR in its two layouts, trained runs."""
 
 import dataclasses
 import os
@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import plusx
-from plusx.recipes import digits
+from plusx.data.sources import load_digits
+from plusx.recipes import digits, folder
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -25,8 +26,31 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return plusx.train("digits", recipe=recipe, out=out).run
 
 
+@pytest.fixture(scope="session")
+def digits_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class folder of the test digits, PNG files of their places in the split; not to be changed."""
+    test, root = load_digits()["test"], tmp_path_factory.mktemp("digits") / "folder"
+    assert test.pixels_NCHW is not None
+    for i, (pixels_1HW, label) in enumerate(zip(test.pixels_NCHW, test.labels_N, strict=True)):
+        (root / str(int(label))).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels_1HW[0].numpy()).save(root / str(int(label)) / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run in fp32: ResNet-20 on 24 images of differing shapes, at 32 pixels."""
+    root = tmp_path_factory.mktemp("photos")
+    for i in range(24):
+        size = (48 + 5 * (i % 4), 40 + 7 * (i % 3))
+        save_picture(root / "photos" / ("ant", "bee")[i % 2] / f"{i}.png", seed=i, size=size, hue=i % 2)
+    recipe = dataclasses.replace(folder(), steps=4, epochs=None, batch_size=8)
+    overrides = {"net.name": "resnet20", "preprocess.size": "32", "placement.precision": "fp32"}
+    return plusx.train(root / "photos", recipe=recipe, overrides=overrides, out=root / "run").run
+
+
 def save_picture(path: Path, *, seed: int = 0, size: tuple[int, int] = (40, 30), hue: int = 0) -> Path:
-    """A picture of noise on a coloured ground, in the format of the path's suffix."""
+    """An image of noise on a coloured ground, in the format of the path's suffix."""
     rng = np.random.default_rng(seed)
     array = rng.integers(0, 100, (size[1], size[0], 3), dtype=np.uint8)
     array[..., hue % 3] += 120

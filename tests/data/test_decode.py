@@ -1,5 +1,6 @@
-"""Odd picture files: read rightly, or refused with one sentence."""
+"""Odd image files: read rightly, or refused with one sentence, whichever way they come."""
 
+import contextlib
 import io
 import re
 import struct
@@ -12,8 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from plusx.data.decode import SUFFIXES, FullScale, UndecodableError, decode
+from plusx.data import decode as module
+from plusx.data.decode import SUFFIXES, FullScale, ImageLike, UndecodableError, from_array
 from tests.conftest import save_picture
+
+
+def decode(source: Path | bytes, *, at_least: int | None = None, full_scale: FullScale = module.BY_FILE) -> Image.Image:
+    """`decode` of a file; whatever a test reads, the file, its bytes and what Pillow opened of it are one image."""
+
+    def read(each: ImageLike) -> np.ndarray | str:
+        try:
+            return np.asarray(module.decode(each, at_least=at_least, full_scale=full_scale))
+        except UndecodableError as fault:
+            return fault.reason
+
+    expected = read(source)
+    if not isinstance(source, Path) or source.is_file():
+        raw = source if isinstance(source, bytes) else source.read_bytes()
+        assert np.array_equal(read(raw), expected)
+        with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # no image, to Pillow
+            opened = Image.open(io.BytesIO(raw) if isinstance(source, bytes) else source)
+            assert np.array_equal(read(opened), expected) and np.array_equal(read(opened), expected)
+            if at_least is None:
+                opened.load()
+                before = opened.tobytes()
+                assert np.array_equal(read(opened), expected)
+                assert opened.tobytes() == before
+    return module.decode(source, at_least=at_least, full_scale=full_scale)
 
 
 def colours(image: Image.Image) -> np.ndarray:
@@ -60,9 +86,9 @@ def test_transparency_is_laid_on_white(tmp_path: Path, mode: str) -> None:
     assert np.abs(read[:, :2] - 10).max() <= 1 and (read[:, 2:] == 255).all()
 
 
-def test_all_eight_orientations_of_a_picture_are_one(tmp_path: Path) -> None:
+def test_all_eight_orientations_of_an_image_are_one(tmp_path: Path) -> None:
     upright = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(5, 4, 3))
-    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how a camera's picture is stored, as PIL transposes
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how a camera stores it, as PIL transposes
     for orientation, operation in undo.items():
         stored = upright if operation is None else upright.transpose(Image.Transpose(operation))
         exif = Image.Exif()
@@ -147,7 +173,8 @@ def test_exif_never_decides_whether_a_file_is_read(container: str) -> None:
             for kind in range(14):  # 13 types and one that is none
                 for count in (1, 3):
                     block = exif([(0x0112, 3, 1, upside_down), (tag, kind, count, b"\6\xff\0\x30")], order)
-                    read = colours(decode(with_exif(UPRIGHT, block, container)))
+                    way = decode if kind == 2 else module.decode  # texts, however they come; the others as bytes
+                    read = colours(way(with_exif(UPRIGHT, block, container)))
                     assert np.array_equal(read, expected), (order, tag, kind, count)
     assert np.abs(expected - UPRIGHT).max() <= (40 if container == "JPEG" else 0)
 
@@ -159,8 +186,8 @@ def test_exif_never_decides_whether_a_file_is_read(container: str) -> None:
     count=st.integers(0, 2**32 - 1),
     value=st.binary(min_size=4, max_size=4),
 )
-@settings(max_examples=100, deadline=None)
-def test_garbage_in_place_of_an_orientation_leaves_the_picture_as_it_lies(
+@settings(max_examples=50, deadline=None)
+def test_garbage_in_place_of_an_orientation_leaves_the_image_as_it_lies(
     block: bytes, kind: int, count: int, value: bytes
 ) -> None:
     lying = UPRIGHT[::-1, ::-1].astype(int)
@@ -253,6 +280,60 @@ def test_every_grey_level_of_a_tiff_is_kept(tmp_path: Path, dtype: type, high: f
     Image.fromarray((np.arange(256) / 255 * high).round(6).reshape(16, 16).astype(dtype)).save(tmp_path / "a.tif")
     levels = np.unique(colours(decode(tmp_path / "a.tif")))
     assert len(levels) >= 255 and levels[0] == 0 and levels[-1] == 255
+
+
+def test_an_image_that_was_never_a_file_is_read_as_one() -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    deep = [grey.astype(np.uint16) * 257, grey.astype(np.int32), (grey / 255).astype(np.float32)]
+    for image in [Image.fromarray(grey), *map(Image.fromarray, deep)]:
+        assert np.array_equal(colours(module.decode(image))[..., 0], grey), image.mode
+    with pytest.raises(UndecodableError, match="the image: 0 x 5 pixels are none"):
+        module.decode(Image.new("RGB", (0, 5)))
+
+
+def test_another_frame_is_the_one_that_was_sought(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 6), c) for c in ("red", "blue", "green")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "a.gif") as animation:
+        animation.seek(1)
+        assert (colours(module.decode(animation)) == (0, 0, 255)).all() and animation.tell() == 1
+
+
+def test_a_fault_names_the_file_that_pillow_opened(tmp_path: Path) -> None:
+    whole = save_picture(tmp_path / "whole.jpg", size=(200, 200)).read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UndecodableError, match=r"half.jpg: damaged"), Image.open(tmp_path / "half.jpg") as image:
+        module.decode(image)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (4, 6, 3)])
+def test_arrays_are_height_by_width_by_channels(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    rgb = np.broadcast_to(array.reshape(4, 6, -1), (4, 6, 3))
+    assert np.array_equal(colours(module.decode(from_array(array))), rgb)
+    assert np.array_equal(np.asarray(from_array(array[::2, ::-1])), np.asarray(from_array(array))[::2, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("array", "complaint"),
+    [
+        (
+            np.ones((4, 6, 3), np.float32),
+            r"this one is float32; of values from 0 to 1, pass \(255 \* image\)",
+        ),
+        (np.ones((4, 6, 3), np.int64), "uint8, 0 to 255; this one is int64$"),
+        (np.ones((4, 6), bool), "this one is bool$"),
+        (np.ones((4, 6, 4), np.uint8), "this one is 4 x 6 x 4; .* with other channels as a PIL.Image"),
+        (np.ones((2, 4, 6, 3), np.uint8), "this one is 2 x 4 x 6 x 3; pass several images as a list"),
+        (np.ones((3, 4, 6), np.uint8), "height x width x 3 or height x width; this one is 3 x 4 x 6"),
+        (np.ones((0, 6, 3), np.uint8), "this one is 0 x 6 x 3"),
+        (np.uint8(3) * np.ones((), np.uint8), "this one is a single number"),
+    ],
+)
+def test_other_arrays_are_refused_with_what_to_pass(array: np.ndarray, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as fault:
+        from_array(array)
+    assert "\n" not in str(fault.value)
 
 
 def png(chunks: list[tuple[bytes, bytes]]) -> bytes:

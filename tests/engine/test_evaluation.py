@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import plusx
-from plusx.data.sources import load_digits
 from plusx.engine.evaluation import evaluate
 from plusx.engine.losses import make_loss
 from plusx.engine.task import Classification
@@ -84,20 +82,15 @@ def test_the_mode_of_the_net_is_kept() -> None:
 def test_a_run_measures_as_it_did_when_it_ended(digits_run: Path) -> None:
     found = evaluate(digits_run)
     results = read_card(digits_run).results
-    assert (found.part, found.score.images) == ("test", 360)
+    assert (found.split, found.score.images) == ("test", 360)
     assert found.score.error == pytest.approx(results["test_error"], abs=1e-12)
     assert found.score.loss == pytest.approx(results["test_loss"], rel=1e-6)
 
 
 @pytest.fixture
-def digits_folder(tmp_path: Path) -> Path:
-    """The test digits as files in class folders."""
-    test = load_digits()["test"]
-    assert test.pixels_NCHW is not None
-    for i, (pixels, label) in enumerate(zip(test.pixels_NCHW, test.labels_N, strict=True)):
-        (tmp_path / "folder" / str(int(label))).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels[0].numpy()).save(tmp_path / "folder" / str(int(label)) / f"{i}.png")
-    return tmp_path / "folder"
+def digits_folder(digits_files: Path, tmp_path: Path) -> Path:
+    """The test digits as files in class folders, to be changed."""
+    return shutil.copytree(digits_files, tmp_path / "folder")
 
 
 def test_a_folder_of_the_same_images_gives_the_same_error(digits_run: Path, digits_folder: Path) -> None:
@@ -144,7 +137,10 @@ def test_nets_of_an_ensemble_are_matched_by_the_names_of_classes(digits_run: Pat
 
 
 def test_an_ensemble_is_the_mean_of_two_softmaxes(digits_run: Path, tmp_path: Path) -> None:
-    other = plusx.train("digits", overrides={"net.name": "resnet32", "epochs": "2"}, seed=1, out=tmp_path / "other").run
+    other = shutil.copytree(digits_run, tmp_path / "other")  # the same net, but for its last layer
+    weights = load_file(other / "weights.safetensors")
+    weights["head.linear.weight"] *= 0.5
+    save_file(weights, other / "weights.safetensors")
     both = evaluate([digits_run, other], out=tmp_path / "both").predictions
     one, two = (torch.exp(-evaluate(run).predictions.losses_N) for run in (digits_run, other))
     torch.testing.assert_close(both.losses_N, -((one + two) / 2).log(), rtol=1e-9, atol=1e-9)
@@ -218,7 +214,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measur
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(ValueError, match="cannot write to .*; choose another --out"):
-        evaluate(digits_run, out=tmp_path / "out", watch=lambda done, total: pytest.fail("it measured"))
+        evaluate(digits_run, out=tmp_path / "out", progress=lambda done, total: pytest.fail("it measured"))
     assert not (tmp_path / "out").exists()
 
 

@@ -53,11 +53,11 @@ def test_every_way_to_write_the_data_measures_the_same_images(
     link.symlink_to(root)
     moved = shutil.copytree(root, tmp_path / "elsewhere" / "other name")
     expected = plusx.evaluate(run)
-    assert 0 < expected.score.images < 12 and expected.part == "val"
+    assert 0 < expected.score.images < 12 and expected.split == "val"
     held_out = table(run)
     for written in ("photos", "./photos/", str(root), f"{root}/", "photos/../photos", link, moved):
         found = plusx.evaluate(run, written)
-        assert (found.part, found.score) == ("val", expected.score), written
+        assert (found.split, found.score) == ("val", expected.score), written
         assert table(run) == held_out
 
 

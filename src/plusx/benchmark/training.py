@@ -162,7 +162,7 @@ def benchmark_training(
     theirs = plain_step(build(net).to(device), x_BCHW, labels_B)
     contenders: dict[str, Callable[[], None]] = {"ours": mine, "eager fp32": theirs}
     with shown(progress, f"{net}, batch {batch_size}", unit="rounds") as report:
-        turns = take_turns(contenders, rounds=rounds, watch=report, wait=mine.placement.wait)
+        turns = take_turns(contenders, rounds=rounds, progress=report, wait=mine.placement.wait)
     ratio = turns.ratio("ours", "eager fp32")
     return TrainingSpeed(
         net=net,

@@ -79,7 +79,7 @@ def evaluate(
         who = f"{' + '.join(run.name for run in each.runs)}, " if len(paths) > 1 else ""
         top5 = "" if s.top5_error is None else f"top-5 error {per_cent(s.top5_error)}, "
         print(
-            f"{who}{each.part}: error {per_cent(s.error)} on {s.images:,} images, {top5}"
+            f"{who}{each.split}: error {per_cent(s.error)} on {s.images:,} images, {top5}"
             f"cross entropy {s.loss:.4f} nats, calibration error {per_cent(s.calibration_error)}"
         )
         for note in each.notes:
@@ -91,10 +91,10 @@ def evaluate(
 
 
 def _as_json(measured: "Evaluated") -> dict[str, Any]:
-    split, s = measured.part if measured.part in ("train", "val") else "test", measured.score
+    split, s = measured.split if measured.split in ("train", "val") else "test", measured.score
     return {
         "run": str(measured.runs[0]) if len(measured.runs) == 1 else [str(run) for run in measured.runs],
-        "data": measured.part,
+        "data": measured.split,
         "images": s.images,
         f"{split}_error": s.error,
         f"{split}_accuracy": 1 - s.error,

@@ -34,7 +34,7 @@ def predict(
       plusx predict runs/photos-resnet18-seed0 cat.jpg dog.jpg
     """
     with watching("loading", quiet=quiet):
-        predictor = plusx.Predictor(run, precision=precision, device=device, pictures=len(images))
+        predictor = plusx.Predictor(run, precision=precision, device=device, images=len(images))
     predictions, faults = [], []
     printing = sys.stdout.isatty() and not as_json  # the predictions themselves show the progress
     with watching("predicting", quiet=quiet or printing or len(images) <= FEW, unit="images") as bar:

@@ -1,8 +1,8 @@
 """The loader: which images, read, normalise, augment, yield. Every batch is a function of (seed, step).
 
 The training images form one endless stream, epoch after epoch, each a fresh permutation; step s takes the images from
-s B to (s + 1) B of it. So every image is seen once an epoch, no batch is short, and any step can be made anew, which is
-why resume needs no loader state and the number of workers changes nothing.
+s B to (s + 1) B of it. So every image is seen once an epoch, no batch is short, and the batch of any step can be made
+again, which is why resume needs no loader state and the number of workers changes nothing.
 
 Shapes: B images in a batch, C channels, H height, W width.
 """
@@ -10,36 +10,79 @@ Shapes: B images in a batch, C channels, H height, W width.
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from plusx.data.decode import UndecodableError
 from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import Box, CropBox, Preprocess
 from plusx.data.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
 """x_BCHW, float32 and normalised, and labels_B, int64."""
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to training images, as functions that take a keyword `generator`, but for `by_epoch`."""
+    """What happens to training images, as functions that take a keyword `generator`, except those of `by_epoch`."""
 
     look: Callable[..., Box] | None = None
-    """(width, height) of an image file to the part of it that is looked at."""
+    """(width, height) of an image file to the crop of it that becomes the input."""
     change: tuple[Callable[..., Tensor], ...] = ()
     """Applied in turn to each normalised batch."""
     by_epoch: tuple[Callable[..., Tensor], ...] = ()
-    """Applied before, with keywords `epoch_B` and `coin_B`: a number in [0, 1) that an image keeps all the run."""
+    """Applied before `change`, with keywords `epoch_B` and `coin_B`: a number in [0, 1) that an image keeps all run
+    long."""
     shrink: Callable[..., Tensor] | None = None
-    """Applied after, to the batches of the first `shrink_until` steps."""
+    """Applied after `change`, to the batches of the first `shrink_until` steps."""
     shrink_until: int = 0
+
+
+class Stream:
+    """The images in the order in which training visits them, epoch after epoch without end.
+
+    Neighbouring steps share an epoch, and a permutation of 50,000 images takes longer than a batch of them: the newest
+    epochs are kept. A worker process receives none of them and makes its own.
+
+    Args:
+        length: Images in an epoch.
+        seed: The recipe's.
+
+    Example:
+        >>> stream = Stream(3, seed=0)
+        >>> [sorted(stream.order(epoch)) for epoch in (0, 1)]
+        [[0, 1, 2], [0, 1, 2]]
+    """
+
+    KEPT = 2  # the epoch of a step, and the one that a batch across its end begins
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed = length, seed
+        self._orders: dict[int, list[int]] = {}
+        self._coins: Tensor | None = None
+
+    def __reduce__(self) -> tuple[type["Stream"], tuple[int, int]]:
+        return Stream, (self.length, self.seed)
+
+    def order(self, epoch: int) -> list[int]:
+        """The positions of the images, in the order of an epoch."""
+        order = self._orders.get(epoch)
+        if order is None:
+            order = epoch_order(self.length, seed=self.seed, epoch=epoch).tolist()
+            self._orders = {**dict(list(self._orders.items())[1 - self.KEPT :]), epoch: order}
+        return order
+
+    @property
+    def coins_N(self) -> Tensor:
+        """For each image a number in [0, 1), the same in every epoch."""
+        if self._coins is None:
+            self._coins = torch.rand(self.length, generator=generator(self.seed, "coin"))
+        return self._coins
 
 
 @dataclass(frozen=True)
@@ -52,7 +95,12 @@ class TrainBatches(Dataset[Batch]):
     batch_size: int
     seed: int
     readers: int = 1
-    """Threads that read image files; with worker processes, of each."""
+    """Threads that read image files; with worker processes, in each of them."""
+    stream: Stream = field(init=False, repr=False, compare=False)
+    """The order of the images."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stream", Stream(len(self.images), self.seed))
 
     @property
     def num_images(self) -> int:
@@ -64,15 +112,15 @@ class TrainBatches(Dataset[Batch]):
         indices, epochs, looks, length = [], [], [], len(self.images)
         for epoch in range(places.start // length, (places.stop - 1) // length + 1):
             begin = epoch * length
-            part = _order(length, self.seed, epoch)[max(places.start - begin, 0) : places.stop - begin]
-            indices += part
-            epochs += [epoch] * len(part)
+            visited = self.stream.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
+            indices += visited
+            epochs += [epoch] * len(visited)
             if self.augmentation.look is not None:
-                rngs = [generator(self.seed, "look", epoch, index) for index in part]
+                rngs = [generator(self.seed, "look", epoch, index) for index in visited]
                 looks += [partial(self.augmentation.look, generator=rng) for rng in rngs]
         x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks, self.readers))
         for change in self.augmentation.by_epoch:
-            x_BCHW = change(x_BCHW, coin_B=_coins(length, self.seed)[indices], epoch_B=torch.tensor(epochs))
+            x_BCHW = change(x_BCHW, coin_B=self.stream.coins_N[indices], epoch_B=torch.tensor(epochs))
         rng = generator(self.seed, "augment", step)
         for change in self.augmentation.change:
             x_BCHW = change(x_BCHW, generator=rng)
@@ -82,7 +130,7 @@ class TrainBatches(Dataset[Batch]):
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1, in order."""
-        return _load(self, range(start, stop), workers if self.images.labels_N.is_cpu else 0)
+        return load(self, range(start, stop), workers if self.images.labels_N.is_cpu else 0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +142,7 @@ class EvalBatches(Dataset[Batch]):
     batch_size: int
     workers: int = 0
     readers: int = 1
-    """Threads that read image files; with worker processes, of each."""
+    """Threads that read image files; with worker processes, in each of them."""
 
     @property
     def num_images(self) -> int:
@@ -110,17 +158,7 @@ class EvalBatches(Dataset[Batch]):
         return self.preprocess.normalise(pixels_BCHW), self.images.labels_N[indices.start : indices.stop]
 
     def __iter__(self) -> Iterator[Batch]:
-        return _load(self, range(len(self)), self.workers if self.images.labels_N.is_cpu else 0)
-
-
-@lru_cache(maxsize=4)  # neighbouring steps share an epoch; a permutation of 50,000 takes longer than a batch
-def _order(length: int, seed: int, epoch: int) -> list[int]:
-    return epoch_order(length, seed=seed, epoch=epoch).tolist()
-
-
-@lru_cache(maxsize=4)
-def _coins(length: int, seed: int) -> Tensor:
-    return torch.rand(length, generator=generator(seed, "coin"))
+        return load(self, range(len(self)), self.workers if self.images.labels_N.is_cpu else 0)
 
 
 def _read(
@@ -139,12 +177,21 @@ def _read(
 
 
 def _at(rows: Tensor, indices: Sequence[int]) -> Tensor:
-    """Some rows of a tensor, wherever it is; a device does not wait for the indices."""
+    """Some rows of a tensor, on its own device, which does not wait for the indices."""
     return rows[torch.as_tensor(indices).to(rows.device, non_blocking=True)]
 
 
-def _load(dataset: Dataset[Batch], numbers: Sequence[int], workers: int) -> Iterator[Batch]:
-    """The batches of those numbers, made here or ahead of time by worker processes."""
+def load(dataset: Dataset[Item], numbers: Sequence[int], workers: int) -> Iterator[Item]:
+    """The items of a data set at some positions, in order.
+
+    Args:
+        dataset: What is asked for them; it is pickled where workers do not share this process's memory.
+        numbers: The positions.
+        workers: Processes that make them ahead of time; 0 makes them here.
+
+    Raises:
+        ValueError: What the data set raised, as it raised it.
+    """
     if workers == 0:
         yield from (dataset[number] for number in numbers)
         return
@@ -158,26 +205,26 @@ def _load(dataset: Dataset[Batch], numbers: Sequence[int], workers: int) -> Iter
         worker_init_fn=_obey_the_main_process,
     )
     for batch in loader:
-        if isinstance(batch, UndecodableError):
+        if isinstance(batch, ValueError):
             raise batch
         yield batch
 
 
 @dataclass(frozen=True)
 class _Guarded(Dataset[Any]):
-    """Hands an unreadable picture over as a value: raised in a worker it would arrive as a traceback in a string."""
+    """Hands a user's mistake over as a value: raised in a worker, it would arrive as a traceback in a string."""
 
-    dataset: Dataset[Batch]
+    dataset: Dataset[Any]
 
-    def __getitem__(self, number: int) -> Batch | UndecodableError:
+    def __getitem__(self, number: int) -> Any:
         try:
             return self.dataset[number]
-        except UndecodableError as fault:
+        except ValueError as fault:  # an image that cannot be read, or that a view does not fit
             return fault
 
 
 def _obey_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the main one decides what it means."""
+    """Ctrl-C reaches every process of a terminal; the main process decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

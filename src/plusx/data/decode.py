@@ -1,11 +1,11 @@
-"""One image file to an RGB image, whatever its colours and orientation, or one sentence why not.
+"""One image to upright RGB, whatever its colours and its orientation, or one sentence that says why not.
 
 Pillow alone decodes, for training, evaluation and prediction alike, so that an image means the same pixels everywhere.
-Its faults are turned into `UndecodableError`, and formats that start other programs (EPS) are left out.
+Its exceptions are turned into `UndecodableError`, and formats that start other programs (EPS) are left out.
 
 White is 255 in most files, and what the format says in others: 65,535, or 4,095 in a TIFF of 12 bits. 32-bit integers
-and real numbers say nothing of the kind, and one dark file does not tell 0..1 from 0..255; so a data set has one
-`FullScale`, found from the range of all its files, and a file that does not fit it is refused.
+and real numbers do not say what white is, and one dark file does not tell 0..1 from 0..255. A data set therefore has
+one `FullScale`, which follows from the range of all its files, and a file that does not fit it is refused.
 """
 
 import io
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import (  # these plugins register their formats; Pillow loads the others by itself
     AvifImagePlugin,  # noqa: F401
     Image,
+    ImageFile,
     Jpeg2KImagePlugin,  # noqa: F401
     TiffImagePlugin,
     UnidentifiedImageError,
@@ -45,7 +46,7 @@ WHITES = (1.0, 255.0, 65_535.0)
 OVERSHOOT = 0.01  # of white, on either side: resampling leaves as much, and it is clipped
 LEAST_USED = 1 / 16  # of 255 and 65,535: values that stay below are of another scale, such as 12 bits in 32
 ORIENTATION = 0x0112
-TURNS = {
+TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -54,9 +55,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image of that EXIF orientation upright."""
+"""By EXIF orientation, what makes the image upright; 1, upright already, is left out."""
 
 Kind = Literal["integers", "reals"]
+ImageLike = Path | bytes | Image.Image
+"""An image as it comes: a file, the bytes of one, or what Pillow opened or made."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,9 @@ class FullScale:
     """What is white in files whose format does not say so; None leaves it to the range of each file."""
 
     integers: float | None = None
-    """Of 32-bit integers."""
+    """White in files of 32-bit integers."""
     reals: float | None = None
-    """Of real numbers."""
+    """White in files of real numbers."""
 
 
 BY_FILE = FullScale()
@@ -91,7 +94,7 @@ class Range(NamedTuple):
         return next((white for white in fitting if white == WHITES[0] or self.high > LEAST_USED * white), None)
 
     def fits(self, white: float) -> bool:
-        """Whether no value is beyond black or white by more than a little."""
+        """Whether no value lies beyond black or white by more than `OVERSHOOT`."""
         return -OVERSHOOT * white <= self.low and self.high <= (1 + OVERSHOOT) * white
 
     def __str__(self) -> str:
@@ -111,7 +114,7 @@ class UndecodableError(ValueError):
 
 
 def decode(
-    source: Path | bytes,
+    source: ImageLike,
     *,
     at_least: int | None = None,
     full_scale: FullScale = BY_FILE,
@@ -121,19 +124,54 @@ def decode(
     Values of more than 8 bits are scaled to 8 bits, not clipped; CMYK and palettes are converted.
 
     Args:
-        source: A file, or the bytes of one.
-        at_least: If set, a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter
-            side keeps twice this many pixels; several times faster on photographs.
+        source: A file, the bytes of one, or an image of Pillow's, which keeps its pixels and its place. One that Pillow
+            has opened and not loaded yet is read from its file again, one that was loaded gives the pixels it has.
+        at_least: If set, a JPEG file may be decoded at a half, a quarter or an eighth of its size, as long as its
+            shorter side keeps twice this many pixels; several times faster on photographs.
         full_scale: The data set's.
 
     Raises:
         UndecodableError: The file is missing, empty, damaged, too large, of another scale, or not an image.
+
+    Example:
+        >>> decode(Image.new("RGBA", (2, 1), (0, 0, 0, 0))).getpixel((0, 0))
+        (255, 255, 255)
     """
     return _read(source, at_least, full_scale)[0]
 
 
+def from_array(array: np.ndarray) -> Image.Image:
+    """An image of Pillow's with the pixels of an array.
+
+    Args:
+        array: uint8, H x W x 3 in RGB, H x W x 1 or H x W.
+
+    Raises:
+        ValueError: The array has another type or shape.
+
+    Example:
+        >>> from_array(np.zeros((4, 6, 3), dtype=np.uint8)).size
+        (6, 4)
+        >>> from_array(np.zeros((4, 6, 4), dtype=np.uint8))
+        Traceback (most recent call last):
+        ValueError: an image as an array is height x width x 3 or height x width; this one is 4 x 6 x 4; pass ...
+    """
+    if array.dtype != np.uint8:
+        way = ""
+        if array.dtype.kind == "f":
+            way = "; of values from 0 to 1, pass (255 * image).round().astype('uint8')"
+        raise ValueError(f"an image as an array is uint8, 0 to 255; this one is {array.dtype}{way}")
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))) or 0 in array.shape:
+        shape = " x ".join(map(str, array.shape)) or "a single number"
+        raise ValueError(
+            f"an image as an array is height x width x 3 or height x width; this one is {shape}; pass several images "
+            f"as a list, and an image with other channels as a PIL.Image"
+        )
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
 def value_range(source: Path | bytes) -> Range | None:
-    """The range of a file whose format does not say what is white; None of any other. Decodes the whole file.
+    """The range of a file whose format does not say what is white, None for any other; decodes the whole file.
 
     Raises:
         UndecodableError: As for `decode`, but whatever the scale.
@@ -152,11 +190,14 @@ def not_read(name: str) -> str:
     return f"{name} is not read; convert it to JPEG, as with ImageMagick: magick mogrify -format jpg *{suffix}"
 
 
-def _read(source: Path | bytes, at_least: int | None, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
+def _read(source: ImageLike, at_least: int | None, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
     """As `decode`; without a full scale, no range is refused."""
-    raw = b""
+    raw: bytes | None = None
     try:
-        raw = source.read_bytes() if isinstance(source, Path) else source
+        raw = _bytes(source)
+        if raw is None:
+            assert isinstance(source, Image.Image)
+            return _normalise(source, full_scale)
         try:
             return _decode(raw, at_least, full_scale)
         except ValueError as fault:
@@ -168,14 +209,42 @@ def _read(source: Path | bytes, at_least: int | None, full_scale: FullScale | No
     except Image.DecompressionBombError:
         reason = f"more than the {MAX_PIXELS:,} pixels allowed"
     except UnidentifiedImageError:
-        reason = not_read("HEIC") if raw[4:11] in (b"ftyphei", b"ftyphev") else "not an image that can be read"
+        is_heic = raw is not None and raw[4:11] in (b"ftyphei", b"ftyphev")
+        reason = not_read("HEIC") if is_heic else "not an image that can be read"
     except FileNotFoundError:
         reason = "no such file"
     except OSError as fault:  # the system's, or Pillow's, which carry no error number
         reason = f"cannot be read ({fault.strerror})" if fault.strerror else f"damaged ({fault})"
     except Exception as fault:  # a damaged file can raise nearly anything inside a decoder
         reason = f"damaged ({fault or type(fault).__name__})"
-    raise UndecodableError(str(source) if isinstance(source, Path) else "the image", reason)
+    raise UndecodableError(name_of(source) or "the image", reason)
+
+
+def name_of(source: ImageLike) -> str:
+    """The name of an image's file; empty where it is not known.
+
+    Example:
+        >>> name_of(Path("cat.jpg")), name_of(Image.new("L", (1, 1)))
+        ('cat.jpg', '')
+    """
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", ""))
+    return str(source) if isinstance(source, Path) else ""
+
+
+def _bytes(source: ImageLike) -> bytes | None:
+    """The file of an image; None for an image of Pillow's that is no longer, or never was, what its file says."""
+    if isinstance(source, Path):
+        return source.read_bytes()
+    if not isinstance(source, Image.Image):
+        return source
+    if not (isinstance(source, ImageFile.ImageFile) and source.fp is not None and source.tile and source.tell() == 0):
+        return None  # loaded, of another frame, or made in memory
+    place = source.fp.tell()
+    source.fp.seek(0)
+    raw = source.fp.read()
+    source.fp.seek(place)
+    return raw
 
 
 class _RefusedError(Exception):
@@ -186,26 +255,42 @@ def _decode(raw: bytes, at_least: int | None, full_scale: FullScale | None) -> t
     if not raw:
         raise _RefusedError("the file is empty")
     with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise _RefusedError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed")
+        _require_bounded(image)
         if at_least is not None and image.format in ("JPEG", "MPO"):
-            image.draft(None, _draft_size(width, height, 2 * at_least))
-        upright = _upright(image)
-        if not (upright.mode.startswith("I") or upright.mode == "F"):
-            return _to_rgb(upright), None
-        values_HW, found, white = np.asarray(upright), None, _white(image)
-        if white is None:
-            kind: Kind = "integers" if upright.mode == "I" else "reals"
-            finite = values_HW[np.isfinite(values_HW)]
-            found = Range(kind, float(finite.min()), float(finite.max())) if finite.size else Range(kind, 0.0, 0.0)
-            white = 1.0 if full_scale is None else _white_for(found, getattr(full_scale, kind))
-        grey_HW = _to_8_bits(values_HW, white)
-        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
-            grey_HW = 255 - grey_HW
-        if "transparency" in upright.info:  # one value of a grey PNG
-            grey_HW[values_HW == upright.info["transparency"]] = 255
-        return Image.fromarray(grey_HW).convert("RGB"), found
+            image.draft(None, _draft_size(*image.size, 2 * at_least))
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns it as it loads, if the other tags let it
+            orientation, exif = _orientation(image), image.getexif()
+            exif.clear()
+            exif[ORIENTATION] = orientation
+        return _normalise(image, full_scale)
+
+
+def _normalise(image: Image.Image, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
+    """An image of Pillow's as upright RGB; its own pixels stay as they are."""
+    _require_bounded(image)
+    upright = _upright(image)
+    if not (upright.mode.startswith("I") or upright.mode == "F"):
+        return _to_rgb(upright), None
+    values_HW, values, white = np.asarray(upright), None, _white(image)
+    if white is None:
+        kind: Kind = "integers" if upright.mode == "I" else "reals"
+        finite = values_HW[np.isfinite(values_HW)]
+        values = Range(kind, float(finite.min()), float(finite.max())) if finite.size else Range(kind, 0.0, 0.0)
+        white = 1.0 if full_scale is None else _white_for(values, getattr(full_scale, kind))
+    grey_HW = _to_8_bits(values_HW, white)
+    if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+        grey_HW = 255 - grey_HW
+    if "transparency" in upright.info:  # one value of a grey PNG
+        grey_HW[values_HW == upright.info["transparency"]] = 255
+    return Image.fromarray(grey_HW).convert("RGB"), values
+
+
+def _require_bounded(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _RefusedError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed")
+    if width * height == 0:
+        raise _RefusedError(f"{width} x {height} pixels are none")
 
 
 def _draft_size(width: int, height: int, shorter: int) -> tuple[int, int]:
@@ -214,24 +299,17 @@ def _draft_size(width: int, height: int, shorter: int) -> tuple[int, int]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF says. Nothing else of the EXIF is read, and none is written: much of it is wrong."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns it as it loads, if the other tags let it
-        turn = _orientation(image)
-        exif = image.getexif()
-        exif.clear()
-        exif[ORIENTATION] = turn
-        image.load()
-        return image
+    """The image turned as its EXIF says. Nothing else of the EXIF is read and none is written: much of it is wrong."""
     image.load()
-    turn = _orientation(image)
-    return image.transpose(TURNS[turn]) if turn in TURNS else image
+    orientation = _orientation(image)
+    return image.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else image
 
 
 def _orientation(image: Image.Image) -> int:
     try:
-        found = image.getexif().get(ORIENTATION)
-        return int(found) if found in TURNS else 1
-    except Exception:  # nearly anything, of an EXIF that is damaged
+        orientation = image.getexif().get(ORIENTATION)
+        return int(orientation) if orientation in TRANSPOSITIONS else 1
+    except Exception:  # a damaged EXIF can raise nearly anything
         return 1
 
 
@@ -243,28 +321,30 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image) -> float | None:
-    """What the file's own format says; None where it says nothing."""
+    """The value of white by the file's own format; None where the format does not say."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return None if image.mode == "F" else 65_535.0  # PNG, PGM and JPEG 2000, which Pillow widens to 16 bits
+        if image.mode == "F" or (image.mode == "I" and image.format is None):
+            return None
+        return 65_535.0  # PNG, PGM and JPEG 2000, which Pillow widens to 16 bits, and arrays of 16 bits
     if not image.mode.startswith("I;16"):
         return None
     bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
     return float(2**bits - 1)
 
 
-def _white_for(found: Range, of_the_set: float | None) -> float:
-    white = found.white() if of_the_set is None else of_the_set
+def _white_for(values: Range, of_the_set: float | None) -> float:
+    white = values.white() if of_the_set is None else of_the_set
     if white is None:
-        raise _RefusedError(fits_none(found))
-    if not found.fits(white):
-        raise _RefusedError(f"{found}, where the images that were trained on have 0 to {white:,.0f}")
+        raise _RefusedError(fits_none(values))
+    if not values.fits(white):
+        raise _RefusedError(f"{values}, where the images that were trained on have 0 to {white:,.0f}")
     return white
 
 
-def fits_none(found: Range) -> str:
+def fits_none(values: Range) -> str:
     """Why values of a range are refused, and what to do."""
     scales = ", ".join(f"0 to {white:,.0f}" for white in WHITES)
-    return f"{found} are on no scale that is known ({scales}); convert the images to 8 or 16 bits"
+    return f"{values} are on no scale that is known ({scales}); convert the images to 8 or 16 bits"
 
 
 def _to_8_bits(values_HW: np.ndarray, white: float) -> np.ndarray:

@@ -7,7 +7,6 @@ H height, W width.
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, decode
+from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, ImageLike, decode
 from plusx.data.images import ImageSet, spread
 from plusx.recipes.data import PreprocessSpec
 
@@ -57,11 +56,11 @@ class Preprocess:
         )
         return f"<Preprocess to {shape}, {self.fit}, {self.interpolation}, mean {mean}, deviation {std}>"
 
-    def pixels(self, source: Path | bytes, crop: CropBox | None = None) -> Tensor:
+    def pixels(self, source: ImageLike, crop: CropBox | None = None) -> Tensor:
         """An image as uint8, C x H x W.
 
         Args:
-            source: A file, or the bytes of one.
+            source: A file, the bytes of one, or an image of Pillow's.
             crop: Chooses the box that becomes the input; None fits the whole image as `fit` says.
 
         Raises:

@@ -1,15 +1,14 @@
-"""The views of a picture that a net's answer is averaged over: crops, scales, whole pictures, mirror images.
+"""The views of an image that a net's probabilities are averaged over: crops, scales, whole images, mirror images.
 
 Ten crops: the four corners, the centre, and their mirror images; Krizhevsky et al. (2012), Sec. 4.1. Dense: the net
-slides over the whole picture, at several scales; Simonyan and Zisserman (2014), Sec. 3.2, and He et al. (2015),
-Sec. 3.4, whose scales are 224, 256, 384, 480 and 640. What is averaged is what the softmax gives.
+slides over the whole image, at several scales; Simonyan and Zisserman (2014), Sec. 3.2, and He et al. (2015), Sec. 3.4,
+whose scales are 224, 256, 384, 480 and 640.
 
-Shapes: B pictures, C channels, H height, W width, K classes.
+Shapes: B images in a batch, C channels, H height, W width.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,151 +16,158 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from plusx.data.batches import EvalBatches
+from plusx.data.batches import EvalBatches, load
 from plusx.data.decode import MAX_PIXELS
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess
 
 SCALE = 256 / 224
-"""Shorter side over the crop's, where no scale is named; the papers' 256 for crops of 224."""
+"""The image's shorter side over the crop's, where no scale is named: the papers' 256 for crops of 224."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Which views; without any field, a picture is seen as in training's evaluation."""
+    """Which views; by default the one of the run's own preprocessing.
+
+    Raises:
+        ValueError: Another number of crops than 1 or 10, crops of a dense view, or a scale below one pixel.
+
+    Example:
+        >>> Views(crops=10, scales=(256, 384))
+        Views(crops=10, scales=(256, 384), dense=False, flip=False)
+    """
 
     crops: int = 1
     """1, the centre, or 10, at each scale."""
     scales: tuple[int, ...] = ()
-    """Pixels of the picture's shorter side; every scale is a view, or ten."""
+    """Pixels of the image's shorter side; every scale is a view, or ten."""
     dense: bool = False
-    """The whole picture at each scale, not crops of it."""
+    """The whole image at each scale instead of crops."""
     flip: bool = False
-    """Mirror images as well; ten crops have them."""
+    """Mirror images as well; ten crops contain them already."""
 
     def __post_init__(self) -> None:
         if self.crops not in (1, 10):
             raise ValueError(f"crops is {self.crops}; choose 1 or 10")
         if self.dense and self.crops == 10:
-            raise ValueError("dense evaluation sees the whole picture; it takes no crops")
+            raise ValueError("dense evaluation covers the whole image; it takes no crops")
         if any(scale < 1 for scale in self.scales):
             raise ValueError(f"a scale is {min(self.scales)}; it is a number of pixels")
 
     @property
     def as_in_training(self) -> bool:
-        """Whether one look by the run's own preprocessing is enough."""
+        """Whether these are the image as the run's own preprocessing makes it, and at most its mirror image."""
         return self.crops == 1 and not self.scales and not self.dense
 
-    def of(self, picture: Image.Image, preprocess: Preprocess) -> list[Tensor]:
-        """The views of a picture as uint8, C x H x W, mirror images among them.
+    def of(self, image: Image.Image, preprocess: Preprocess) -> list[Tensor]:
+        """The views of an image as uint8, C x H x W, mirror images among them.
+
+        Args:
+            image: RGB or grey, before any preprocessing.
+            preprocess: Whose size and interpolation they have.
 
         Raises:
             ValueError: A scale is smaller than the crop, or makes the image too large.
         """
         height, width = preprocess.size
         filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-        found = []
+        views = []
         for scale in self.scales or (round(SCALE * min(height, width)),):
             if scale < max(height, width):
                 raise ValueError(f"scale {scale} is smaller than the net's input, {height} x {width} pixels")
-            ratio = scale / min(picture.size)
-            size = tuple(scale if side == min(picture.size) else int(ratio * side) for side in picture.size)
+            ratio = scale / min(image.size)
+            size = tuple(scale if side == min(image.size) else int(ratio * side) for side in image.size)
             if size[0] * size[1] > MAX_PIXELS:
                 raise ValueError(
-                    f"an image of {picture.width} x {picture.height} pixels would have {size[0]} x {size[1]} at scale "
+                    f"an image of {image.width} x {image.height} pixels would have {size[0]} x {size[1]} at scale "
                     f"{scale}, more than the {MAX_PIXELS:,} allowed; crop it, or evaluate without --scales and --crops"
                 )
-            whole = _tensor(picture.resize((size[0], size[1]), filters[preprocess.interpolation]), preprocess.channels)
+            whole = _tensor(image.resize((size[0], size[1]), filters[preprocess.interpolation]), preprocess.channels)
             for side in (whole, whole.flip(-1)) if self.flip or self.crops == 10 else (whole,):
                 if self.dense:
-                    found.append(side)
+                    views.append(side)
                     continue
                 for top, left in _places(side.shape[1] - height, side.shape[2] - width, self.crops):
-                    found.append(side[:, top : top + height, left : left + width])
-        return found
+                    views.append(side[:, top : top + height, left : left + width])
+        return views
 
 
-def answers(
-    forward: Callable[[Tensor], Tensor],
-    images: ImageSet,
-    preprocess: Preprocess,
-    views: Views,
-    run: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
-    *,
-    batch_size: int,
-    workers: int,
-    readers: int,
-    watch: Callable[[int, int], None] | None = None,
-) -> Iterator[Tensor]:
-    """The logarithm of the mean softmax over each picture's views, batch by batch, B x K.
+ViewBatch = tuple[Sequence[int], Tensor]
+"""For each view the number of its image within a group of images, and x_BCHW, float32 and normalised."""
 
-    Args:
-        forward: B x C x H x W to logits: a net, placed and in evaluation mode, or its dense form where views are dense.
-        images: Each is answered once, in order.
-        preprocess: The net's.
-        views: Which.
-        run: (forward, x_BCHW) to logits on the CPU; where and in which precision.
-        batch_size: Views at once.
-        workers: Processes that read image files, of the run's own look.
-        readers: Threads that read them.
-        watch: Told how many images are done.
+
+@dataclass(frozen=True)
+class ViewBatches(Dataset[list[ViewBatch]]):
+    """The views of every image, image after image: `batches[number]` are those of a group of images.
+
+    A group is `batch_size` images, the last one what is left. Its views come as batches of equal shape and of at most
+    `batch_size`, in which the views of each image are in order.
 
     Raises:
-        ValueError: A scale is too small.
+        ValueError: A scale is too small or too large for an image, or an image cannot be read.
     """
-    done = 0
-    if views.as_in_training:
-        for x_BCHW, _ in EvalBatches(images, preprocess, batch_size, workers, readers):
-            yield mean_softmax([run(forward, x) for x in ((x_BCHW, x_BCHW.flip(-1)) if views.flip else (x_BCHW,))])
-            done += len(x_BCHW)
-            if watch:
-                watch(done, len(images))
-        return
-    with ThreadPoolExecutor(readers) as pool:
-        for start in range(0, len(images), batch_size):
-            indices = range(start, min(start + batch_size, len(images)))
-            looks = list(pool.map(lambda i: views.of(images.picture(i), preprocess), indices))
-            found: list[list[Tensor]] = [[] for _ in indices]
-            for owners, x_BCHW in _by_shape(looks, batch_size):
-                for owner, logits_K in zip(owners, run(forward, _normalise(preprocess, x_BCHW)), strict=True):
-                    found[owner].append(logits_K)
-            yield mean_softmax([torch.stack(view) for view in zip(*found, strict=True)])
-            if watch:
-                watch(indices.stop, len(images))
+
+    images: ImageSet
+    preprocess: Preprocess
+    """The net's."""
+    views: Views
+    batch_size: int
+    workers: int = 0
+    """Processes that make the views."""
+    readers: int = 1
+    """Threads that read image files; with worker processes, in each of them."""
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, number: int) -> list[ViewBatch]:
+        if self.views.as_in_training:
+            x_BCHW, _ = EvalBatches(self.images, self.preprocess, self.batch_size, readers=self.readers)[number]
+            sides = (x_BCHW, x_BCHW.flip(-1)) if self.views.flip else (x_BCHW,)
+            return [(range(len(side)), side) for side in sides]
+        indices = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.images)))
+        if self.readers == 1:
+            views = [self._of(i) for i in indices]
+        else:
+            with ThreadPoolExecutor(self.readers) as pool:
+                views = list(pool.map(self._of, indices))
+        return [(owners, _normalise(self.preprocess, x)) for owners, x in _by_shape(views, self.batch_size)]
+
+    def __iter__(self) -> Iterator[list[ViewBatch]]:
+        return load(self, range(len(self)), self.workers)
+
+    def _of(self, index: int) -> list[Tensor]:
+        return self.views.of(self.images.picture(index), self.preprocess)
 
 
-def mean_softmax(views: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the mean of softmaxes, B x K, from the logits of each view, B x K."""
-    return torch.stack(list(views)).double().log_softmax(-1).logsumexp(0) - math.log(len(views))
-
-
-def _by_shape(looks: Sequence[Sequence[Tensor]], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
-    """Views of equal shape together, each with the number of its picture; a picture's stay in order."""
+def _by_shape(views: Sequence[Sequence[Tensor]], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Views of equal shape together, each with the number of its image; those of an image stay in order."""
     by_shape: dict[torch.Size, list[tuple[int, Tensor]]] = defaultdict(list)
-    for number, views in enumerate(looks):
-        for view in views:
+    for number, of_an_image in enumerate(views):
+        for view in of_an_image:
             by_shape[view.shape].append((number, view))
     for pairs in by_shape.values():
         for start in range(0, len(pairs), batch_size):
-            owners, views = zip(*pairs[start : start + batch_size], strict=True)
-            yield list(owners), torch.stack(views)
+            owners, pixels = zip(*pairs[start : start + batch_size], strict=True)
+            yield list(owners), torch.stack(pixels)
 
 
 def _normalise(preprocess: Preprocess, pixels_BCHW: Tensor) -> Tensor:
-    """As the preprocess; where the mean is of each pixel and the picture of another size, its mean over the pixels."""
+    """As the preprocess does; a mean of each pixel is averaged over the pixels for images of another size."""
     if preprocess.mean_CHW.shape[1:] in ((1, 1), pixels_BCHW.shape[2:]):
         return preprocess.normalise(pixels_BCHW)
     mean_C11 = preprocess.mean_CHW.mean((1, 2), keepdim=True)
     return pixels_BCHW.float().sub_(mean_C11 * 255).mul_(1 / (preprocess.std_C11 * 255))
 
 
-def _tensor(picture: Image.Image, channels: int) -> Tensor:
-    array = np.array(picture.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
-    return torch.from_numpy(array.reshape(picture.height, picture.width, channels)).permute(2, 0, 1)
+def _tensor(image: Image.Image, channels: int) -> Tensor:
+    array = np.array(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+    return torch.from_numpy(array.reshape(image.height, image.width, channels)).permute(2, 0, 1)
 
 
 def _places(height: int, width: int, crops: int) -> list[tuple[int, int]]:
-    """Upper left corners, with so many pixels to spare: the centre, or the corners and the centre."""
+    """Upper left corners of crops with this much room to move: the centre, or the corners and the centre."""
     centre = (round(height / 2), round(width / 2))
     return [centre] if crops == 1 else [(0, 0), (0, width), (height, 0), (height, width), centre]

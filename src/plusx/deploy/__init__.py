@@ -1,1 +1,1 @@
-"""What was trained, put to use."""
+"""A run put to use."""

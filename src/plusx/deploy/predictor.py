@@ -1,67 +1,86 @@
-"""A finished run as a function from pictures to class probabilities.
+"""A run as a function from images to class probabilities.
 
-On a CPU the net is frozen. One picture is answered by all processors together; of many, each processor takes a few at a
-time and does all there is to do with them, from reading the file to the probabilities. In memory are the pictures that
-are being answered, however many there are.
+On a CPU the net is frozen. One image is computed by all processors together; of many, each processor takes a few at a
+time and does all there is to do with them, from reading the file to the probabilities. Only the images that are being
+worked on are in memory, however many there are.
 
 Shapes: B images in a batch, C channels, H height, W width, K classes.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from types import TracebackType
+from typing import cast
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from PIL import Image
+from torch import Tensor
 
-from plusx.data.decode import UndecodableError
+from plusx.data.decode import ImageLike, UndecodableError, from_array, name_of
 from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
-from plusx.placement.inference.backend import BATCH, Answers, chosen
+from plusx.placement.inference.backend import BATCH, Forward, choose_backend
+from plusx.placement.inference.eager import Eager
 from plusx.placement.inference.openvino import OpenVino
-from plusx.placement.inference.streams import in_streams
-from plusx.placement.place import Placement, choose_placement
+from plusx.placement.inference.streams import Streams
+from plusx.placement.machine import tune_allocator
+from plusx.placement.place import choose_placement
+from plusx.progress import shown
 from plusx.runs.card import Card
 from plusx.runs.images import images_of
 from plusx.runs.store import load_run, unfinished
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 CALIBRATION = 300
-"""Training images that int8's scales are taken from: NNCF's own default."""
+"""Training images from which int8 takes its scales: NNCF's own default."""
 MEASURED_FROM = 2_000
-"""Pictures from which the seconds that measuring the backends takes come back."""
+"""From this many images on, timing the backends pays for itself."""
+
+AnyImage = str | ImageLike | np.ndarray
+"""An image file, the bytes of one, an image of Pillow's, or an array: uint8, H x W x 3, H x W x 1 or H x W."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one picture, best first."""
+    """The most probable classes of one image, best first."""
 
     file: str
+    """The image's file; empty where it is not known."""
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
 
 
 class Predictor:
-    """A net, its preprocessing and its class names.
+    """A net, its preprocessing and its class names. Any number of threads may use one.
 
-    A picture's answer does not depend on which pictures are asked for with it. In bf16 on AMX it does not depend on how
-    many there are either; in fp32 it may, by some 1e-6 of a probability.
+    The probabilities of an image do not depend on which images are predicted with it. In bf16 on AMX they do not depend
+    on how many there are either; otherwise they may, in fp32 by some 1e-6.
 
     Args:
-        run: Run directory; of a run that was stopped, `note` says which weights are used.
+        run: Run directory. If the run was stopped, `note` says which weights are used.
         precision: fp32; bf16, which moves probabilities by some 1e-2 at most and hardly ever the most probable class;
-            int8 by OpenVINO, calibrated on the run's own training images; or auto, what the run was trained with: by
+            int8 by OpenVINO, calibrated on the run's own training images; or auto, the precision of the training: by
             default bf16 where the processor multiplies it in hardware.
-        device: auto, cpu, cuda or mps.
-        pictures: About how many will be asked for; for many, the backends that are installed are measured first.
+        device: auto, cpu, cuda or mps; wherever the run was trained.
+        images: About how many will be predicted; for many, the backends that are installed are timed first.
 
     Raises:
         ValueError: The run cannot be used, or not in that precision.
+
+    Example:
+        >>> import plusx
+        >>> run = plusx.train("digits", overrides={"steps": 2}, out="runs/digits", progress=False).run
+        >>> with Predictor(run) as predictor:
+        ...     prediction = predictor.predict(np.zeros((8, 8), dtype=np.uint8), top_k=3)
+        >>> len(prediction.classes), sum(prediction.probabilities) < 1
+        (3, True)
     """
 
-    def __init__(self, run: str | Path, *, precision: str = "auto", device: str = "auto", pictures: int = 1) -> None:
+    def __init__(self, run: str | Path, *, precision: str = "auto", device: str = "auto", images: int = 1) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
         net, self.card = load_run(Path(run))
@@ -77,120 +96,175 @@ class Predictor:
                 recompute=False,
             )
         )
-        net = self.placement.place(net).requires_grad_(False)
+        self._streams = Streams(self.placement.threads)
+        self._forward: Forward
+        net = net.requires_grad_(False)
         input_shape = (self.card.preprocess.channels, *self.card.preprocess.size)
+        if self.placement.device != "cpu":
+            placed, its = self.placement.place(net), self.placement
+            self.backend, self._forward = "eager", Eager(placed, device=its.device, precision=its.precision)
+            return
+        tune_allocator()
         if precision == "int8":
             calibration, threads = _calibration(self.card, run), self.placement.threads
-            self._answers: Answers = OpenVino(
+            self._forward = OpenVino(
                 net, input_shape, precision="int8", threads=threads, batch=BATCH, calibration=calibration
             )
             self.backend = "openvino"
-        elif self.placement.device == "cpu":
-            self.backend, self._answers = chosen(
+        else:
+            self.backend, self._forward = choose_backend(
                 net,
                 input_shape,
                 precision="bf16" if self.placement.precision == "bf16" else "fp32",
-                threads=self.placement.threads,
-                measure=pictures >= MEASURED_FROM,
+                streams=self._streams,
+                measure=images >= MEASURED_FROM,
             )
-        else:
-            self.backend, self._answers = "eager", _eager(net, self.placement)
 
     def __repr__(self) -> str:
         return f"<Predictor of {self.card.in_words}: {self.backend}, {self.placement.precision}>"
 
-    def predict(self, picture: str | Path | bytes, *, top_k: int = 5) -> Prediction:
-        """The most probable classes of a picture.
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End its threads; they end as well when the predictor is no longer referred to."""
+        self._streams.close()
+
+    def predict(self, image: AnyImage, *, top_k: int = 5) -> Prediction:
+        """The most probable classes of an image.
 
         Args:
-            picture: A file, or the bytes of one.
+            image: A file, the bytes of one, a PIL.Image, or a NumPy array: uint8, H x W x 3, H x W x 1 or H x W.
             top_k: How many classes; fewer when the net has fewer.
 
         Raises:
-            UndecodableError: The picture cannot be read.
+            UndecodableError: The image cannot be read.
+            ValueError: It is no image, or an array of another type or shape.
         """
-        (answer,) = self._answer([picture], _positive(top_k))
-        if isinstance(answer, UndecodableError):
-            raise answer
-        return answer
+        k, source = _positive(top_k), _source(image)
+        (result,) = self._streams.together(lambda: self._predictions([source], k))
+        if isinstance(result, UndecodableError):
+            raise result
+        return result
 
     def predict_many(
-        self, pictures: str | Path | bytes | Iterable[str | Path | bytes], *, top_k: int = 5
+        self, images: AnyImage | Iterable[AnyImage], *, top_k: int = 5
     ) -> Iterator[Prediction | UndecodableError]:
-        """The most probable classes of each picture, in turn; of one that cannot be read, the reason.
+        """The most probable classes of each image, in order; for one that cannot be read, the reason.
 
         Args:
-            pictures: Files, or the bytes of them, taken as they are needed; one stands for itself.
-            top_k: How many classes.
+            images: Images as `predict` takes them, which are taken as they are needed, or a single one.
+            top_k: How many classes; fewer when the net has fewer.
+
+        Raises:
+            ValueError: One of them is no image, or an array of another type or shape.
         """
-        threads, k, rest = self.placement.threads, _positive(top_k), iter(_several(pictures))
+        threads, k, rest = self.placement.threads, _positive(top_k), map(_source, _several(images))
         first = list(islice(rest, threads * BATCH))
         every = chain(first, rest)
-        size = max(1, -(-len(first) // threads))  # of few pictures, every processor takes its share
+        size = max(1, -(-len(first) // threads))  # every processor takes its share of a few images
         batches = iter(lambda: list(islice(every, size)), [])
-        for answers in in_streams(lambda batch: self._answer(batch, k), batches, threads=threads):
-            yield from answers
+        for results in self._streams.apart(lambda batch: self._predictions(batch, k), batches):
+            yield from results
 
-    def _answer(self, pictures: Sequence[str | Path | bytes], top_k: int) -> list[Prediction | UndecodableError]:
-        found: list[Tensor | UndecodableError] = [_read(self.card.preprocess, picture) for picture in pictures]
-        pixels = [pixels_CHW for pixels_CHW in found if isinstance(pixels_CHW, Tensor)]
-        answers: list[Prediction | UndecodableError] = []
+    def _predictions(self, sources: Sequence[ImageLike], top_k: int) -> list[Prediction | UndecodableError]:
+        read = [_read(self.card.preprocess, source) for source in sources]
+        pixels = [pixels_CHW for pixels_CHW in read if isinstance(pixels_CHW, Tensor)]
+        results: list[Prediction | UndecodableError] = []
         probabilities_BK = iter(self._probabilities(torch.stack(pixels)) if pixels else ())
-        for picture, read in zip(pictures, found, strict=True):
-            if isinstance(read, UndecodableError):
-                answers.append(read)
+        for source, each in zip(sources, read, strict=True):
+            if isinstance(each, UndecodableError):
+                results.append(each)
                 continue
             probabilities, indices = next(probabilities_BK).topk(min(top_k, len(self.card.class_names)))
             names = tuple(self.card.class_names[i] for i in indices.tolist())
-            file = "" if isinstance(picture, bytes) else str(picture)
-            answers.append(Prediction(file, names, tuple(probabilities.tolist())))
-        return answers
+            results.append(Prediction(name_of(source), names, tuple(probabilities.tolist())))
+        return results
 
     def _probabilities(self, pixels_BCHW: Tensor) -> Tensor:
-        return self._answers(self.card.preprocess.normalise(pixels_BCHW)).double().softmax(1)
+        return self._forward(self.card.preprocess.normalise(pixels_BCHW)).double().softmax(1)
 
 
 def predict(
     run: str | Path,
-    pictures: str | Path | bytes | Iterable[str | Path | bytes],
+    images: AnyImage | Iterable[AnyImage],
     *,
     top_k: int = 5,
     precision: str = "auto",
+    device: str = "auto",
+    progress: bool | Callable[[int, int], None] = True,
 ) -> list[Prediction]:
-    """The most probable classes of each picture.
+    """The most probable classes of each image.
 
     Args:
-        run: Run directory of a finished run.
-        pictures: Files, or the bytes of them; one stands for itself, and is answered by a list of one.
-        top_k: How many classes.
+        run: Run directory.
+        images: Files, the bytes of files, PIL.Images or NumPy arrays (uint8, H x W x 3, H x W x 1 or H x W), or a
+            single one, for which the list has one element.
+        top_k: How many classes; fewer when the net has fewer.
         precision: auto, fp32, bf16 or int8; see `Predictor`.
+        device: auto, cpu, cuda or mps; wherever the run was trained.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with the images done and the images
+            in all.
 
     Raises:
-        ValueError: The run cannot be used, or a picture cannot be read.
+        ValueError: The run cannot be used, or an image cannot be read.
+
+    Example:
+        >>> import plusx
+        >>> run = plusx.train("digits", overrides={"steps": 2}, out="runs/digits", progress=False).run
+        >>> Image.new("L", (8, 8)).save("black.png")
+        >>> one, other = predict(run, ["black.png", Image.new("L", (8, 8))])
+        >>> one.file, one.probabilities == other.probabilities
+        ('black.png', True)
     """
-    every = list(_several(pictures))
-    predictor = Predictor(run, precision=precision, pictures=len(every))
-    answers = []
-    for answer in predictor.predict_many(every, top_k=top_k):
-        if isinstance(answer, UndecodableError):
-            raise answer
-        answers.append(answer)
-    return answers
+    every = list(_several(images))
+    predictions = []
+    with (
+        shown(progress, "predicting", unit="images") as report,
+        Predictor(run, precision=precision, device=device, images=len(every)) as predictor,
+    ):
+        for result in predictor.predict_many(every, top_k=top_k):
+            if isinstance(result, UndecodableError):
+                raise result
+            predictions.append(result)
+            report(len(predictions), len(every))
+    return predictions
 
 
-def _several(pictures: str | Path | bytes | Iterable[str | Path | bytes]) -> Iterable[str | Path | bytes]:
-    if isinstance(pictures, str | Path | bytes) or not isinstance(
-        pictures, Iterable
-    ):  # what is no image is refused later
-        return [pictures]
-    return pictures
+def _several(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
+    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
+        return [images]
+    if isinstance(images, Tensor) or not isinstance(images, Iterable):
+        return [cast(AnyImage, images)]  # no image, which is refused when it is read
+    return images
 
 
-def _read(preprocess: Preprocess, picture: str | Path | bytes) -> Tensor | UndecodableError:
-    if not isinstance(picture, str | Path | bytes):
-        raise ValueError(f"an image to predict is a {type(picture).__name__}; name its file, or pass the file's bytes")
+def _source(image: AnyImage) -> ImageLike:
+    """An image as `Preprocess` takes it.
+
+    Raises:
+        ValueError: It is no image, or an array of another type or shape.
+    """
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    if isinstance(image, str | Path):
+        return Path(image)
+    if isinstance(image, bytes | Image.Image):
+        return image
+    way = "name its file, or pass the file's bytes, a PIL.Image or a NumPy array"
+    if isinstance(image, Tensor):
+        way = "pass its pixels, before any normalisation, as a NumPy array: uint8, height x width x 3"
+    raise ValueError(f"an image to predict is a {type(image).__name__}; {way}")
+
+
+def _read(preprocess: Preprocess, source: ImageLike) -> Tensor | UndecodableError:
     try:
-        return preprocess.pixels(picture if isinstance(picture, bytes) else Path(picture))
+        return preprocess.pixels(source)
     except UndecodableError as fault:
         return fault
 
@@ -199,18 +273,6 @@ def _positive(top_k: int) -> int:
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; it must be 1 or more")
     return top_k
-
-
-def _eager(net: nn.Module, placement: Placement) -> Answers:
-    """The net as it is, on a device that is no CPU."""
-
-    @torch.inference_mode()
-    def answers(x_BCHW: Tensor) -> Tensor:
-        with placement.autocast():
-            logits_BK: Tensor = net(placement.place_images(x_BCHW))
-        return logits_BK.float().cpu()
-
-    return answers
 
 
 def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:

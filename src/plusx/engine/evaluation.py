@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES
-from plusx.data.views import Views, answers
-from plusx.nets.net import dense_form
+from plusx.data.views import Views
+from plusx.engine.probabilities import log_probabilities
 from plusx.placement.place import placement_after
+from plusx.progress import shown
 from plusx.recipes import Recipe
 from plusx.report.evaluation import write_evaluation
 from plusx.runs.card import Card
@@ -31,8 +32,8 @@ class Evaluated:
     """What `evaluate` measured."""
 
     runs: tuple[Path, ...]
-    """One, or those whose softmaxes were averaged."""
-    part: str
+    """One run, or those whose softmaxes were averaged."""
+    split: str
     """The split of the runs' data, or the folder, that was measured on."""
     predictions: Predictions
     score: Score
@@ -43,7 +44,7 @@ class Evaluated:
 
     def __repr__(self) -> str:
         runs = " + ".join(map(str, self.runs))
-        return f"<Evaluated {runs} on {self.part}: {self.score!r}>"
+        return f"<Evaluated {runs} on {self.split}: {self.score!r}>"
 
 
 def evaluate(
@@ -55,17 +56,17 @@ def evaluate(
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
-    on_scan: Callable[[int, int], None] | None = None,
-    watch: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] = True,
 ) -> Evaluated:
     """Measure a run, or several as an ensemble, whose softmaxes are averaged.
 
     Images that a run was trained on are left out, and the notes say how many, unless `split` asks for them. The classes
     of the images are matched by name. predictions.csv, evaluation.json and evaluation.html are written; every number of
-    the two follows from the first.
+    the last two follows from the first. On a CPU the net computes as in `predict`, so that the two agree: in fp32 to
+    some 1e-6 of a logit, and as closely with what training measured; in bf16 to the rounding of its three digits.
 
     Args:
-        runs: Run directory, or several of equal classes; depth, input and preprocessing may differ.
+        runs: Run directory, or several with equal classes; depth, input and preprocessing may differ.
         data: The runs' own data or a folder of class folders; the first run's own if not given.
         split: train, val or test; if not given, the test images, or else the validation images, and all images of a
             folder with neither.
@@ -73,8 +74,8 @@ def evaluate(
         out: Directory for the files; one run's own if not given, and a free name under runs/ for several.
         data_dir: Where the runs' own data lies, if not where it lay in training.
         device: auto, cpu, cuda or mps; wherever the runs were trained.
-        on_scan: Called with how many files of a folder were read, and how many there are.
-        watch: Called with how many images were measured, and how many there are.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with the files of a folder read
+            and the files in all, then with the images measured and the images in all.
 
     Raises:
         ValueError: A run or the data cannot be used, classes differ, or a net does not take the views.
@@ -87,39 +88,52 @@ def evaluate(
         True
     """
     paths = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    with shown(progress, "evaluating", unit="images") as report:
+        where = Path(data_dir) if data_dir else None
+        return _evaluate(paths, data, split, views, Path(out) if out is not None else None, where, device, report)
+
+
+def _evaluate(
+    paths: Sequence[Path],
+    data: str | Path | None,
+    split: str | None,
+    views: Views | None,
+    out: Path | None,
+    data_dir: Path | None,
+    device: str,
+    report: Callable[[int, int], None],
+) -> Evaluated:
     loaded = [load_run(path) for path in paths]
     cards = [card for _, card in loaded]
     _require_equal_classes(paths, cards)
-    folder = _writable(paths, Path(out) if out is not None else None)
-    measured = _images(paths, cards, data, split, Path(data_dir) if data_dir else None, on_scan)
+    folder = _writable(paths, out)
+    measured = _images(paths, cards, data, split, data_dir, report)
     images = measured.images
     logs_NK = torch.tensor(-torch.inf)
     for number, (net, card) in enumerate(loaded):
 
         def count(done: int, total: int, before: int = number * len(images)) -> None:
-            if watch:
-                watch(before + done, len(paths) * total)
+            report(before + done, len(paths) * total)
 
-        found_NK = _answered(net, card, images, views, device, count)
         order = [card.class_names.index(name) for name in cards[0].class_names]
-        logs_NK = torch.logaddexp(logs_NK, found_NK[:, order])
+        logs_NK = torch.logaddexp(logs_NK, _log_probabilities(net, card, images, views, device, count)[:, order])
     logs_NK -= math.log(len(paths))
     predictions = Predictions.of(images.class_names, measured.names, images.labels_N, logs_NK)
-    found = score(predictions)
+    scored = score(predictions)
     notes = [note for path, card in zip(paths, cards, strict=True) if (note := unfinished(path, card))]
     notes += measured.notes
     try:
         folder.mkdir(parents=True, exist_ok=True)
         views_in_words = _in_words(views, cards)
-        write_evaluation(folder, paths, measured.split, views_in_words, predictions, found, picture=images.picture)
+        write_evaluation(folder, paths, measured.split, views_in_words, predictions, scored, picture=images.picture)
     except OSError as fault:  # measuring may have taken hours: the score is worth more than its page
         notes.append(f"predictions.csv and the report were not written, {folder}: {fault.strerror or fault}; see --out")
-        return Evaluated(tuple(paths), measured.split, predictions, found, None, tuple(notes))
-    return Evaluated(tuple(paths), measured.split, predictions, found, folder, tuple(notes))
+        return Evaluated(tuple(paths), measured.split, predictions, scored, None, tuple(notes))
+    return Evaluated(tuple(paths), measured.split, predictions, scored, folder, tuple(notes))
 
 
 def _writable(runs: Sequence[Path], out: Path | None) -> Path:
-    """Where the files go.
+    """The folder that the files go to.
 
     Raises:
         ValueError: A folder was asked for that is taken, or that cannot be written to.
@@ -134,30 +148,25 @@ def _writable(runs: Sequence[Path], out: Path | None) -> Path:
     return out
 
 
-def _answered(
-    net: nn.Module, card: Card, images: ImageSet, views: Views | None, device: str, watch: Callable[[int, int], None]
+def _log_probabilities(
+    net: nn.Module,
+    card: Card,
+    images: ImageSet,
+    views: Views | None,
+    device: str,
+    progress: Callable[[int, int], None],
 ) -> Tensor:
-    """Logarithms of probabilities, N x K."""
+    """The logarithms of a run's probabilities, N x K."""
     recipe = card.recipe
-    placement = placement_after(recipe.placement, device)
-    placed = placement.place(net).eval()
-
-    @torch.no_grad()
-    def run(forward: Callable[[Tensor], Tensor], x_BCHW: Tensor) -> Tensor:
-        with placement.autocast():
-            return forward(placement.place_images(x_BCHW)).float().cpu()
-
-    views = views or Views(flip=recipe.evaluation.flip)
-    batches = answers(
-        dense_form(placed) if views.dense else placed,
+    batches = log_probabilities(
+        net,
         images,
         card.preprocess,
-        views,
-        run,
+        views or Views(flip=recipe.evaluation.flip),
+        placement_after(recipe.placement, device),
         batch_size=recipe.evaluation.batch_size,
         workers=recipe.data.workers,
-        readers=1 if recipe.data.workers else placement.threads,
-        watch=watch,
+        progress=progress,
     )
     return torch.cat(list(batches))
 
@@ -176,13 +185,13 @@ def _images(
     data: str | Path | None,
     split: str | None,
     data_dir: Path | None,
-    on_scan: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> RunImages:
     """The images to measure on, with the classes of the first run; no run was trained on any of them."""
-    found = images_of(runs[0], cards[0], data, split=split, data_dir=data_dir, progress=on_scan)
+    measured = images_of(runs[0], cards[0], data, split=split, data_dir=data_dir, progress=progress)
     for run, card in zip(runs[1:], cards[1:], strict=True):
-        if found.of_run:
-            known = {c.source["fingerprint"] for c in (cards[0], card)} - {None}  # that of a converted run is unknown
+        if measured.of_run:
+            known = {c.source["fingerprint"] for c in (cards[0], card)} - {None}  # a converted run has none
             if len(known) > 1 or (card.source["name"] in NAMES and card.source["name"] != cards[0].source["name"]):
                 raise ValueError(
                     f"{run} and {runs[0]} were trained on different data; name a folder to measure both on"
@@ -190,8 +199,8 @@ def _images(
             if _held_back(card.recipe) != _held_back(cards[0].recipe):
                 raise ValueError(f"{run} and {runs[0]} hold different images back; name a folder to measure both on")
         if split != "train":
-            found = without_trained(run, found)
-    return found
+            measured = without_trained(run, measured)
+    return measured
 
 
 def _held_back(recipe: Recipe) -> tuple[str | None, int | None]:
@@ -199,12 +208,12 @@ def _held_back(recipe: Recipe) -> tuple[str | None, int | None]:
 
 
 def _in_words(views: Views | None, cards: Sequence[Card]) -> str:
-    """What was seen of each picture, in words."""
+    """The views of each image, in words."""
     if views is None:
         mirrored = {card.recipe.evaluation.flip for card in cards}
         return (
             "one view" if mirrored == {False} else "with mirror images" if mirrored == {True} else "as each recipe says"
         )
     where = f" at shorter sides of {', '.join(map(str, views.scales))}" if views.scales else ""
-    what = "the whole picture" if views.dense else "ten crops" if views.crops == 10 else "one view"
+    what = "the whole image" if views.dense else "ten crops" if views.crops == 10 else "one view"
     return what + where + (", with mirror images" if views.flip and views.crops == 1 else "")

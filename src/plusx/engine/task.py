@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plusx.data.views import mean_softmax
 from plusx.engine.losses import LossFn, make_loss
+from plusx.engine.probabilities import mean_softmax
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
 from plusx.runs.metrics import Measurement, name_of, quantity_of, split_of

@@ -8,7 +8,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a quantity over the rounds."""
+    """The median, the least and the largest value of a quantity over the rounds."""
 
     median: float
     low: float
@@ -16,7 +16,7 @@ class Spread:
 
     @staticmethod
     def of(values: Iterable[float]) -> "Spread":
-        """The middle and the ends of some values."""
+        """The spread of some values, in any order."""
         ordered = sorted(values)
         return Spread(median(ordered), ordered[0], ordered[-1])
 
@@ -26,7 +26,7 @@ class Turns:
     """What `take_turns` measured."""
 
     seconds: Mapping[str, Sequence[float]]
-    """Of one call of each contender, round by round."""
+    """Seconds of one call of each contender, round by round."""
 
     def rate(self, name: str, amount: float = 1.0) -> Spread:
         """How much a contender does in a second, when a call does `amount`."""
@@ -46,28 +46,32 @@ def take_turns(
     *,
     rounds: int,
     at_least: float = 0.25,
-    watch: Callable[[int, int], None] | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-    wait: Callable[[], object] = lambda: None,
+    progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] | None = None,
+    wait: Callable[[], object] | None = None,
 ) -> Turns:
     """Time contenders in turn, in rounds of alternating order, so that what disturbs the machine disturbs all.
 
     Args:
         contenders: By name; each is called three times before the first round, which leaves compiling out.
-        rounds: One measurement of each contender in each.
+        rounds: Each contender is measured once in every round.
         at_least: Seconds of a measurement; faster calls are repeated within it.
-        watch: Called with the rounds done and the rounds in all.
-        clock: Seconds.
-        wait: Returns when a device has done what the calls gave it to do; `Placement.wait`.
+        progress: Called with the rounds done and the rounds in all.
+        clock: Returns seconds; `time.perf_counter` if not given.
+        wait: Returns when the device has done what it was asked to do, such as `Placement.wait`; the calls themselves
+            wait if not given.
     """
+    now = clock or time.perf_counter
 
     def timed(name: str, repeats: int) -> float:
-        wait()
-        began = clock()
+        if wait:
+            wait()
+        began = now()
         for _ in range(repeats):
             contenders[name]()
-        wait()
-        return (clock() - began) / repeats
+        if wait:
+            wait()
+        return (now() - began) / repeats
 
     names = list(contenders)
     for name in names:
@@ -77,6 +81,6 @@ def take_turns(
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             seconds[name].append(timed(name, repeats[name]))
-        if watch:
-            watch(number + 1, rounds)
+        if progress:
+            progress(number + 1, rounds)
     return Turns(seconds)

@@ -1,4 +1,4 @@
-"""Which backend answers."""
+"""Which backend computes the logits."""
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ from torch import Tensor
 from plusx.nets import build
 from plusx.placement.inference import backend
 from plusx.placement.inference.backend import candidates, measure_seconds
+from plusx.placement.inference.streams import Streams
 
 
 def test_openvino_is_a_candidate_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,9 +21,10 @@ def test_openvino_is_a_candidate_where_it_is_installed(monkeypatch: pytest.Monke
 def test_every_processor_is_given_batches_of_the_same_size() -> None:
     seen: list[tuple[int, ...]] = []
 
-    def answers(x_BCHW: Tensor) -> Tensor:
+    def forward(x_BCHW: Tensor) -> Tensor:
         seen.append(tuple(x_BCHW.shape))
         return x_BCHW
 
-    assert measure_seconds(answers, (3, 4, 4), threads=2, rounds=2) > 0
+    with Streams(2) as streams:
+        assert measure_seconds(forward, (3, 4, 4), streams=streams, rounds=2) > 0
     assert seen == [(backend.BATCH, 3, 4, 4)] * 4 * 3

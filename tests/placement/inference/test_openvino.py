@@ -1,4 +1,4 @@
-"""OpenVINO answers as the net does; int8 is calibrated on the run's own images, or refused in one sentence."""
+"""OpenVINO computes what the net does; int8 is calibrated on the run's own images, or refused in one sentence."""
 
 import dataclasses
 import subprocess
@@ -25,14 +25,14 @@ def extra() -> None:
 
 @pytest.mark.usefixtures("extra")
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.03)])
-def test_it_answers_as_the_net(digits_run: Path, precision: openvino_net.Precision, tolerance: float) -> None:
+def test_it_computes_what_the_net_does(digits_run: Path, precision: openvino_net.Precision, tolerance: float) -> None:
     net, card = load_run(digits_run)
     x = torch.randn(5, card.preprocess.channels, *card.preprocess.size)
     with torch.inference_mode():
         expected = net(x)
-    answers = OpenVino(net, tuple(x.shape[1:]), precision=precision, threads=2, batch=len(x))
+    forward = OpenVino(net, tuple(x.shape[1:]), precision=precision, threads=2, batch=len(x))
     for batch in (x, x[:2]):
-        assert (answers(batch) - expected[: len(batch)]).abs().max() < tolerance * expected.abs().max()
+        assert (forward(batch) - expected[: len(batch)]).abs().max() < tolerance * expected.abs().max()
 
 
 @pytest.mark.usefixtures("extra")

@@ -1,18 +1,18 @@
-"""A trained net as a frozen graph: nothing in it is left to be decided, and few passes over memory are made.
+"""A trained net as a frozen graph: everything is decided beforehand, and few passes over memory are made.
 
-The net is traced and dropout goes. Batch norms are folded into the convolutions before them; one that has none before
-it, as in pre-activation, becomes a convolution of its own, of each channel with one number. What follows a convolution
-is then done by the same operator, while its result is still in the cache: a ReLU, or the addition of the shortcut, in
-the shortcut's memory, and a ReLU.
+The net is traced and dropout is left out. Batch norms are folded into the convolutions before them; one that has none
+before it, as in pre-activation, becomes a convolution of its own, which multiplies each channel by one number. What
+follows a convolution is then done by the same operator while its result is still in the cache: a ReLU, or the addition
+of the shortcut, in the shortcut's memory, and a ReLU.
 
 These are oneDNN's operators under the names by which `torch.compile` calls them, so that no compiler is needed and
-nothing is waited for. Weights are laid out once as oneDNN wants them. In bf16 the last layer with weights and all that
-follows it stay in fp32, so that logits are not rounded to three digits. Without these operators the same graph runs in
-PyTorch's own, and a net that cannot be traced runs as it is, in fp32.
+nothing has to be compiled. Weights are laid out once as oneDNN wants them. In bf16 the last layer with weights and all
+that follows it stay in fp32, so that logits are not rounded to three digits. Where these operators are missing, the
+same graph runs on PyTorch's own, and a net that cannot be traced runs as it is, under autocast.
 
-A picture's answer never depends on which pictures are beside it. In bf16 on AMX it does not depend on how many there
-are either, nor on threads: it is equal to the bit. In fp32 oneDNN orders its sums by the size of the batch and the
-threads, and logits differ by some 1e-6 of their size.
+The logits of an image never depend on which images are beside it. In bf16 on AMX they do not depend on how many there
+are either, nor on threads: they are equal to the bit. Otherwise oneDNN orders its sums by the size of the batch and the
+threads: in fp32 logits then differ by some 1e-6 of their size.
 
 Shapes: B images in a batch, C channels, H height, W width, F features, K classes.
 """
@@ -26,12 +26,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from plusx.placement.inference.eager import Eager
+
 Precision = Literal["fp32", "bf16"]
 _DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Frozen:
-    """A net that only answers: float32 images in, float32 logits out, on the CPU. Made by `freeze`."""
+    """A graph that computes logits and nothing else: float32 images in, float32 logits out, on the CPU."""
 
     def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
         self.net, self.dtype = net, dtype
@@ -43,18 +45,18 @@ class Frozen:
 
 
 class _Tracer(fx.Tracer):
-    """Blocks that draw in training are traced into, since this graph will never train."""
+    """Traces into blocks that draw random numbers in training, since this graph will never train."""
 
     evaluation_only = True
 
 
 @torch.no_grad()
-def freeze(net: nn.Module, *, precision: Precision = "fp32") -> Frozen:
-    """A net that computes the same in evaluation mode, sooner, and cannot be trained any more.
+def freeze(net: nn.Module, *, precision: Precision = "fp32") -> Frozen | Eager:
+    """What computes the same as a net in evaluation mode, only faster, and cannot be trained any more.
 
     Args:
         net: On the CPU. It is put into evaluation mode; weights that nothing is folded into are not copied, so leave
-            them as they are.
+            them as they are. If it cannot be traced, it is called as it is.
         precision: fp32, or bf16 for all but the last layer.
 
     Example:
@@ -66,8 +68,8 @@ def freeze(net: nn.Module, *, precision: Precision = "fp32") -> Frozen:
     dtype = _DTYPES[precision]
     try:
         graph = fx.GraphModule(net, _Tracer().trace(net.eval()))
-    except Exception:  # whatever stands in a forward, tracing may stumble over
-        return Frozen(net, torch.float32)
+    except Exception:  # tracing may fail on anything that a forward does
+        return Eager(net, device="cpu", precision=precision)
     _drop_idle(graph)
     _fold_norms(graph)
     if dtype != torch.float32:
@@ -129,10 +131,10 @@ class FusedLinear(nn.Module):
 
 
 class ReluPool(nn.Module):
-    """Max pooling of what a ReLU puts out, in bf16.
+    """Max pooling of a ReLU's output, in bf16.
 
-    Numbers that are not negative are in the order of their bits, and integers PyTorch compares several times faster,
-    all pictures, shifted, at once. Its own pooling also writes down where each maximum was.
+    Numbers that are not negative are in the order of their bits, and PyTorch compares integers several times faster,
+    all images, shifted, at once. Its own pooling also writes down where each maximum was.
     """
 
     def __init__(self, kernel_size: int, stride: int, padding: int) -> None:
@@ -143,7 +145,7 @@ class ReluPool(nn.Module):
         return self.along(self.along(x.view(torch.int16), 2), 3).view(torch.bfloat16)
 
     def along(self, x: Tensor, dim: int) -> Tensor:
-        """Maxima along one side: the picture shifted by each place in the region, where the region is inside."""
+        """Maxima along one side: the image shifted by each place in the region, where the region is inside."""
         length = x.shape[dim]
         out_length = (length + 2 * self.padding - self.kernel_size) // self.stride + 1
         shifted = []
@@ -152,19 +154,19 @@ class ReluPool(nn.Module):
             end = min(out_length, (length - 1 - offset) // self.stride + 1)
             span = slice(begin * self.stride + offset, (end - 1) * self.stride + offset + 1, self.stride)
             shifted.append((end - begin, begin, x[:, :, span] if dim == 2 else x[..., span]))
-        (_, _, most), *others = sorted(shifted, key=lambda part: -part[0])  # the first is never cut off
+        (_, _, most), *others = sorted(shifted, key=lambda each: -each[0])  # the first is never cut off
         most = most.clone() if others and others[0][0] < out_length else most
-        for size, begin, part in others:
+        for size, begin, values in others:
             if size == out_length:
-                most = torch.maximum(most, part)
+                most = torch.maximum(most, values)
             else:
                 there = most.narrow(dim, begin, size)
-                torch.maximum(there, part, out=there)
+                torch.maximum(there, values, out=there)
         return most
 
 
 class GlobalAverage(nn.Module):
-    """Adaptive pooling to one pixel, which PyTorch does in a fifth of the time when it is told the pixels."""
+    """Adaptive pooling to one pixel, which PyTorch does in a fifth of the time when the size is named."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, x.shape[2:])
@@ -188,7 +190,7 @@ def _drop_idle(graph: fx.GraphModule) -> None:
 
 
 def _fold_norms(graph: fx.GraphModule) -> None:
-    """s (W x + b) + t is a convolution; so is s x + t, of each channel by itself."""
+    """s (W x + b) + t is a convolution; s x + t is one of each channel by itself."""
     for node in list(graph.graph.nodes):
         if not _is(graph, node, nn.BatchNorm2d):
             continue
@@ -216,7 +218,7 @@ def _conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
 
 
 def _lower(graph: fx.GraphModule, dtype: torch.dtype) -> None:
-    """All before the last layer with weights in `dtype`."""
+    """Computes everything before the last layer with weights in `dtype`."""
     nodes = list(graph.graph.nodes)
     last = max((i for i, node in enumerate(nodes) if _is(graph, node, nn.Conv2d, nn.Linear)), default=0)
     for node in nodes[:last]:
@@ -285,7 +287,7 @@ def _fuse_pools(graph: fx.GraphModule) -> None:
                 node.target = _add(graph, node, ReluPool(*sizes))
 
 
-# ---- the graph's words -----------------------------------------------------------------------------------------------
+# ---- questions to a graph and changes to it --------------------------------------------------------------------------
 
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> Any:
@@ -295,7 +297,7 @@ def _module(graph: fx.GraphModule, node: fx.Node) -> Any:
 
 
 def _is(graph: fx.GraphModule, node: Any, *kinds: type[nn.Module]) -> bool:
-    """Whether a node calls a module of one of these kinds, none of their heirs."""
+    """Whether a node calls a module of exactly one of these classes, not of a subclass."""
     return isinstance(node, fx.Node) and node.op == "call_module" and type(_module(graph, node)) in kinds
 
 
@@ -314,19 +316,19 @@ def _is_fresh(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _relu_after(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The ReLU that alone reads a node's result, if one does."""
+    """The ReLU that is the only reader of a node's result, if there is one."""
     users = list(node.users)
     return users[0] if len(users) == 1 and _is(graph, users[0], nn.ReLU) else None
 
 
 def _add(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> str:
-    """Enter a module under the node's name; finding it takes one step, not one for every level of the net."""
+    """Enters a module under the node's name, so that it is looked up in one step, not one for each level of the net."""
     name = f"{node.name}_{type(module).__name__.lower()}"
     graph.add_submodule(name, module)
     return name
 
 
 def _put(graph: fx.GraphModule, node: fx.Node, result: fx.Node) -> None:
-    """Let another node's result stand for this node's."""
+    """Replaces a node by another node's result."""
     node.replace_all_uses_with(result)
     graph.graph.erase_node(node)

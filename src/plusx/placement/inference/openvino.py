@@ -1,6 +1,6 @@
-"""A trained net in OpenVINO's hands: fp32, bf16, or int8 calibrated on pictures.
+"""A trained net compiled by OpenVINO: fp32, bf16, or int8 calibrated on images.
 
-OpenVINO is an extra. Where it is not installed nothing here is used, but for int8, which asks for it.
+OpenVINO is an extra. Where it is not installed, nothing here is used except for int8, which asks for it.
 
 Shapes: B images in a batch, C channels, H height, W width, K classes.
 """
@@ -26,7 +26,7 @@ INSTALL = "pip install 'plusx[export]'"
 
 
 def is_installed(*names: str) -> bool:
-    """Whether packages are there; none is imported.
+    """Whether packages are installed; none is imported.
 
     Example:
         >>> is_installed("torch"), is_installed("torch", "no_such_package")
@@ -36,7 +36,7 @@ def is_installed(*names: str) -> bool:
 
 
 def without_reports(name: str) -> Any:
-    """A package of OpenVINO's, which otherwise tells Google Analytics that it is in use: plusx opens no connection."""
+    """A package of OpenVINO's, which would otherwise report its use to Google Analytics: plusx opens no connection."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
     return importlib.import_module(name)
 
@@ -49,8 +49,8 @@ class OpenVino:
         input_shape: Channels, height and width.
         precision: fp32, bf16 or int8.
         threads: Processors; each is a stream of its own when as many threads call.
-        batch: Images of most calls, for which memory is planned ahead; any other number takes a little longer each.
-        calibration: Normalised pictures, 1 x C x H x W each, whose activations int8's scales are taken from.
+        batch: Images in most calls, for which memory is planned ahead; any other number takes a little longer an image.
+        calibration: Normalised images, 1 x C x H x W each; their activations give the scales of int8.
 
     Raises:
         ValueError: OpenVINO, or for int8 NNCF, is not installed.
@@ -95,7 +95,7 @@ class OpenVino:
 
 
 class _Requests:
-    """A compiled model's places for one image batch each, with their memory; one is used by a thread at a time."""
+    """The requests of a compiled model, each with memory for one batch; one thread at a time uses one."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled, self._idle = compiled, deque[Any]()
@@ -111,10 +111,10 @@ class _Requests:
 
 
 def _quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
-    """Weights and activations in 8 bits; NNCF's choice of what stays in more."""
+    """Weights and activations in 8 bits; NNCF chooses what stays in more."""
     nncf = without_reports("nncf")
     for name in ("nncf", "torch.utils.cpp_extension"):  # the latter, on CUDA, which nothing here needs
         logging.getLogger(name).setLevel(logging.ERROR)
-    pictures = [x_1CHW.numpy() for x_1CHW in calibration]
-    with redirect_stdout(io.StringIO()):  # a progress bar, in the midst of a program's results
-        return nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
+    images = [x_1CHW.numpy() for x_1CHW in calibration]
+    with redirect_stdout(io.StringIO()):  # a progress bar in the midst of a program's results
+        return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))

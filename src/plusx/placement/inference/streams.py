@@ -1,13 +1,15 @@
-"""Work on a stream of items, every processor by itself.
+"""Threads that compute, owned by one object: every processor by itself, or all of them together.
 
-A net's answer to a batch can be made by all processors together, each a part of every layer, or by each processor a
-batch of its own. Together the first answer is there sooner; apart nobody waits for anybody, not at the end of a layer
-and not for a processor that another program keeps busy.
+The logits of many images can be computed by all processors together, each a share of every layer, or by each processor
+on a batch of its own. Together, the first result is there sooner; apart, no processor waits for another, not at the end
+of a layer and not when another program keeps one of them busy.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -15,29 +17,78 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_starting = threading.Lock()
+"""Held while a thread takes its processors, which for a moment changes what every new thread would begin with."""
 
-def in_streams(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
-    """The results in the order of the items, of which no more are taken than are soon worked on.
+
+class Streams:
+    """Threads of its own, which start when they are first needed. Any number of threads may use it at once.
+
+    How many processors PyTorch takes is a property of each thread, so that the caller's is neither read nor changed.
 
     Args:
-        work: Done in threads, in each of which PyTorch uses one processor.
-        items: May be endless.
-        threads: How many.
+        threads: Processors.
 
     Example:
-        >>> list(in_streams(abs, iter([-3, 2, -1]), threads=2))
+        >>> with Streams(2) as streams:
+        ...     list(streams.apart(abs, iter([-3, 2, -1])))
+        ...     streams.together(torch.get_num_threads)
         [3, 2, 1]
+        2
     """
-    together = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, "stream", initializer=torch.set_num_threads, initargs=(1,))
-    try:
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._apart = ThreadPoolExecutor(threads, "stream", initializer=_take_processors, initargs=(1,))
+        self._together = ThreadPoolExecutor(1, "streams", initializer=_take_processors, initargs=(threads,))
+
+    def __repr__(self) -> str:
+        return f"<Streams on {self.threads} processors>"
+
+    def __enter__(self) -> "Streams":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads after what they are working on; a `Streams` that is forgotten ends them as well."""
+        for pool in (self._apart, self._together):
+            pool.shutdown(cancel_futures=True)
+
+    def apart(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The results in the order of the items, of which no more are taken than are soon worked on.
+
+        Args:
+            work: Called by threads that use one processor each.
+            items: May be endless.
+        """
         waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) == 2 * threads:  # one in work and one ready for each
+        try:
+            for item in items:
+                waiting.append(self._apart.submit(work, item))
+                if len(waiting) == 2 * self.threads:  # one at work and one ready for each thread
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(together)  # the last call, of whatever thread, is what threads to come begin with
+        finally:
+            wait([future for future in waiting if not future.cancel()])
+
+    def together(self, work: Callable[[], Result]) -> Result:
+        """The result of one piece of work, for which PyTorch uses all processors; such pieces take turns."""
+        return self._together.submit(work).result()
+
+
+def _take_processors(count: int) -> None:
+    """Let PyTorch use so many processors in this thread, and leave the number that new threads begin with as it is.
+
+    `torch.set_num_threads` sets both, so a thread that ends at once sets the second one back.
+    """
+    with _starting:
+        before = torch.get_num_threads()  # this thread has computed nothing yet: it is what every thread begins with
+        torch.set_num_threads(count)
+        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()
