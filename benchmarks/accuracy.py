@@ -1,11 +1,11 @@
-"""Time to an accuracy on CIFAR-10's test images, from nothing; results/time-to-accuracy.json.
+"""Time to an accuracy on CIFAR-10's test images, from scratch; results/time-to-accuracy.json.
 
 A run is `plusx train cifar10 --recipe NAME --seed S` in a process of its own, timed from its start to its end: imports,
-reading of the images, measuring of ways to run (nothing is cached), training, evaluation and report are within. The
-unit that it is told in is the time of one epoch of ResNet-20 at batch 128 in plain PyTorch, eager, fp32, contiguous,
+reading the images, measuring ways to run (nothing is cached), training, evaluation and report are included. The unit of
+its time is one epoch of ResNet-20 at batch 128 in plain PyTorch, eager, fp32, contiguous,
 measured before and after every run. PLUSX_DATA has the images.
 
-`python -m benchmarks accuracy RECIPE...` runs these alone, and writes nothing.
+`python -m benchmarks accuracy RECIPE...` runs only these, and writes nothing.
 """
 
 import os
@@ -24,29 +24,29 @@ from plusx.placement.turns import take_turns
 from plusx.runs.store import read_card
 
 TARGETS = {"cifar10-94": 0.94, "cifar10-resnet20-fast": 0.9125}
-"""Recipe, and the accuracy that it is for."""
+"""Recipe, and the accuracy that it aims at."""
 SEEDS = (0, 1, 2)
 EPOCH, BATCH_SIZE, STEPS = 50_000, 128, 12
-"""Images of an epoch; of a step of the unit; steps that a measurement of the unit takes at least."""
+"""Images in an epoch; images in a step of the unit; the fewest steps in a measurement of the unit."""
 
 
 def main(recipes: Sequence[str] = ()) -> None:
-    """Run every recipe with every seed, print each run, and what they come to; write all."""
+    """Run every recipe with every seed, print each run and the summary, and write all."""
     for recipe in recipes:
         if recipe not in TARGETS:
-            raise ValueError(f"{recipe} is not timed here; choose of {', '.join(TARGETS)}")
+            raise ValueError(f"{recipe} is not timed here; choose from {', '.join(TARGETS)}")
     if "PLUSX_DATA" not in os.environ:
-        raise ValueError("set PLUSX_DATA to the folder that has CIFAR-10")
+        raise ValueError("set PLUSX_DATA to the folder that contains CIFAR-10")
     runs: list[dict[str, Any]] = []
     unit = unit_seconds()
-    print(f"unit: {unit:.1f} s an epoch", flush=True)
-    for seed in SEEDS:  # the recipes in turn, so that a slow hour is shared
+    print(f"unit: {unit:.1f} s per epoch", flush=True)
+    for seed in SEEDS:  # the recipes in turn: a slow hour slows all of them
         for recipe in recipes or TARGETS:
-            found = timed_run(recipe, seed)
+            run = timed_run(recipe, seed)
             before, unit = unit, unit_seconds()
-            runs.append({**found, "unit_seconds": [before, unit], "units": found["seconds"] / mean((before, unit))})
+            runs.append({**run, "unit_seconds": [before, unit], "units": run["seconds"] / mean((before, unit))})
             print(in_words(runs[-1]), flush=True)
-    summary = {recipe: summed(recipe, runs) for recipe in recipes or TARGETS}
+    summary = {recipe: summary_of(recipe, runs) for recipe in recipes or TARGETS}
     for recipe, numbers in summary.items():
         print(
             f"{recipe}: {100 * numbers['test_accuracy_mean']:.2f} ± {100 * numbers['test_accuracy_std']:.2f} % of "
@@ -67,7 +67,7 @@ def timed_run(recipe: str, seed: int) -> dict[str, Any]:
     """One training, from the start of its process to the end.
 
     Raises:
-        RuntimeError: It failed; it has told why.
+        RuntimeError: It failed; it has printed why.
     """
     with TemporaryDirectory() as folder:
         out = Path(folder) / "run"
@@ -90,8 +90,8 @@ def timed_run(recipe: str, seed: int) -> dict[str, Any]:
     }
 
 
-def summed(recipe: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the runs of a recipe come to."""
+def summary_of(recipe: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation over the runs of a recipe."""
     own = [run for run in runs if run["recipe"] == recipe]
     accuracies = [run["test_accuracy"] for run in own]
     return {

@@ -1,7 +1,7 @@
 """Time and memory of a training step from 20 to 1202 layers; results/training-depth.json.
 
-Each depth has a process of its own, and they take turns. Time that is linear in layers is as many milliseconds a layer
-whatever the depth.
+Each depth has a process of its own, and they take turns. Where time is linear in layers, every depth takes equally many
+milliseconds per layer.
 """
 
 import math
@@ -23,7 +23,7 @@ from plusx.recipes.placement import PlacementSpec
 BATCH_SIZE = 128
 DEPTHS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202")
 CASES = (*((net, False) for net in DEPTHS), ("resnet110", True), ("resnet1202", True))
-"""Net, and whether its backward pass computes again what the forward pass did not keep."""
+"""Net, and whether its backward pass recomputes what the forward pass did not keep."""
 ROUNDS = 5
 TOLERANCE = 0.1
 
@@ -33,13 +33,13 @@ def main(nets: Sequence[str] = ()) -> None:
     left_out: dict[str, str] = {}
     with ExitStack() as stack, between_ceilings() as ceilings:
         steps, free = {}, free_bytes()
-        for net, checkpoint in only(CASES, nets):
-            need = 0 if checkpoint else kept_bytes(net)
+        for net, recompute in only(CASES, nets):
+            need = 0 if recompute else kept_bytes(net)
             if need > free:
                 left_out[net] = f"needs {need / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free"
                 continue
             free -= need
-            steps[f"{net} checkpoint" if checkpoint else net] = stack.enter_context(Apart(deep, net, checkpoint))
+            steps[f"{net} recomputed" if recompute else net] = stack.enter_context(Apart(deep, net, recompute))
         turns = take_turns(steps, rounds=ROUNDS)
         measured = [in_numbers(who, turns.seconds[who], step.ask(peak)) for who, step in steps.items()]
     for case in measured:
@@ -54,27 +54,27 @@ def main(nets: Sequence[str] = ()) -> None:
         write("training-depth", {**content, "cases": measured, "left_out": left_out, "ceilings": ceilings})
 
 
-def deep(net: str, checkpoint: bool) -> WholeStep:
-    """Ours; with checkpoint, in less memory."""
-    if not checkpoint:
+def deep(net: str, recompute: bool) -> WholeStep:
+    """A step of plusx; with `recompute`, in less memory."""
+    if not recompute:
         return ours(net, BATCH_SIZE)
     return WholeStep(net, BATCH_SIZE, choose_placement(PlacementSpec(recompute=True)))
 
 
 def deviation(seconds_per_layer: Sequence[float]) -> float:
-    """How far the farthest depth is from the middle one, as a share of it; 0 without any."""
+    """How far the farthest depth is from the median, as a share of it; 0 if there is none."""
     spread = Spread.of(seconds_per_layer or [1.0])
     return max(spread.high / spread.median - 1, 1 - spread.low / spread.median)
 
 
 def kept_bytes(net: str) -> int:
-    """What autograd keeps for the backward pass, in fp32."""
+    """Bytes that autograd keeps for the backward pass, in fp32."""
     with torch.device("meta"):
         return cost(build(net), entry(net).input_shape).saved_bytes * BATCH_SIZE
 
 
 def free_bytes(meminfo: Path = Path("/proc/meminfo")) -> float:
-    """Memory that processes may have; without end where the system does not tell."""
+    """Memory that new processes may take; infinity where the system does not say."""
     try:
         lines = meminfo.read_text().splitlines()
     except OSError:
@@ -83,12 +83,12 @@ def free_bytes(meminfo: Path = Path("/proc/meminfo")) -> float:
 
 
 def in_numbers(who: str, seconds: Sequence[float], peak_bytes: int | None) -> dict[str, Any]:
-    """A depth as results/ has it."""
-    net, _, checkpoint = who.partition(" ")
+    """The measurements of a depth, as results/ stores them."""
+    net, _, recomputed = who.partition(" ")
     spread, layers = Spread.of(seconds), entry(net).layers
     return {
         "net": net,
-        "checkpoint": bool(checkpoint),
+        "checkpoint": bool(recomputed),  # the key that results/ has had from the start
         "layers": layers,
         "seconds": spread.median,
         "seconds_range": as_range(spread),
@@ -102,9 +102,9 @@ def in_words(case: Mapping[str, Any]) -> str:
     """A depth as a line of text."""
     low, high = case["seconds_range"]
     peak_bytes = case["peak_memory_bytes"]
-    who = case["net"] + (" checkpoint" if case["checkpoint"] else "")
+    who = case["net"] + (" recomputed" if case["checkpoint"] else "")
     return (
-        f"{who:22}{case['seconds']:7.3f} s a step ({low:.3f} to {high:.3f}), "
-        f"{1e3 * case['seconds_per_layer']:.2f} ms a layer, "
+        f"{who:22}{case['seconds']:7.3f} s per step ({low:.3f} to {high:.3f}), "
+        f"{1e3 * case['seconds_per_layer']:.2f} ms per layer, "
         f"peak {f'{peak_bytes / 2**30:.2f} GiB' if peak_bytes else 'not measured'}"
     )

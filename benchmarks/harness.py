@@ -1,7 +1,7 @@
-"""What every benchmark stands on: the machine's ceilings, contenders in processes of their own, evidence, JSON.
+"""What every benchmark uses: the machine's ceilings, contenders in processes of their own, evidence, JSON.
 
-Contenders are timed by `plusx.benchmark.training.take_turns`, which `plusx benchmark` shares: named calls, in rounds of
-alternating order; of each the median, the lowest and the highest, and of each pair the ratios of the rounds.
+`plusx.placement.turns.take_turns` times the contenders, as in `plusx benchmark`: named calls in rounds of alternating
+order, with the median, the lowest and the highest of each, and for each pair the ratios within the rounds.
 """
 
 import datetime
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def evidence() -> dict[str, Any]:
-    """Date, torch, the commit that was measured, with a + when files differ from it, and the machine."""
+    """Date, version of torch, machine, and the commit that was measured, with a + when files differ from it."""
     return {
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
@@ -40,20 +40,20 @@ def evidence() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine reaches at its best: a matrix product in TFLOP/s, a copy in GB/s, read and written both.
+    """What the machine reaches at its best: a matrix product in TFLOP/s, a copy in GB/s, counting both read and write.
 
-    In bf16 only where the processor multiplies it in hardware, and is allowed to.
+    The product is measured in bf16 only where the processor multiplies it in hardware, and is allowed to.
     """
 
     side: int = 2048
-    """Of the square matrices; of smaller ones AMX multiplies fewer a second."""
+    """Rows of the square matrices; AMX is slower on smaller ones."""
     uncached: int = 2**28
-    """Bytes copied, more than one machine's share of a cache."""
+    """Bytes of a copy that exceeds every cache."""
     cached: int = 2**20
-    """Bytes copied, half of two cores' second-level caches with the copy."""
+    """Bytes of a copy that fills, with its source, half of two cores' second-level caches."""
 
     def measure(self, rounds: int = 5) -> dict[str, list[float]]:
-        """Each of them, now, so many times."""
+        """Measure each of them `rounds` times."""
         torch.set_num_threads(usable_cpus())
         calls: dict[str, Callable[[], object]] = {}
         amounts: dict[str, float] = {}
@@ -73,18 +73,18 @@ class Ceilings:
 class Apart:
     """A contender in a process of its own: with its own memory, its own allocator's settings, its own compiled code.
 
-    Calling it has the process call what it made, and waits: a tenth of a millisecond more.
+    Calling it makes the process call what it made, and waits, which adds a tenth of a millisecond.
 
     Args:
-        make: Makes what is to be called, in the process; of a module's top level.
-        arguments: Its.
-        environ: Set before the process begins, such as ONEDNN_MAX_CPU_ISA, which oneDNN reads once.
+        make: Makes, in the process, what is to be called; a function at a module's top level.
+        arguments: What `make` is called with.
+        environ: Variables that are set before the process begins, such as ONEDNN_MAX_CPU_ISA, which oneDNN reads once.
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any, **environ: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_answer, args=(there, make, arguments), daemon=True)
+        self._process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
         before = dict(os.environ)
         os.environ.update(environ)
         try:
@@ -98,20 +98,23 @@ class Apart:
         self.ask(_call)
 
     def ask(self, question: Callable[[Any], Any]) -> Any:
-        """What a function, of a module's top level, says of what was made; asked in the process.
+        """Call a function in the process with what was made there, and return its result.
+
+        Args:
+            question: A function at a module's top level.
 
         Raises:
-            RuntimeError: Something failed there; the message is the failure's. Code -9 is most often want of memory.
+            RuntimeError: It failed there; the message is the failure's. Code -9 usually means that memory ran out.
         """
         try:
             self._pipe.send(question)
-            answer, fault = self._pipe.recv()
+            result, fault = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join()
             raise RuntimeError(f"its process ended, with code {self._process.exitcode}") from None
         if fault is not None:
             raise RuntimeError(fault)
-        return answer
+        return result
 
     def __enter__(self) -> "Apart":
         return self
@@ -121,8 +124,8 @@ class Apart:
         self._process.join()
 
 
-def _answer(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    """The life of the process: make the thing when first asked, answer until nobody asks."""
+def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """What the process does: make the contender at the first question, then answer questions until the pipe closes."""
     made: list[Any] = []
     with suppress(EOFError, BrokenPipeError):
         while True:
@@ -130,50 +133,50 @@ def _answer(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]
             try:
                 made = made or [make(*arguments)]
                 pipe.send((question(made[0]), None))
-            except Exception as fault:  # whatever it is, the asking process has to know
+            except Exception as fault:  # whatever it is, the other process has to know
                 pipe.send((None, (str(fault).strip() or repr(fault)).splitlines()[0]))
 
 
 def _call(made: Callable[[], object]) -> None:
-    made()  # what it returns stays there
+    made()  # its result is not sent back
 
 
 def peak(made: object) -> int | None:
-    """A question for `Apart.ask`: the most memory that its process has held."""
+    """A question for `Apart.ask`: the peak memory of its process."""
     return peak_memory_bytes()
 
 
 @contextmanager
 def between_ceilings(**environ: str) -> Iterator[dict[str, Spread]]:
-    """Measures the ceilings, in a process apart, before and after what happens within; the mapping is filled then."""
-    found: dict[str, Spread] = {}
+    """Measure the ceilings before and after the block, in a process apart; the mapping is filled at the end."""
+    ceilings: dict[str, Spread] = {}
     with Apart(Ceilings, **environ) as machine:
         before = machine.ask(Ceilings.measure)
-        yield found
+        yield ceilings
         after = machine.ask(Ceilings.measure)
-    found.update({key: Spread.of(before[key] + after[key]) for key in before})
+    ceilings.update({key: Spread.of(before[key] + after[key]) for key in before})
 
 
 def only(cases: Sequence[Case], nets: Sequence[str]) -> Sequence[Case]:
-    """The cases of the named nets; all, if none is named. A case's first item is its net."""
+    """The cases of the named nets; all of them if none is named. A case's first item is its net."""
     for net in nets:
-        entry(net)  # so that a misspelt one is found
-    chosen = [case for case in cases if case[0] in nets]
-    if nets and not chosen:
+        entry(net)  # raises on a misspelt name
+    selected = [case for case in cases if case[0] in nets]
+    if nets and not selected:
         raise ValueError(
-            f"{' and '.join(nets)} not measured here; choose of {', '.join({case[0]: 0 for case in cases})}"
+            f"{' or '.join(nets)} is not measured here; choose from {', '.join({case[0]: 0 for case in cases})}"
         )
-    return chosen or cases
+    return selected or cases
 
 
 def write(name: str, content: Mapping[str, Any]) -> None:
-    """Put what was measured, with its evidence, into results/."""
+    """Write measurements, with their evidence, to results/."""
     text = json.dumps(_plain({**evidence(), **content}), indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def write_cases(name: str, measured: Sequence[dict[str, Any]], *, all_of_them: bool) -> None:
-    """Cases into results/: all of them make the file anew, some take their places in it, with evidence of their own."""
+    """Write cases to results/: all of them replace the file, some replace their rows, with evidence of their own."""
     if all_of_them:
         return write(name, {"cases": measured})
     file = RESULTS / f"{name}.json"
@@ -189,12 +192,12 @@ def _identity(case: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def as_range(spread: Spread) -> list[float]:
-    """Lowest and highest, as results/ has them."""
+    """Lowest and highest, as results/ stores them."""
     return [spread.low, spread.high]
 
 
 def _plain(value: Any) -> Any:
-    """JSON types; floats with the five digits that a timing can have."""
+    """Plain JSON types; floats with five digits, which is what a timing supports."""
     match value:
         case Spread():
             return _plain(asdict(value))

@@ -1,10 +1,10 @@
-"""Answers of ours beside torchvision, torch.compile, ONNX Runtime and OpenVINO; results/inference-speed.json.
+"""Inference of plusx beside torchvision, torch.compile, ONNX Runtime and OpenVINO; results/inference-speed.json.
 
-Every contender is given the same float32 images, contiguous, and gives float32 logits; converting is its own affair.
-A call answers BATCHES batches: one after another, or, where a contender answers several at a time, at the same time.
-"ours" is what `plusx predict` does with many pictures: our frozen graph or OpenVINO, whichever it measures to be
-faster, a few pictures at a time on every processor; "frozen" is our graph alone, "frozen streams" the same in streams.
-Contenders have processes of their own. Weights are random, which is of no consequence to speed.
+Every contender receives the same contiguous float32 images and returns float32 logits; any conversion in between is
+part of its time. A call takes BATCHES batches: one after another, or at the same time where a contender can.
+"ours" is what `plusx predict` does with many images: our frozen graph or OpenVINO, whichever it measures to be faster,
+a few images at a time on every processor; "frozen" is our graph alone, "frozen streams" the same in streams. Each
+contender has a process of its own. Weights are random, which does not change the speed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ def main(nets: Sequence[str] = ()) -> None:
 
 
 def measure(net: str, batch: int) -> dict[str, Any]:
-    """One case."""
+    """Measure one case."""
     left_out = {}
     with ExitStack() as stack:
         contenders = {who: stack.enter_context(Apart(contender, who, net, batch)) for who in names()}
@@ -54,29 +54,29 @@ def measure(net: str, batch: int) -> dict[str, Any]:
             except RuntimeError as fault:
                 if who.startswith((*OURS, "eager")):
                     raise
-                left_out[who] = str(fault)  # torch.compile needs a C++ compiler, the others packages
+                left_out[who] = str(fault)  # torch.compile needs a C++ compiler, the others need packages
                 del contenders[who]
         with between_ceilings() as ceilings:
             turns = take_turns(contenders, rounds=ROUNDS)
         peaks = {who: each.ask(peak) for who, each in contenders.items()}
-    found = compared(turns, BATCHES * batch)
-    for who, numbers in found["contenders"].items():
+    comparison = compared(turns, BATCHES * batch)
+    for who, numbers in comparison["contenders"].items():
         numbers["peak_memory_bytes"] = peaks[who]
-    return {"net": net, "batch": batch, "rounds": ROUNDS, **found, "left_out": left_out, "ceilings": ceilings}
+    return {"net": net, "batch": batch, "rounds": ROUNDS, **comparison, "left_out": left_out, "ceilings": ceilings}
 
 
 def names() -> list[str]:
-    """The contenders, by precision; ours last. Those of bf16 only where the processor multiplies it in hardware."""
-    found = []
+    """The contenders by precision, ours last; in bf16 only where the processor multiplies it in hardware."""
+    contenders = []
     for precision in ("fp32", "bf16") if multiplies_bf16(cpu_flags()) else ("fp32",):
         peers = ["eager", "compile", "openvino latency", "openvino throughput"]
         peers += ["onnxruntime"] if precision == "fp32" else []
-        found += [f"{peer} {precision}" for peer in (*peers, *OURS)]
-    return sorted(found, key=lambda who: who.startswith(OURS))
+        contenders += [f"{peer} {precision}" for peer in (*peers, *OURS)]
+    return sorted(contenders, key=lambda who: who.startswith(OURS))
 
 
 def contender(who: str, net: str, batch: int) -> Callable[[], object]:
-    """BATCHES answers, by the name of who gives them."""
+    """A call that computes the logits of BATCHES batches, by the name of the contender."""
     torch.set_num_threads(usable_cpus())
     peer, _, precision = who.rpartition(" ")
     x_BCHW = torch.randn(batch, *entry(net).input_shape)
@@ -86,15 +86,15 @@ def contender(who: str, net: str, batch: int) -> Callable[[], object]:
         wanted: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
         if peer == "ours":
             evaluated = build(net).eval().requires_grad_(False)
-            _, answers = choose_backend(
+            _, logits_of = choose_backend(
                 evaluated, entry(net).input_shape, precision=wanted, streams=streams, measure=True
             )
         else:
-            answers = freeze(build(net), precision=wanted)
+            logits_of = freeze(build(net), precision=wanted)
         if peer == "frozen":
-            return in_turn(partial(answers, x_BCHW))
-        batches = [part for part in x_BCHW.split(BATCH) for _ in range(BATCHES)]
-        return lambda: list(streams.apart(answers, batches))
+            return in_turn(partial(logits_of, x_BCHW))
+        batches = [piece for piece in x_BCHW.split(BATCH) for _ in range(BATCHES)]
+        return lambda: list(streams.apart(logits_of, batches))
     theirs = torchvision.models.get_model(net).eval().requires_grad_(False)
     match peer:
         case "eager":
@@ -107,9 +107,9 @@ def contender(who: str, net: str, batch: int) -> Callable[[], object]:
             return openvino(theirs, x_BCHW, peer.split()[1].upper(), "bf16" if precision == "bf16" else "f32")
 
 
-def in_turn(answer: Callable[[], object]) -> Callable[[], object]:
-    """BATCHES answers, one after another."""
-    return lambda: [answer() for _ in range(BATCHES)]
+def in_turn(call: Callable[[], object]) -> Callable[[], object]:
+    """BATCHES calls, one after another."""
+    return lambda: [call() for _ in range(BATCHES)]
 
 
 def eager(net: nn.Module, x_BCHW: Tensor, *, bf16: bool) -> Callable[[], Tensor]:
@@ -119,10 +119,10 @@ def eager(net: nn.Module, x_BCHW: Tensor, *, bf16: bool) -> Callable[[], Tensor]
     net = net.to(dtype=dtype).to(memory_format=layout)
 
     @torch.inference_mode()
-    def answer() -> Tensor:
+    def logits() -> Tensor:
         return net(x_BCHW.to(dtype).contiguous(memory_format=layout)).float()
 
-    return answer
+    return logits
 
 
 def compiled(net: nn.Module, x_BCHW: Tensor, *, bf16: bool) -> Callable[[], Tensor]:
@@ -133,15 +133,15 @@ def compiled(net: nn.Module, x_BCHW: Tensor, *, bf16: bool) -> Callable[[], Tens
     code = torch.compile(net.to(memory_format=torch.channels_last))
 
     @torch.no_grad()
-    def answer() -> Tensor:
+    def logits() -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             return code(x_BCHW.contiguous(memory_format=torch.channels_last)).float()
 
-    return answer
+    return logits
 
 
 def onnxruntime(net: nn.Module, x_BCHW: Tensor) -> Callable[[], object]:
-    """ONNX Runtime with its own optimisations, all of which it does by default. It has no bf16 on a CPU."""
+    """ONNX Runtime with all of its optimisations, which is its default. It has no bf16 on a CPU."""
     import onnxruntime
 
     with TemporaryDirectory() as folder:
@@ -162,16 +162,16 @@ def openvino(net: nn.Module, x_BCHW: Tensor, hint: str, precision: str) -> Calla
     code = openvino.Core().compile_model(model, "CPU", settings)
     queue = openvino.AsyncInferQueue(code, code.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
-    def answer() -> None:
+    def logits() -> None:
         for _ in range(BATCHES):
             queue.start_async([x_BCHW.numpy()], share_inputs=True)
         queue.wait_all()
 
-    return answer
+    return logits
 
 
 def compared(turns: Turns, images: int) -> dict[str, Any]:
-    """Each contender's images per second; of each precision ours over each peer; in bf16 also over eager fp32."""
+    """Images per second of each contender, and in each precision the ratios of ours to the peers and to eager fp32."""
     rates = {who: turns.rate(who, images) for who in turns.seconds}
     ratios: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
@@ -193,9 +193,9 @@ def compared(turns: Turns, images: int) -> dict[str, Any]:
 def in_words(case: Mapping[str, Any]) -> str:
     """A case as lines of text."""
     lines = [f"{case['net']}, batch {case['batch']}"]
-    for who, found in case["contenders"].items():
-        low, high = found["images_per_s_range"]
-        lines.append(f"  {who:28}{found['images_per_s']:8.1f} images/s ({low:.1f} to {high:.1f})")
+    for who, numbers in case["contenders"].items():
+        low, high = numbers["images_per_s_range"]
+        lines.append(f"  {who:28}{numbers['images_per_s']:8.1f} images/s ({low:.1f} to {high:.1f})")
     for ours, over in case["ratios"].items():
         for who in dict.fromkeys([over["fastest_peer"], "eager fp32"]):
             low, high = over[who]["ratio_range"]

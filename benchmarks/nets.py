@@ -1,7 +1,7 @@
 """Each net beside torchvision's or timm's; results/nets-speed.json.
 
-Equal weights, equal input, fp32, contiguous memory, one process; forward in evaluation mode, and forward with backward
-in training mode. The ratio is their time over ours, so above 1 ours is faster.
+Both run in one process on equal weights and equal input, in fp32 and contiguous memory: forward in evaluation mode, and
+forward with backward in training mode. The ratio is their time over ours: above 1, ours is faster.
 """
 
 import time
@@ -37,19 +37,19 @@ def main(nets: Sequence[str] = ()) -> None:
                 theirs = peer(name)
                 if theirs is None:
                     break
-                found = compare(name, theirs, work, 4 if entry(name).macs < 8e9 else 2)
-                low, high = found["ratio_range"]
-                print(f"{name:17} {work.__name__:8} {found['ratio']:.3f} ({low:.2f} to {high:.2f})", flush=True)
-                measured.append(found)
+                case = compare(name, theirs, work, 4 if entry(name).macs < 8e9 else 2)
+                low, high = case["ratio_range"]
+                print(f"{name:17} {work.__name__:8} {case['ratio']:.3f} ({low:.2f} to {high:.2f})", flush=True)
+                measured.append(case)
     if not nets:
         write("nets-speed", {"build_seconds": built, "cases": measured, "ceilings": ceilings})
 
 
 def compare(name: str, theirs: nn.Module, work: Callable[[nn.Module, Tensor], None], batch: int) -> dict[str, Any]:
-    """Medians and the ratios' spread of one net and one kind of work."""
-    found = translate(name, theirs.state_dict())
-    mine = build(name, **found.options)
-    mine.load_state_dict(dict(found.tensors))
+    """The medians of one net and one kind of work, and the spread of their ratio."""
+    translation = translate(name, theirs.state_dict())
+    mine = build(name, **translation.options)
+    mine.load_state_dict(dict(translation.tensors))
     x_BCHW = torch.randn(batch, *entry(name).input_shape)
     turns = take_turns({"ours": lambda: work(mine, x_BCHW), "theirs": lambda: work(theirs, x_BCHW)}, rounds=ROUNDS)
     ratio = turns.ratio("ours", "theirs")
@@ -65,26 +65,26 @@ def compare(name: str, theirs: nn.Module, work: Callable[[nn.Module, Tensor], No
 
 
 def forward(net: nn.Module, x_BCHW: Tensor) -> None:
-    """Logits in evaluation mode."""
+    """Compute logits in evaluation mode."""
     with torch.no_grad():
         net.eval()(x_BCHW)
 
 
 def train(net: nn.Module, x_BCHW: Tensor) -> None:
-    """Forward and backward in training mode, auxiliary heads included."""
-    net.zero_grad(set_to_none=False)  # so that no round allocates gradients anew
+    """Pass forward and backward in training mode, auxiliary heads included."""
+    net.zero_grad(set_to_none=False)  # then no round allocates gradients anew
     net.train()
     if isinstance(net, AuxiliaryHeads):
         main, aux = net.forward_with_aux(x_BCHW)
         heads: Any = (main, *aux)
     else:
-        outputs = net(x_BCHW)  # torchvision's GoogLeNet gives a tuple
+        outputs = net(x_BCHW)  # torchvision's GoogLeNet returns a tuple
         heads = [outputs] if isinstance(outputs, Tensor) else outputs
     torch.autograd.backward([head.sum() for head in heads])
 
 
 def peer(name: str) -> nn.Module | None:
-    """Theirs, or None when neither library has it."""
+    """The net of torchvision or timm; None where neither library has it."""
     if name.startswith("dpn"):
         return timm.create_model(name)
     if name not in torchvision.models.list_models(module=torchvision.models):
@@ -94,7 +94,7 @@ def peer(name: str) -> nn.Module | None:
 
 
 def build_seconds(name: str) -> float:
-    """Of a net with fresh weights."""
+    """Seconds that building a net with random weights takes."""
     began = time.perf_counter()
     build(name)
     return time.perf_counter() - began

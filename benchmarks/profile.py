@@ -1,7 +1,8 @@
 """Where the time of a training step goes, eager and ours, and how far the ceilings are; results/training-profile.json.
 
-Parts are self CPU times of the profiler's operators, each counted with the innermost operator around it that has a
-part: a copy within a convolution is convolution. What no operator covers is Python and dispatch, the framework's.
+Kinds of work are sums of the self CPU times of the profiler's operators. Each operator counts with the innermost one
+around it whose kind is known: a copy within a convolution is convolution. What no operator covers is Python and
+dispatch, the framework's work.
 """
 
 import re
@@ -25,9 +26,9 @@ from plusx.placement.turns import Spread, take_turns
 CASES = (("resnet20", 128), ("resnet50", 16))
 ROUNDS = 7
 STEPS = 2
-"""Under the profiler, in each round."""
+"""Steps under the profiler in each round."""
 
-PARTS = {
+KINDS = {
     "data": r"data$",
     "convolution, forward": r"(aten|mkldnn|plusx)::(?!\w*backward)\w*conv",
     "convolution, data gradient": r"data gradient$|plusx::\w*conv\w*(data|input)",
@@ -44,11 +45,11 @@ PARTS = {
     "framework": r"steps$|autograd::|torch::autograd|\w+Backward\d*$|(aten::)?detach|Torch-Compiled|CompiledFunction"
     r"|aten::(empty|zero|ones|fill|resize|as_strided)",
 }
-"""Names of operators; the first part that matches has it. Normalisation has all that stands between convolutions:
-activation, addition, shortcut, concatenation, pooling. Our kernel for whole blocks does both in one operator, which
-cannot be split. Casts are autocast's, between fp32 and bf16."""
+"""Patterns of operators' names by kind of work; the first that matches decides. Normalisation holds everything between
+convolutions: activation, addition, shortcut, concatenation, pooling. Our kernel for whole blocks does both in one
+operator, which cannot be divided. Casts are those of autocast, between fp32 and bf16."""
 WHOLE = ("data", "optimizer")
-"""Whatever runs within them is theirs."""
+"""Kinds that include whatever runs within their operators."""
 
 
 def main(nets: Sequence[str] = ()) -> None:
@@ -62,7 +63,7 @@ def main(nets: Sequence[str] = ()) -> None:
 
 
 def measure(net: str, batch_size: int) -> dict[str, Any]:
-    """One case."""
+    """Measure one case."""
     with ExitStack() as stack:
         steps = {
             who: stack.enter_context(Apart(contender, who, net, batch_size, KINETO_LOG_LEVEL="6"))  # it logs each use
@@ -75,84 +76,87 @@ def measure(net: str, batch_size: int) -> dict[str, Any]:
     least = floor(net, batch_size, {key: spread.high for key, spread in ceilings.items()})
     contenders = {}
     for who in steps:
-        by_length = sorted((found[who] for found in profiles), key=lambda found: sum(found[0].values()))
-        parts, strange = by_length[ROUNDS // 2]  # one round, so that its parts add up
+        by_length = sorted((each[who] for each in profiles), key=lambda each: sum(each[0].values()))
+        kinds, others = by_length[ROUNDS // 2]  # of one round: its kinds add up to its time
         seconds = Spread.of(turns.seconds[who])
         contenders[who] = {
             "seconds": seconds.median,
             "seconds_range": as_range(seconds),
-            "profiled_seconds": sum(parts.values()),
-            "parts": split_backward(parts, shares[who]),
-            "other_operators": strange,
+            "profiled_seconds": sum(kinds.values()),
+            "parts": split_backward(kinds, shares[who]),
+            "other_operators": others,
             "times_the_floor": seconds.median / least["seconds"],
         }
     return {"net": net, "batch_size": batch_size, "contenders": contenders, "floor": least, "ceilings": ceilings}
 
 
 def profiled(step: Callable[[], None]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a step by part, and of the operators that have none, by name."""
+    """Seconds of a step by kind of work, and of the operators of unknown kind, by name."""
     step()
-    with profile(activities=[ProfilerActivity.CPU]) as watched, record_function("steps"):
+    with profile(activities=[ProfilerActivity.CPU]) as recorded, record_function("steps"):
         for _ in range(STEPS):
             step()
-    parts: Counter[str] = Counter()
-    strange: Counter[str] = Counter()
-    for event in watched.events():
-        part = part_of(event)
-        parts[part] += event.self_cpu_time_total
-        if part == "other":
-            strange[event.name] += event.self_cpu_time_total
+    kinds: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for event in recorded.events():
+        kind = kind_of(event)
+        kinds[kind] += event.self_cpu_time_total
+        if kind == "other":
+            others[event.name] += event.self_cpu_time_total
     one = 1e6 * STEPS
-    return {part: t / one for part, t in parts.items()}, {name: t / one for name, t in strange.most_common(10)}
+    return {kind: t / one for kind, t in kinds.items()}, {name: t / one for name, t in others.most_common(10)}
 
 
-def part_of(event: FunctionEvent) -> str:
-    """Of the innermost operator that has a part, among this one and those around it; all run within the framework."""
-    found = []
+def kind_of(event: FunctionEvent) -> str:
+    """The kind of the innermost operator whose kind is known, among this one and those around it.
+
+    All of them run within the framework, which therefore decides only where nothing else does.
+    """
+    named = []
     around: FunctionEvent | None = event
     while around is not None:
-        found.append(part_named(around.name))
+        named.append(kind_named(around.name))
         around = around.cpu_parent
-    known = [part for part in found if part not in (None, "framework")]
-    whole = [part for part in known if part in WHOLE]
-    return (whole or known or found[:1])[0] or "other"
+    known = [kind for kind in named if kind not in (None, "framework")]
+    whole = [kind for kind in known if kind in WHOLE]
+    return (whole or known or named[:1])[0] or "other"
 
 
 @cache
-def part_named(operator: str) -> str | None:
-    """The part that an operator has by its name."""
-    return next((part for part, pattern in PARTS.items() if re.match(pattern, operator)), None)
+def kind_named(operator: str) -> str | None:
+    """The kind of work that an operator's name tells."""
+    return next((kind for kind, pattern in KINDS.items() if re.match(pattern, operator)), None)
 
 
 class OneGradientAtATime(TorchDispatchMode):
-    """Has a convolution's backward pass compute its two gradients in two calls, as oneDNN does anyway."""
+    """Make a convolution's backward pass compute its two gradients in two calls, as oneDNN does anyway."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if func is not torch.ops.aten.convolution_backward.default:
             return func(*args, **(kwargs or {}))
-        *given, (data, weight, bias) = args
+        *inputs, (data, weight, bias) = args
         with record_function("weight gradient"):
-            _, of_weight, of_bias = func(*given, [False, weight, bias])
+            _, of_weight, of_bias = func(*inputs, [False, weight, bias])
         with record_function("data gradient"):
-            of_data = func(*given, [data, False, False])[0] if data else None
+            of_data = func(*inputs, [data, False, False])[0] if data else None
         return of_data, of_weight, of_bias
 
 
 def data_gradient_share(step: Callable[[], None]) -> float | None:
-    """Part of the convolutions' backward pass that is the data's gradient; None where PyTorch's own does not run."""
+    """The share of the data's gradient in the convolutions' backward pass; None where PyTorch's own does not run."""
     with OneGradientAtATime():  # type: ignore[no-untyped-call]
-        parts, _ = profiled(step)
-    data, weight = (parts.get(f"convolution, {which} gradient", 0.0) for which in ("data", "weight"))
+        kinds, _ = profiled(step)
+    data, weight = (kinds.get(f"convolution, {which} gradient", 0.0) for which in ("data", "weight"))
     return data / (data + weight) if data and weight else None
 
 
-def split_backward(parts: Mapping[str, float], share: float | None) -> dict[str, float]:
-    """The parts in the table's order, with the convolutions' backward pass as its two gradients."""
-    split = dict(parts)
+def split_backward(kinds: Mapping[str, float], share: float | None) -> dict[str, float]:
+    """The kinds in the table's order, with the convolutions' backward pass as its two gradients."""
+    divided = dict(kinds)
     if share is not None:
-        both = split.pop("convolution, backward")
-        split |= {"convolution, data gradient": share * both, "convolution, weight gradient": (1 - share) * both}
-    return {part: split[part] for part in (*PARTS, "other") if part in split}
+        both = divided.pop("convolution, backward")
+        divided |= {"convolution, data gradient": share * both, "convolution, weight gradient": (1 - share) * both}
+    return {kind: divided[kind] for kind in (*KINDS, "other") if kind in divided}
 
 
 def floor(net: str, batch_size: int, reached: Mapping[str, float]) -> dict[str, float]:
@@ -161,12 +165,12 @@ def floor(net: str, batch_size: int, reached: Mapping[str, float]) -> dict[str, 
     Operations: 2 for each MAC, three times over: forward, gradient of the data, gradient of the weights; at the
     measured rate of a matrix product. Bytes: each output of a convolution or linear layer written, read by the next,
     its gradient written and read, and itself read again for the backward pass, 2 bytes each; at the measured rate of a
-    copy that no cache holds. The floor is the greater, as if the other took no time beside it.
+    copy that exceeds every cache. The floor is the greater of the two, as if the other took no extra time.
 
     Args:
         net: Catalog name.
-        batch_size: Images a step.
-        reached: The highest that was measured of each ceiling.
+        batch_size: Images in a step.
+        reached: The highest measurement of each ceiling.
     """
     with torch.device("meta"):
         spent = cost(build(net), entry(net).input_shape)
@@ -188,19 +192,19 @@ def in_words(case: Mapping[str, Any]) -> str:
     contenders, least = case["contenders"], case["floor"]
     lines = [f"{case['net']}, batch {case['batch_size']}: a training step in ms"]
     lines.append(f"  {'':30}" + "".join(f"{who:>20}" for who in contenders))
-    for part in (*PARTS, "other"):
-        if not any(part in found["parts"] for found in contenders.values()):
+    for kind in (*KINDS, "other"):
+        if not any(kind in numbers["parts"] for numbers in contenders.values()):
             continue
-        cells = [(found["parts"].get(part, 0.0), found["profiled_seconds"]) for found in contenders.values()]
-        lines.append(f"  {part:30}" + "".join(f"{1e3 * s:11.2f} {100 * s / total:6.1f} %" for s, total in cells))
+        cells = [(numbers["parts"].get(kind, 0.0), numbers["profiled_seconds"]) for numbers in contenders.values()]
+        lines.append(f"  {kind:30}" + "".join(f"{1e3 * s:11.2f} {100 * s / total:6.1f} %" for s, total in cells))
     for row, key in (("under the profiler", "profiled_seconds"), ("without it", "seconds")):
-        lines.append(f"  {row:30}" + "".join(f"{1e3 * found[key]:11.2f}         " for found in contenders.values()))
+        lines.append(f"  {row:30}" + "".join(f"{1e3 * each[key]:11.2f}         " for each in contenders.values()))
     lines.append(
         f"  {'times the floor':30}" + "".join(f"{f['times_the_floor']:11.2f}         " for f in contenders.values())
     )
     for what, unit, amount in (("operations", "G", least["operations"] / 1e9), ("bytes", "MB", least["bytes"] / 1e6)):
         lines.append(f"  floor by {what + ':':21}{1e3 * least[what + '_seconds']:11.2f}  ({amount:,.0f} {unit})")
-    for who, found in contenders.items():
-        named = [f"{name} {1e3 * seconds:.2f}" for name, seconds in found["other_operators"].items()]
+    for who, numbers in contenders.items():
+        named = [f"{name} {1e3 * seconds:.2f}" for name, seconds in numbers["other_operators"].items()]
         lines += [f"  other, {who}: {', '.join(named)}"] if named else []
     return "\n".join(lines)

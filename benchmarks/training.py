@@ -1,7 +1,7 @@
-"""Training steps of ours beside plain PyTorch, torch.compile, torchvision and timm; results/training-speed.json.
+"""Training steps of plusx beside plain PyTorch, torch.compile, torchvision and timm; results/training-speed.json.
 
-Ours is what `plusx train` does on this machine, batch and augmentation included; theirs have the batch ready. Each
-contender has a process of its own, so that none runs on another's settings; with ONEDNN_MAX_CPU_ISA=AVX2 this machine
+Ours is what `plusx train` does on this machine, batch and augmentation included; the others have the batch ready. Each
+contender has a process of its own and shares no settings with another; with ONEDNN_MAX_CPU_ISA=AVX2 this machine
 stands in for one without bf16.
 """
 
@@ -34,7 +34,7 @@ CASES = (
     ("resnet20", 128, "AVX512_CORE"),
     ("resnet18", 16, "AVX2"),
 )
-"""Net, images a step, and the instructions that oneDNN may use."""
+"""Net, images in a step, and the instructions that oneDNN may use."""
 
 
 def main(nets: Sequence[str] = ()) -> None:
@@ -47,9 +47,9 @@ def main(nets: Sequence[str] = ()) -> None:
 
 
 def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
-    """One case."""
+    """Measure one case."""
     environ = {} if isa == "all" else {"ONEDNN_MAX_CPU_ISA": isa}
-    left_out, found = {}, {}
+    left_out = {}
     with ExitStack() as stack:
         contenders = {
             who: stack.enter_context(Apart(contender, who, net, batch_size, **environ))
@@ -59,7 +59,7 @@ def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
             try:
                 contenders[who]()
             except RuntimeError as fault:
-                if who != "compile bf16":  # which needs a C++ compiler, and whom not every net suits
+                if who != "compile bf16":  # it needs a C++ compiler, and it cannot compile every net
                     raise
                 left_out[who] = str(fault)
                 del contenders[who]
@@ -67,8 +67,8 @@ def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
             turns = take_turns(contenders, rounds=ROUNDS)
         mine: dict[str, Any] = contenders["ours"].ask(about_ours)
         peaks = {who: each.ask(peak) for who, each in contenders.items()}
-    found = compared(turns, batch_size)
-    for who, numbers in found["contenders"].items():
+    comparison = compared(turns, batch_size)
+    for who, numbers in comparison["contenders"].items():
         numbers["peak_memory_bytes"] = peaks[who]
     return {
         "net": net,
@@ -77,26 +77,26 @@ def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
         "rounds": ROUNDS,
         "placement": mine["placement"],
         "data_share": mine["data_seconds"] / median(turns.seconds["ours"]),
-        **found,
+        **comparison,
         "left_out": left_out,
         "ceilings": ceilings,
     }
 
 
 def names(net: str, *, has_bf16: bool) -> list[str]:
-    """The contenders that there are, but ours."""
-    found = ["eager fp32", "eager fp32 channels last"]
+    """The contenders of a net, without ours."""
+    contenders = ["eager fp32", "eager fp32 channels last"]
     if has_bf16:
-        found += ["eager bf16", "compile bf16"]
-        found += ["torchvision bf16"] if net in torchvision.models.list_models(module=torchvision.models) else []
-        found += ["timm bf16"] if timm.is_model(net) else []
-    return found
+        contenders += ["eager bf16", "compile bf16"]
+        contenders += ["torchvision bf16"] if net in torchvision.models.list_models(module=torchvision.models) else []
+        contenders += ["timm bf16"] if timm.is_model(net) else []
+    return contenders
 
 
 def contender(who: str, net: str, batch_size: int) -> Callable[[], None]:
-    """A training step, by the name of who takes it."""
+    """A call that is one training step, by the name of the contender."""
     if who == "ours":
-        return WholeStep(net, batch_size, choose_placement(PlacementSpec(device="cpu")))  # where the others are
+        return WholeStep(net, batch_size, choose_placement(PlacementSpec(device="cpu")))  # as the others do
     torch.set_num_threads(usable_cpus())
     match who.split()[0]:
         case "torchvision":
@@ -112,12 +112,12 @@ def contender(who: str, net: str, batch_size: int) -> Callable[[], None]:
 
 
 def about_ours(step: WholeStep) -> dict[str, Any]:
-    """Where it ran, and seconds to make a batch."""
+    """Where it ran, and the seconds that making a batch took."""
     return {"placement": step.placement.to_dict(), "data_seconds": median(step.data_seconds)}
 
 
 def compared(turns: Turns, batch_size: int) -> dict[str, Any]:
-    """Each contender's images per second, ours over each of the others, and which of those is the fastest."""
+    """Images per second of each contender, the ratios of ours to the others, and the fastest of those."""
     rates = {who: turns.rate(who, batch_size) for who in turns.seconds}
     ratios = {who: turns.ratio("ours", who) for who in turns.seconds if who != "ours"}
     return {
@@ -133,9 +133,9 @@ def in_words(case: Mapping[str, Any]) -> str:
     """A case as lines of text."""
     precision, isa = case["placement"]["precision"], case["onednn_max_cpu_isa"]
     lines = [f"{case['net']}, batch {case['batch_size']}, instructions: {isa}; ours in {precision}"]
-    for who, found in case["contenders"].items():
-        low, high = found["images_per_s_range"]
-        line = f"  {who:25}{found['images_per_s']:9.1f} images/s ({low:.1f} to {high:.1f})"
+    for who, numbers in case["contenders"].items():
+        low, high = numbers["images_per_s_range"]
+        line = f"  {who:25}{numbers['images_per_s']:9.1f} images/s ({low:.1f} to {high:.1f})"
         if who in case["ratios"]:
             low, high = case["ratios"][who]["ratio_range"]
             line += f"   ours {case['ratios'][who]['ratio']:.2f}x ({low:.2f} to {high:.2f})"

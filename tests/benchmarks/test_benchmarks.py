@@ -18,7 +18,7 @@ from plusx.placement.turns import Turns, take_turns
 
 @dataclass(frozen=True)
 class Operator:
-    """As the profiler has it, as far as `part_of` looks."""
+    """As the profiler has it, as far as `kind_of` reads it."""
 
     name: str
     cpu_parent: "Operator | None" = None
@@ -58,7 +58,7 @@ def nested(*names: str) -> Operator:
     ],
 )
 def test_an_operator_counts_where_it_belongs(operators: list[str], part: str) -> None:
-    assert profile.part_of(nested(*operators)) == part
+    assert profile.kind_of(nested(*operators)) == part
 
 
 def test_a_profile_adds_up_and_splits_the_gradients() -> None:
@@ -66,7 +66,7 @@ def test_a_profile_adds_up_and_splits_the_gradients() -> None:
     parts, strange = profile.profiled(step)
     ours_alone = {"whole blocks, forward", "whole blocks, backward"}
     gradients = {"convolution, data gradient", "convolution, weight gradient"}
-    assert set(parts) - {"other"} == set(profile.PARTS) - gradients - ours_alone
+    assert set(parts) - {"other"} == set(profile.KINDS) - gradients - ours_alone
     assert all(seconds > 0 for seconds in parts.values())
     assert sum(strange.values()) <= parts.get("other", 0) * (1 + 1e-9)
     assert not any(work in name for name in strange for work in ("conv", "norm", "relu", "add", "sgd", "loss"))

@@ -114,7 +114,7 @@ def test_cases_are_chosen_by_net() -> None:
     assert harness.only(cases, ["resnet20"]) == [("resnet20", 128), ("resnet20", 64)]
     with pytest.raises(ValueError, match="unknown net 'resnet2O'"):
         harness.only(cases, ["resnet2O"])
-    with pytest.raises(ValueError, match="vgg16 not measured here; choose of resnet20, resnet56"):
+    with pytest.raises(ValueError, match="vgg16 is not measured here; choose from resnet20, resnet56"):
         harness.only(cases, ["vgg16"])
 
 
