@@ -49,7 +49,10 @@ def test_the_whole_help_can_be_shown() -> None:
     assert all(re.search(rf"^ +(class )?{name}\b.*\(", shown, re.MULTILINE) for name in plusx.__all__)
 
 
-@pytest.mark.parametrize("name", ["analyse", "benchmark_training", "check_data", "demo", "evaluate", "reproduce"])
+@pytest.mark.parametrize(
+    "name",
+    ["analyse", "benchmark_training", "check_data", "demo", "evaluate", "predict", "reproduce", "resume", "train"],
+)
 def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
     assert inspect.signature(getattr(plusx, name)).parameters["progress"].default is True
 

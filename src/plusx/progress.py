@@ -59,10 +59,10 @@ def shown(
     if callable(progress):
         yield progress
     elif progress and sys.stderr.isatty():
-        with Terminal(title, unit, stopping or _never) as bar:
+        with Terminal(title, unit, stopping) as bar:
             yield bar
     elif progress and _in_notebook():
-        with Notebook(title, unit, stopping or _never) as bar:
+        with Notebook(title, unit, stopping) as bar:
             yield bar
     else:
         yield _nothing
@@ -83,7 +83,7 @@ def watching(
     if quiet:
         yield _nothing
     elif sys.stderr.isatty():
-        with Terminal(title, unit, stopping or _never) as bar:
+        with Terminal(title, unit, stopping) as bar:
             yield bar
     else:
         yield Lines(title, unit)
@@ -91,10 +91,6 @@ def watching(
 
 def _nothing(*report: object) -> None:
     """Show nothing."""
-
-
-def _never() -> bool:
-    return False
 
 
 def _in_notebook() -> bool:
@@ -224,7 +220,7 @@ class Lines(Report):
 class Bar(Report):
     """One live line. Where it is narrow, the title is cut and details are left out, but never the time left."""
 
-    def __init__(self, title: str, unit: str, stopping: Callable[[], bool]) -> None:
+    def __init__(self, title: str, unit: str, stopping: Callable[[], bool] | None = None) -> None:
         self.title, self.unit, self.stopping, self.pace = title, unit, stopping, Pace()
         self.place, self.step = "", ""
         self.details: dict[str, str] = {}
@@ -258,7 +254,7 @@ class Bar(Report):
 
     def text(self, width: int) -> str:
         """The line as it is now, in at most `width` characters."""
-        title = "stopping" if self.stopping() else self.title
+        title = "stopping" if self.stopping and self.stopping() else self.title
         details = [self.details[name] for name in ("loss", "epoch", "shares", "speed") if name in self.details]
         share = self.pace.done / self.pace.total if self.pace.total else 0.0
         if not self.pace.total:
@@ -274,7 +270,7 @@ class Bar(Report):
 class Terminal(Bar):
     """The bar of a terminal, which moves by itself while the context is open."""
 
-    def __init__(self, title: str, unit: str, stopping: Callable[[], bool]) -> None:
+    def __init__(self, title: str, unit: str, stopping: Callable[[], bool] | None = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -308,7 +304,7 @@ class Terminal(Bar):
 class Notebook(Bar):
     """The bar of a notebook: one line of plain text, written over when something is reported."""
 
-    def __init__(self, title: str, unit: str, stopping: Callable[[], bool]) -> None:
+    def __init__(self, title: str, unit: str, stopping: Callable[[], bool] | None = None) -> None:
         super().__init__(title, unit, stopping)
         self.written = float("-inf")
 

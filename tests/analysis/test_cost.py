@@ -184,7 +184,7 @@ def test_saved_bytes_are_those_that_a_real_step_keeps(name: str, size: int) -> N
 
 
 class Lottery(nn.Module):
-    """Leaves its branch out of training steps by lot."""
+    """Leaves its branch out of random training steps."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ def test_recipes_are_listed_and_shown_as_they_can_be_set() -> None:
     assert "cifar10-paper: resnet20, 64,000 steps, 128 images a step" in listed and "plusx train digits" in listed
     told = {r["recipe"]: r for r in json.loads(CliRunner().invoke(app, ["recipes", "--json"]).stdout)["recipes"]}
     assert told["digits"]["data"] == "digits" and told["cifar10-94"]["epochs"] == 12
+    assert told["folder"]["epochs"] is None and told["folder"]["length"].startswith("15 to 60 epochs")
     shown = CliRunner().invoke(app, ["recipes", "digits"]).stdout
     assert "optim.lr=0.1\n    Learning rate at the peak" in shown and "--set optim.lr=0.05" in shown
     changed = json.loads(CliRunner().invoke(app, ["recipes", "digits", "--set", "optim=AdamW", "--json"]).stdout)

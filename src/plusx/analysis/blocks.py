@@ -1,4 +1,4 @@
-"""A net's blocks, found by their parts, and what they do when a part is taken away.
+"""The blocks of a net, which are recognised by their parts, and what they do when a part is taken away.
 
 A block is a module with a `branch`, and a `shortcut` or `gate` where it has one; no family is named. Changes are hooks
 that end with their context, so that the net is as it was.

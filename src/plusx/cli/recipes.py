@@ -80,7 +80,8 @@ def _recipe_facts(entry: "RecipeEntry") -> dict[str, Any]:
         "data": entry.data,
         "net": recipe.net.name,
         "steps": recipe.steps,
-        "epochs": recipe.epochs,
+        "epochs": recipe.epochs if isinstance(recipe.epochs, int | float) else None,
+        "length": _length(recipe),
         "batch_size": recipe.batch_size,
         "about": entry.about,
         "run": entry.run,
@@ -88,4 +89,7 @@ def _recipe_facts(entry: "RecipeEntry") -> dict[str, Any]:
 
 
 def _length(recipe: "Recipe") -> str:
-    return f"{recipe.steps:,} steps" if recipe.steps is not None else f"{recipe.epochs:g} epochs"
+    if recipe.steps is not None:
+        return f"{recipe.steps:,} steps"
+    epochs = recipe.epochs
+    return f"{epochs:g} epochs" if isinstance(epochs, int | float) else f"{epochs.in_words if epochs else ''}"

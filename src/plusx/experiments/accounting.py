@@ -34,7 +34,7 @@ ERRORS = {  # top-1 error in per cent, ImageNet val, one crop of 224, weights as
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:
-    """The table and the picture."""
+    """The table of costs, and what it says."""
     counted = {}
     with torch.device("meta"):
         for net in ERRORS:
@@ -79,7 +79,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
 def _figures(numbers: Mapping[str, Mapping[str, float]]) -> list[Figure]:
     drawn = panels(*(f"Error against {name}" for name in AXES))
     families = list(dict.fromkeys(entry(net).family for net in numbers))
-    others = reversed(SERIES)  # the last is the nearest to the residual nets' colour, and AlexNet's: a single point
+    others = reversed(SERIES)  # the last is the nearest to the residual nets' colour; AlexNet, a single point, gets it
     colours = {family: RESIDUAL if family == "resnet" else next(others) for family in families}
     for panel, name in zip(drawn, AXES, strict=True):
         for family in families:

@@ -1,9 +1,9 @@
 """The trainings on CIFAR-10 that several experiments share; He et al. (2015), Sec. 4.2.
 
 At the paper's budget they are the paper's, 64,000 steps. The quick budget cuts the steps and keeps batch, momentum,
-decay, augmentation and rate, which is divided by ten at the same fractions of the run. But the rate rises from 0.01 to
-0.1 over the first 400 steps, for every net. The paper says of 110 layers that at 0.1 from the start they learn only
-after several epochs, and begins them at 0.01 for about 400 steps. With 56 layers our loss is 2.2, hardly below chance,
+decay, augmentation and rate, which is divided by ten at the same fractions of the run. But for every net the rate rises
+from 0.01 to 0.1 over the first 400 steps. The paper says of 110 layers that at 0.1 from the start they learn only after
+several epochs, and begins them at 0.01 for about 400 steps. With 56 layers our loss is 2.2, hardly below chance,
 after 240 steps at 0.1, and 1.2 after 360 steps of the rise; a short run has no epochs to spare.
 
 All 50,000 images are trained on, which is one of the two readings of the paper; the weights are those of the last step;
@@ -23,7 +23,7 @@ from plusx.recipes.schedule import Warmup
 
 Length = Literal["short", "long"]
 STEPS = {"short": 2_000, "long": 6_000}
-"""Of the quick budget: where many small changes are compared, and where depth is."""
+"""Steps in the quick budget: short where many small changes are compared, long where depth is."""
 RISE = 400
 """Steps over which the rate rises in the quick budget."""
 
@@ -35,11 +35,11 @@ def cifar_trials(
 
     Args:
         net: Catalog name.
-        seeds: Of the trainings.
+        seeds: One for each training.
         budget: quick or paper.
-        length: Of the quick budget; the paper's is one.
-        label: In place of the net's name, where options tell nets apart.
-        options: Of the net's builder.
+        length: Length of the quick budget's trainings; the paper's have one length.
+        label: A name in place of the net's, where only options distinguish nets.
+        options: Options of the net's builder.
     """
     paper = cifar10_paper_110() if net.endswith("110") else cifar10_paper()
     recipe = dataclasses.replace(
@@ -58,5 +58,5 @@ def cifar_trials(
 
 
 def pooled(*groups: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Trainings in order, those that come twice once."""
+    """The trainings in order, each once."""
     return tuple({trial.key: trial for group in groups for trial in group}.values())

@@ -26,11 +26,11 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     """Errors by depth, and whether the order is the paper's at every seed."""
     groups = nets(budget)
     errors = {
-        part: {net: lab.results(trials, f"{part}_error") for net, trials in groups.items()}
-        for part in ("train", "test")
+        split: {net: lab.results(trials, f"{split}_error") for net, trials in groups.items()}
+        for split in ("train", "test")
     }
     rows = [
-        (f"{kind}-{d}", *(mean_std(errors[part][kind, d]) for part in ("train", "test")))
+        (f"{kind}-{d}", *(mean_std(errors[split][kind, d]) for split in ("train", "test")))
         for kind in ("plain", "resnet")
         for d in DEPTHS
     ]
@@ -51,17 +51,17 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         {"plain-56 trains worse than plain-20": degrades, "resnet-56 trains better than resnet-20": cured},
         (Table("Error at the last step", ("net", "training error (%)", "test error (%)"), tuple(rows)),),
         {
-            **{part: {f"{kind}{d}": values for (kind, d), values in each.items()} for part, each in errors.items()},
+            **{split: {f"{kind}{d}": values for (kind, d), values in each.items()} for split, each in errors.items()},
             "curves": {
-                part: {f"{kind}{d}": _mean_curve(lab, trials, part) for (kind, d), trials in groups.items()}
-                for part in ("train", "test")
+                split: {f"{kind}{d}": _mean_curve(lab, trials, split) for (kind, d), trials in groups.items()}
+                for split in ("train", "test")
             },
         },
     )
 
 
-def _mean_curve(lab: Lab, trials: Sequence[Trial], part: str) -> dict[str, list[float]]:
-    curves = [lab.curve(trial, f"{part}_error") for trial in trials]
+def _mean_curve(lab: Lab, trials: Sequence[Trial], split: str) -> dict[str, list[float]]:
+    curves = [lab.curve(trial, f"{split}_error") for trial in trials]
     means = [statistics.mean(values) for values in zip(*(errors for _, errors in curves), strict=True)]
     return {"steps": list(curves[0][0]), "errors": means}
 
@@ -69,14 +69,14 @@ def _mean_curve(lab: Lab, trials: Sequence[Trial], part: str) -> dict[str, list[
 def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
     curves = numbers["curves"]
     steps = max(curve["steps"][-1] for curve in curves["train"].values())
-    kinds, parts = {"plain": "Plain nets", "resnet": "Residual nets"}, {"train": "training", "test": "test"}
-    drawn = panels(*(f"{who}, {what} error in {steps:,} steps" for what in parts.values() for who in kinds.values()))
-    for panel, (part, kind) in zip(drawn, product(parts, kinds), strict=True):
-        nets = [net for net in curves[part] if net.startswith(kind)]
+    kinds, splits = {"plain": "Plain nets", "resnet": "Residual nets"}, {"train": "training", "test": "test"}
+    drawn = panels(*(f"{who}, {what} error in {steps:,} steps" for what in splits.values() for who in kinds.values()))
+    for panel, (split, kind) in zip(drawn, product(splits, kinds), strict=True):
+        nets = [net for net in curves[split] if net.startswith(kind)]
         for net, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
-            curve, name = curves[part][net], f"{net.removeprefix(kind)} layers"
+            curve, name = curves[split][net], f"{net.removeprefix(kind)} layers"
             panel.line(curve["steps"], [100 * e for e in curve["errors"]], colour, name=name, width=width)
-        panel.axis.set(xlabel="step", ylabel=f"{parts[part]} error (%)", ylim=(0, 90))
+        panel.axis.set(xlabel="step", ylabel=f"{splits[split]} error (%)", ylim=(0, 90))
     caption = (
         f"Error over the {steps:,} steps of training, means of the seeds; the thicker a line, the deeper its net. "
         "He et al. (2015), Fig. 6, has 64,000 steps."

@@ -24,8 +24,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     for count in range(1, len(runs) + 1):
         for group in combinations(runs, count):
             out = lab.folder / "ensemble" / "evaluations" / "-".join(group)
-            told = lab.evaluated([runs[net] for net in group], out)
-            found[group] = (told["error"], told["loss"])
+            evaluated = lab.evaluated([runs[net] for net in group], out)
+            found[group] = (evaluated["error"], evaluated["loss"])
     singles = {group[0]: error for group, (error, _) in found.items() if len(group) == 1}
     together = found[tuple(runs)]
     best = min(singles, key=lambda net: singles[net])

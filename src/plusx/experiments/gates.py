@@ -24,7 +24,7 @@ SEEDS = (0, 1, 2)
 
 
 def trials(kind: str, depth: int) -> list[Trial]:
-    """One for each seed; both budgets are one, for they take minutes."""
+    """One training for each seed. Both budgets are the same, since the trainings take minutes."""
     net, options = NETS[kind]
     recipe = gates(net, depth, **options)
     return [Trial(f"digits-{kind}-{depth}", dataclasses.replace(recipe, seed=seed), "digits") for seed in SEEDS]

@@ -1,5 +1,5 @@
-"""One part at a time on one small net: optimizers, initialisers, poolings, activations, regularisation; and residual
-blocks of one layer, in which He et al. (2015), Sec. 3.2, saw no advantage.
+"""One ingredient at a time on one small net: optimizers, initialisers, poolings, activations, regularisation; and
+residual blocks of one layer, in which He et al. (2015), Sec. 3.2, saw no advantage.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ OPTIMIZERS: Mapping[str, Optim] = {
     "Adam": Adam(lr=2e-3),
     "AdamW": AdamW(lr=2e-3),
 }
-"""Rates are usual ones and, but for the base's, were not searched for: a ranking would need that."""
+"""The rates are common ones and, except for the unchanged net's, were not tuned: a ranking would need that."""
 
 
 def variants() -> dict[str, dict[str, Recipe]]:
-    """Recipes by kind of part and by what is changed; the base is in each kind under its own name."""
+    """Recipes by kind of ingredient and by what is changed; the unchanged net is under the empty kind."""
     base = ingredients()
 
     def net(**options: Any) -> Recipe:
@@ -61,7 +61,7 @@ def variants() -> dict[str, dict[str, Recipe]]:
 
 
 def trials_of(name: str, recipe: Recipe) -> list[Trial]:
-    """One for each seed."""
+    """One training for each seed."""
     label = "lenet5-" + "".join(c if c.isalnum() else "-" for c in name.lower())
     return [Trial(label, dataclasses.replace(recipe, seed=seed)) for seed in SEEDS]
 
@@ -78,7 +78,7 @@ def one_layer_blocks(budget: Budget) -> dict[str, Sequence[Trial]]:
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:
-    """A table for each kind of part, and one for blocks of one layer."""
+    """A table for each kind of ingredient, and one for blocks of one layer."""
     found = {
         kind: {
             name: [lab.outcome(trial, "val_error") for trial in trials_of(name, recipe)]
@@ -142,12 +142,12 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
 
 
 def _known(values: Sequence[float | None]) -> list[float]:
-    """Of the trainings that did not diverge."""
+    """The values of the trainings that did not diverge."""
     return [value for value in values if value is not None]
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """Of those that did not diverge; if all did, the error of guessing."""
+    """The mean of the trainings that did not diverge; if all did, the error of guessing."""
     return statistics.mean(_known(values) or [0.9])
 
 

@@ -45,9 +45,9 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"{'the less' if deeper else 'is not always the less'}.",
     ]
     if not deeper and typical_means["resnet110"] < typical_means["resnet56"] < typical_means["resnet20"]:
-        told = [f"{typical_means[net]:.2f}" for net in ("resnet20", "resnet56", "resnet110")]
+        medians = [f"{typical_means[net]:.2f}" for net in ("resnet20", "resnet56", "resnet110")]
         findings.append(
-            f"In the median of groups of {GROUP} images it is: {', '.join(told)} with 20, 56 and 110 layers. A few "
+            f"In the median of groups of {GROUP} images it is: {', '.join(medians)} with 20, 56 and 110 layers. A few "
             "images, whose responses grow from block to block, make the difference."
         )
     rows = [(net, str(len(found[net])), f"{mean:.3f}", f"{typical_means[net]:.3f}") for net, mean in means.items()]

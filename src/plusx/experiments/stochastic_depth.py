@@ -1,4 +1,4 @@
-"""Constant depth, and blocks that survive training by lot; Huang et al. (2016), arXiv:1603.09382."""
+"""Constant depth, and blocks that survive each training step at random; Huang et al. (2016), arXiv:1603.09382."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,9 +27,9 @@ def nets(budget: Budget) -> dict[str, Sequence[Trial]]:
 
 
 def conclude(lab: Lab, budget: Budget) -> Result:
-    """Errors of the three."""
+    """The errors of the three ways to train."""
     groups = nets(budget)
-    errors = {part: {n: lab.results(t, f"{part}_error") for n, t in groups.items()} for part in ("train", "test")}
+    errors = {split: {n: lab.results(t, f"{split}_error") for n, t in groups.items()} for split in ("train", "test")}
     rows = tuple(
         (name, PUBLISHED[name], mean_std(errors["test"][name]), mean_std(errors["train"][name])) for name in groups
     )
@@ -47,19 +47,19 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     head = ("training", "paper, 110 layers (%)", "ours, test error (%)", "ours, training error (%)")
     seen = {"falling survival lowers the test error": linear < constant}
     curves = {
-        part: {
-            name: dict(zip(("steps", "errors"), lab.curve(first, f"{part}_error"), strict=True))
+        split: {
+            name: dict(zip(("steps", "errors"), lab.curve(first, f"{split}_error"), strict=True))
             for name, [first, *_] in groups.items()
         }
-        for part in ("train", "test")
+        for split in ("train", "test")
     }
     return Result(tuple(findings), seen, (Table("Error", head, rows),), {**errors, "curves": curves})
 
 
 def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
     drawn = panels("Training error", "Test error")
-    for panel, part in zip(drawn, ("train", "test"), strict=True):
-        for (name, curve), colour in zip(numbers["curves"][part].items(), (RESIDUAL, *SERIES), strict=False):
+    for panel, split in zip(drawn, ("train", "test"), strict=True):
+        for (name, curve), colour in zip(numbers["curves"][split].items(), (RESIDUAL, *SERIES), strict=False):
             panel.line(curve["steps"], [100 * error for error in curve["errors"]], colour, label=name)
         panel.axis.set(xlabel="step", ylabel="error (%)", ylim=(0, 100))
     drawn[0].axis.legend(frameon=False, fontsize=9)
@@ -69,7 +69,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
 
 STOCHASTIC_DEPTH = Experiment(
     "stochastic-depth",
-    "Leaving blocks out of training steps by lot, later ones more often, lowers the test error from 6.41 to 5.23 % "
+    "Leaving random blocks out of training steps, later ones more often, lowers the test error from 6.41 to 5.23 % "
     "(Huang et al. 2016).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),
