@@ -128,8 +128,10 @@ def test_one_image_stands_for_itself(digits_run: Path, tmp_path: Path) -> None:
     assert plusx.compare(digits_run) == plusx.compare(str(digits_run)) == [plusx.summarise(digits_run)]
     assert plusx.compare("resnet20") == [plusx.summarise("resnet20")]
     assert len(list(plusx.predict(digits_run, (path for path in [image, image])))) == 2
-    for other, kind in ((np.zeros((8, 8), np.uint8), "ndarray"), (Image.new("L", (8, 8)), "Image"), (3, "int")):
-        assert f"an image to predict is a {kind}" in refusal(plusx.predict, digits_run, other)
+    with Image.open(image) as opened:
+        for one in (opened, np.asarray(opened)):
+            assert [each.probabilities for each in plusx.predict(digits_run, one)] == [alone.probabilities]
+    assert "an image to predict is a int" in refusal(plusx.predict, digits_run, 3)
 
 
 def test_what_a_notebook_shows_of_an_answer_is_a_line(

@@ -149,7 +149,7 @@ def benchmark_training(
         ValueError: The net is unknown, or a number is below 1.
 
     Example:
-        >>> benchmark_training("resnet20", batch_size=4, rounds=1).ratio_to_eager_fp32 > 0
+        >>> benchmark_training("lenet5", batch_size=4, rounds=1).ratio_to_eager_fp32 > 0
         True
     """
     for name, value in (("batch", batch_size), ("rounds", rounds)):
