@@ -1,6 +1,7 @@
 """Augmentations, and batches as functions of (seed, step)."""
 
 import dataclasses
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ from plusx.data.augment import (
     random_crop,
     shrink,
 )
-from plusx.data.batches import Augmentation, EvalBatches, TrainBatches
+from plusx.data.batches import Augmentation, EvalBatches, Stream, TrainBatches
 from plusx.data.decode import UndecodableError
 from plusx.data.folder import load_folder
 from plusx.data.images import ImageSet, select, spread
@@ -65,11 +66,11 @@ TWO_WIDE = ImageSet(
     ("all",),
     pixels_NCHW=torch.tensor([0, 1], dtype=torch.uint8).expand(200, 1, 1, 2) + torch.arange(200)[:, None, None, None],
 )
-"""Pictures of two pixels, n and n + 1; a mirrored one shows n + 1 first."""
+"""Images of two pixels, n and n + 1; a mirrored one shows n + 1 first."""
 
 
 def mirrored(batches: TrainBatches, epochs: int) -> dict[int, list[bool]]:
-    """For each picture, whether it was mirrored, epoch by epoch."""
+    """For each image, whether it was mirrored, epoch by epoch."""
     seen: dict[int, list[bool]] = {}
     length = len(batches.images)
     stream = torch.cat([x for x, _ in batches.steps(0, -(-epochs * length // batches.batch_size))])[: epochs * length]
@@ -180,6 +181,16 @@ def test_every_image_is_seen_once_an_epoch(batch_size: int, seed: int) -> None:
         assert Counter(stream[10 * epoch : 10 * epoch + 10]) == Counter(range(10))
 
 
+def test_batches_that_are_used_in_turn_or_sent_to_another_process_keep_their_own_order() -> None:
+    mine, others = (TrainBatches(NUMBERED, AS_IT_IS, Augmentation(), 7, seed) for seed in (0, 1))
+    expected = [[batches[step][0] for step in range(9)] for batches in (mine, others)]
+    sent = pickle.loads(pickle.dumps(mine))
+    assert not sent.stream._orders and len(mine.stream._orders) == Stream.KEPT
+    for step in (8, 0, 3, 3, 7):
+        for batches, steps in ((mine, expected[0]), (others, expected[1]), (sent, expected[0])):
+            assert torch.equal(batches[step][0], steps[step])
+
+
 def test_epochs_differ_and_seeds_differ() -> None:
     def order(seed: int) -> list[int]:
         batches = TrainBatches(NUMBERED, AS_IT_IS, Augmentation(), 10, seed)
@@ -224,7 +235,7 @@ def test_evaluation_counts_every_image_once_in_order(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_vanishes_is_named(class_folder: Callable[..., Path], workers: int) -> None:
+def test_an_image_that_vanishes_is_named(class_folder: Callable[..., Path], workers: int) -> None:
     root = class_folder(["train", "val"], {"ant": 2, "bee": 2})
     splits = load_folder(root).splits
     (root / "train" / "bee" / "0.png").unlink()

@@ -322,7 +322,7 @@ def _relu_after(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 
 def _add(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> str:
-    """Enters a module under the node's name, so that it is looked up in one step, not one for each level of the net."""
+    """Enters a module under the node's name, which takes one step to find, not one for each level of the net."""
     name = f"{node.name}_{type(module).__name__.lower()}"
     graph.add_submodule(name, module)
     return name
