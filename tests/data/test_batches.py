@@ -210,8 +210,8 @@ def test_workers_threads_and_the_starting_step_change_nothing(
 ) -> None:
     splits = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6})).splits
     preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
-    look = partial(random_box, min_area=0.3, max_aspect=1.3)
-    batches = TrainBatches(splits["train"], preprocess, Augmentation(look, (flip_lr,)), 4, seed=5)
+    crop = partial(random_box, min_area=0.3, max_aspect=1.3)
+    batches = TrainBatches(splits["train"], preprocess, Augmentation(crop, (flip_lr,)), 4, seed=5)
     alone = list(batches.steps(0, 9))
     others = list(dataclasses.replace(batches, readers=readers).steps(3, 9, workers=workers))
     for (x, labels), (y, other_labels) in zip(alone[3:], others, strict=True):

@@ -83,7 +83,7 @@ def test_a_page_fetches_nothing_and_shows_the_mistakes(tmp_path: Path, classes: 
     predictions = Predictions.of(names, files, torch.arange(80) % classes, logs)
     found = score(predictions)
     image = Image.new("RGB", (200, 100) if classes == 7 else (8, 8), "red")
-    write_evaluation(tmp_path, [Path("a run")], "test", "one view", predictions, found, picture=lambda i: image)
+    write_evaluation(tmp_path, [Path("a run")], "test", "one view", predictions, found, image=lambda i: image)
     page = (tmp_path / "evaluation.html").read_text()
     links = Links()
     links.feed(page)
@@ -95,7 +95,7 @@ def test_a_page_fetches_nothing_and_shows_the_mistakes(tmp_path: Path, classes: 
 
 def page_of(folder: Path, predictions: Predictions, part: str = "test") -> str:
     image = Image.new("RGB", (200, 100))
-    write_evaluation(folder, [Path("r")], part, "one view", predictions, score(predictions), picture=lambda i: image)
+    write_evaluation(folder, [Path("r")], part, "one view", predictions, score(predictions), image=lambda i: image)
     return (folder / "evaluation.html").read_text()
 
 
@@ -148,5 +148,5 @@ def test_a_mistake_is_a_square_with_what_was_said_and_what_it_is(tmp_path: Path)
 def test_a_page_of_no_mistakes(tmp_path: Path) -> None:
     predictions = made([[0.9, 0.1], [0.1, 0.9]], [0, 1])
     image = Image.new("L", (8, 8))
-    write_evaluation(tmp_path, [Path("r")], "val", "one view", predictions, score(predictions), picture=lambda i: image)
+    write_evaluation(tmp_path, [Path("r")], "val", "one view", predictions, score(predictions), image=lambda i: image)
     assert "every prediction is right" in (tmp_path / "evaluation.html").read_text()

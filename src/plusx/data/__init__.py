@@ -1,1 +1,1 @@
-"""On what a net is trained: pictures and labels in, normalised batches out."""
+"""On what a net is trained: images and labels in, normalised batches out."""

@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 class Augmentation:
     """What happens to training images, as functions that take a keyword `generator`, except those of `by_epoch`."""
 
-    look: Callable[..., Box] | None = None
+    crop: Callable[..., Box] | None = None
     """(width, height) of an image file to the crop of it that becomes the input."""
     change: tuple[Callable[..., Tensor], ...] = ()
     """Applied in turn to each normalised batch."""
@@ -109,16 +109,16 @@ class TrainBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        indices, epochs, looks, length = [], [], [], len(self.images)
+        indices, epochs, crops, length = [], [], [], len(self.images)
         for epoch in range(places.start // length, (places.stop - 1) // length + 1):
             begin = epoch * length
             visited = self.stream.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
             indices += visited
             epochs += [epoch] * len(visited)
-            if self.augmentation.look is not None:
+            if self.augmentation.crop is not None:
                 rngs = [generator(self.seed, "look", epoch, index) for index in visited]
-                looks += [partial(self.augmentation.look, generator=rng) for rng in rngs]
-        x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, looks, self.readers))
+                crops += [partial(self.augmentation.crop, generator=rng) for rng in rngs]
+        x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, crops, self.readers))
         for change in self.augmentation.by_epoch:
             x_BCHW = change(x_BCHW, coin_B=self.stream.coins_N[indices], epoch_B=torch.tensor(epochs))
         rng = generator(self.seed, "augment", step)
@@ -162,16 +162,16 @@ class EvalBatches(Dataset[Batch]):
 
 
 def _read(
-    images: ImageSet, indices: Sequence[int], preprocess: Preprocess, looks: Sequence[CropBox], readers: int
+    images: ImageSet, indices: Sequence[int], preprocess: Preprocess, crops: Sequence[CropBox], readers: int
 ) -> Tensor:
     """The images at these positions as uint8, B x C x H x W."""
     if images.pixels_NCHW is not None:
         return _at(images.pixels_NCHW, indices)
     assert images.files is not None
     files = [images.files[i] for i in indices]
-    choices: Sequence[CropBox | None] = looks or [None] * len(indices)
+    choices: Sequence[CropBox | None] = crops or [None] * len(indices)
     if readers == 1:
-        return torch.stack([preprocess.pixels(file, look) for file, look in zip(files, choices, strict=True)])
+        return torch.stack([preprocess.pixels(file, crop) for file, crop in zip(files, choices, strict=True)])
     with ThreadPoolExecutor(readers) as pool:  # Pillow releases the interpreter's lock while it decodes and resizes
         return torch.stack(list(pool.map(preprocess.pixels, files, choices)))
 

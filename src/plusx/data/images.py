@@ -61,7 +61,7 @@ class ImageSet:
         pixels_NCHW = None if self.pixels_NCHW is None else self.pixels_NCHW.to(device)
         return replace(self, labels_N=self.labels_N.to(device), pixels_NCHW=pixels_NCHW)
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         """The image at a position, as it is before any preprocessing; RGB, or grey.
 
         Raises:

@@ -139,7 +139,7 @@ class ViewBatches(Dataset[list[ViewBatch]]):
         return load(self, range(len(self)), self.workers)
 
     def _of(self, index: int) -> list[Tensor]:
-        return self.views.of(self.images.picture(index), self.preprocess)
+        return self.views.of(self.images.image(index), self.preprocess)
 
 
 def _by_shape(views: Sequence[Sequence[Tensor]], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:

@@ -125,7 +125,7 @@ def _evaluate(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         views_in_words = _in_words(views, cards)
-        write_evaluation(folder, paths, measured.split, views_in_words, predictions, scored, picture=images.picture)
+        write_evaluation(folder, paths, measured.split, views_in_words, predictions, scored, image=images.image)
     except OSError as fault:  # measuring may have taken hours: the score is worth more than its page
         notes.append(f"predictions.csv and the report were not written, {folder}: {fault.strerror or fault}; see --out")
         return Evaluated(tuple(paths), measured.split, predictions, scored, None, tuple(notes))

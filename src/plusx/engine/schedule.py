@@ -20,7 +20,7 @@ def multiplier(
         step: From 0.
         total: Steps of the run.
         warmup: Multiplied onto it.
-        val_errors: Validation errors measured before this step, oldest first; only `Plateau` looks.
+        val_errors: Validation errors measured before this step, oldest first; only `Plateau` uses them.
 
     Example:
         >>> [multiplier(Steps(at=(0.5, 0.75)), step, 64_000) for step in (0, 31_999, 32_000, 48_000)]

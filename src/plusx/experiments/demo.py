@@ -114,7 +114,7 @@ def _some_digits() -> tuple[Image.Image, str]:
     sheet = Image.new("L", (9 * classes - 1, 9 * rows - 1), 128)
     for label in range(classes):
         for row, position in enumerate((images.labels_N == label).nonzero()[:rows, 0].tolist()):
-            sheet.paste(images.picture(position), (9 * label, 9 * row))
+            sheet.paste(images.image(position), (9 * label, 9 * row))
     return sheet, f"{rows * classes} of the {len(images):,} training images, {rows} of each digit, 8 x 8 pixels each"
 
 

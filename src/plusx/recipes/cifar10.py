@@ -84,7 +84,7 @@ def cifar10_resnet20_fast() -> Recipe:
     Run: `plusx train cifar10 --recipe cifar10-resnet20-fast`. Result: 91.81 +/- 0.05 % (n = 3, two cores with AMX,
     torch 2.14.1, commit 4ccf382), 9.5 minutes each, in two views; the paper's is 91.25 %, in one.
 
-    It trains on all 50,000 images and looks at the test images once, at the end. To choose a number of it, hold images
+    It trains on all 50,000 images and uses the test images once, at the end. To choose one of its numbers, hold images
     back: `--set "data.train=train[:45000]" --set "data.val=train[45000:]"`.
     """
     return Recipe(
@@ -111,7 +111,7 @@ def cifar10_94() -> Recipe:
 
         vector_lr = 0.053 B = 53          head_lr = 0.67 B / (256 / 9)^2 = 0.83
 
-    It trains on all 50,000 images and looks at the test images once, at the end. To choose a number of it, hold images
+    It trains on all 50,000 images and uses the test images once, at the end. To choose one of its numbers, hold images
     back: `--set "data.train=train[:45000]" --set "data.val=train[45000:]"`.
 
     Deviations: shortcuts around the second convolution of each stage (`--set net.name=airbench94` is the published

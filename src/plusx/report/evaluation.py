@@ -16,7 +16,7 @@ from plusx.runs.files import replace_file
 from plusx.runs.predictions import BINS, Predictions, Score, calibration, worst
 
 MISTAKES = 24
-SIDE = 112  # pixels of a picture's longer side on the sheet
+SIDE = 112  # pixels of an image's longer side on the sheet
 LARGEST = 40  # classes that a confusion matrix and a table of classes have room for
 ACROSS = 60  # letters that names of columns may have side by side; others stand upright
 LISTED = 12  # classes, and pairs of classes, that are named where they have not
@@ -32,18 +32,18 @@ def write_evaluation(
     predictions: Predictions,
     found: Score,
     *,
-    picture: Callable[[int], Image.Image],
+    image: Callable[[int], Image.Image],
 ) -> None:
     """Write predictions.csv, and what follows from it as JSON and as a page.
 
     Args:
         folder: Existing directory.
-        runs: Whose answers they are.
+        runs: The run directories whose predictions they are.
         part: What was measured on.
-        views: What was seen of each picture, in words.
-        predictions: The answers.
+        views: Which views of each image were seen, in words.
+        predictions: What the nets predicted.
         found: Their score.
-        picture: The image at a position.
+        image: The image at a position.
     """
     predictions.write(folder / "predictions.csv")
     content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found)}
@@ -59,7 +59,7 @@ def write_evaluation(
         heading("How sure the net is, and how often it is right"),
         _calibration(predictions, part),
         heading("The worst mistakes"),
-        _sheet(predictions, picture),
+        _sheet(predictions, image),
     ]
     title = f"{' and '.join(run.name for run in runs)} on {part}"
     replace_file(folder / "evaluation.html", page(title, body))
@@ -141,7 +141,12 @@ def _calibration(predictions: Predictions, part: str) -> str:
         inside = colour if count >= FEW else "none"
         size = 24 + 400 * count / len(predictions)
         axis.scatter([sure], [right], s=size, facecolor=inside, edgecolor=colour, zorder=3, clip_on=False)
-    axis.set(xlabel="probability of the answer (%)", ylabel="answers that are right (%)", xlim=(0, 100), ylim=(0, 100))
+    axis.set(
+        xlabel="probability of the prediction (%)",
+        ylabel="predictions that are right (%)",
+        xlim=(0, 100),
+        ylim=(0, 100),
+    )
     counts = axis.secondary_xaxis("top")
     centres = [100 * (math.ceil(sure * BINS / 100) - 0.5) / BINS for _, sure, _ in bins]
     counts.set_xticks(centres, [f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k" for count, *_ in bins])
@@ -155,7 +160,7 @@ def _calibration(predictions: Predictions, part: str) -> str:
     )
 
 
-def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> str:
+def _sheet(predictions: Predictions, image: Callable[[int], Image.Image]) -> str:
     cells = []
     for position in worst(predictions, MISTAKES):
         truth, predicted = (
@@ -167,16 +172,16 @@ def _sheet(predictions: Predictions, picture: Callable[[int], Image.Image]) -> s
             f"predicted <b>{html.escape(predicted)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
             f"<br>{html.escape(file)}"
         )
-        cells.append(f"<figure>{_thumbnail(picture(position), file)}<figcaption>{caption}</figcaption></figure>")
+        cells.append(f"<figure>{_thumbnail(image(position), file)}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="sheet">{"".join(cells)}</div>' if cells else paragraph("None.")
 
 
-def _thumbnail(picture: Image.Image, alt: str) -> str:
+def _thumbnail(image: Image.Image, alt: str) -> str:
     """Small images as they are, in large pixels; photos at twice the size shown, for screens of double density."""
-    small = max(picture.size) <= SIDE
+    small = max(image.size) <= SIDE
     if not small:
-        picture.thumbnail((2 * SIDE, 2 * SIDE))
-    return embedded(picture, alt, css="pixels" if small else "", lossless=small)
+        image.thumbnail((2 * SIDE, 2 * SIDE))
+    return embedded(image, alt, css="pixels" if small else "", lossless=small)
 
 
 def _pct(share: float) -> str:

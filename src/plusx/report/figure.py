@@ -59,8 +59,10 @@ class Panel:
         self.needs_room = True
         if all(isinstance(x, int) for x in xs):
             self.axis.locator_params("x", integer=True)
-        look = {"linewidth": width, "linestyle": style, "marker": marker, "markersize": 3}
-        self.axis.plot(xs, ys, color=colour, label=label, zorder=4 - width / 10, **look)  # a thin line shows on a thick
+        drawn_as = {"linewidth": width, "linestyle": style, "marker": marker, "markersize": 3}
+        self.axis.plot(
+            xs, ys, color=colour, label=label, zorder=4 - width / 10, **drawn_as
+        )  # a thin line shows on a thick
         if name:
             self.ends.append(_End(xs[-1], ys[-1], name, colour))
 
