@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import plusx
-from plusx.data.check import check
+from plusx.data.check import check_data
 from plusx.data.decode import FullScale, UndecodableError
 from plusx.data.folder import assign, load_folder
 from plusx.data.images import relabel, select
@@ -87,7 +87,7 @@ def test_undecodable_files_are_all_found_and_nothing_else(class_folder: Make) ->
     (root / "val" / "bee" / "page.jpg").write_text("<html></html>")
     (root / "val" / "bee" / "notes.txt").write_text("not an image, and not said to be one")
     (root / "val" / "bee" / ".DS_Store").write_text("")
-    found = check(root)
+    found = check_data(root)
     assert [fault.path for fault in found.faults] == [
         "train/ant/truncated.jpg",
         "train/bee/empty.png",
@@ -139,7 +139,7 @@ def test_classes_are_matched_by_name_not_by_position(class_folder: Make) -> None
 def test_a_folder_of_val_alone_is_enough_to_measure_on(class_folder: Make) -> None:
     root = class_folder(["val"], {"ant": 3, "bee": 3})
     assert load_folder(root, to_train=False).as_found["val"].labels_N.tolist() == [0, 0, 0, 1, 1, 1]
-    assert check(root).problem == f"{root} has images in val/ but none in train/"
+    assert check_data(root).problem == f"{root} has images in val/ but none in train/"
 
 
 def test_the_order_of_files_is_that_of_their_names(class_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_folders_in_class_folders_are_part_of_the_class(class_folder: Make) -> N
 def test_a_folder_beside_those_of_the_splits_is_named_with_every_file_in_it(class_folder: Make) -> None:
     root = class_folder(["train", "test", "holdout"], {"ant": 5, "bee": 5})
     (root / "empty one").mkdir()
-    found = check(root)
+    found = check_data(root)
     assert found.unused == ("empty one", "holdout") and found.problem is None
     splits, _, _, left_out = load_folder(root)
     assert len(left_out) == 10 and sum(map(len, splits.values())) == 20
@@ -231,7 +231,7 @@ def test_a_class_with_no_readable_image_is_an_error(class_folder: Make, split: s
     expected = r"class 'cat' has no readable training image \(.*cat\)"
     with pytest.raises(ValueError, match=expected):
         load_folder(root, undecodable="skip")
-    problem = check(root).problem
+    problem = check_data(root).problem
     assert problem is not None and problem.startswith("class 'cat' has no readable training image")
 
 
@@ -240,11 +240,11 @@ def test_an_empty_class_folder_that_is_only_measured_on_is_said(class_folder: Ma
     shutil.rmtree(root / "val" / "ant")
     (root / "val" / "ant").mkdir()
     load_folder(root)
-    found = check(root)
+    found = check_data(root)
     assert found.problem is None and found.notes == ("val/ant holds no image that can be read",)
     assert found.counts["val"] == {"ant": 0, "bee": 3}
     shutil.rmtree(root / "val" / "bee")
-    assert check(root).notes[-1] == (
+    assert check_data(root).notes[-1] == (
         "the validation folder holds no image that can be read; validation images are taken from train/"
     )
 
@@ -259,7 +259,7 @@ def test_links_are_followed_and_circles_end(class_folder: Make, tmp_path: Path) 
     (elsewhere / "wasps" / "back").symlink_to(elsewhere)
     (root / "bee" / "up").symlink_to("..")
     (root / "bee" / "self").symlink_to("self")
-    found = check(root)
+    found = check_data(root)
     assert found.counts == {"all": {"ant": 4, "bee": 3, "wasp": 4}}
     assert {each.path: each.reason.split(" (")[0] for each in found.left_out} == {
         "wasp/back": "a link that leads back",
@@ -283,7 +283,7 @@ def test_broken_links_and_folders_that_cannot_be_read_are_faults_by_name(
         return listed(folder)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    found = check(root)
+    found = check_data(root)
     assert [(fault.path, fault.reason.split(" (")[0]) for fault in found.faults] == [
         ("train/ant/gone.png", "a broken link"),
         ("train/ant/more", "a broken link"),
@@ -320,7 +320,7 @@ def test_photographs_that_pillow_does_not_read_are_faults_with_the_way_to_conver
     for number in range(3):
         (root / "ant" / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     (root / "bee" / "said to be.jpg").write_bytes(b"\0\0\0\x18ftypheic")
-    found = check(root)
+    found = check_data(root)
     ((reason, its),) = found.by_reason.items()
     assert len(its) == len(found.faults) == 4 and "HEIC is not read; convert it to JPEG" in reason
     with pytest.raises(ValueError, match="magick mogrify -format jpg"):
@@ -378,7 +378,7 @@ def test_copies_in_two_classes_or_two_splits_are_named(class_folder: Make) -> No
     shutil.copy(root / "train" / "ant" / "0.png", root / "train" / "bee" / "copy.png")
     shutil.copy(root / "train" / "ant" / "1.png", root / "test" / "ant" / "leak.png")
     shutil.copy(root / "train" / "ant" / "2.png", root / "train" / "ant" / "again.png")
-    found = check(root)
+    found = check_data(root)
     assert found.same_image_in_classes == (("train/ant/0.png", "train/bee/copy.png"),)
     assert found.same_image_in_splits == (("train/ant/1.png", "test/ant/leak.png"),)
     assert found.problem is None and not found.faults
@@ -394,7 +394,7 @@ def test_a_class_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> No
     assert splits["train"].class_names == (nfc, "고양이")
     assert len(splits["train"]) + len(splits["val"]) == 12 and splits["test"].labels_N.tolist() == [0] * 4
     assert all(file.is_file() for file in splits["train"].files or ())  # by their own bytes
-    assert any("are one class" in note for note in check(root).notes)
+    assert any("are one class" in note for note in check_data(root).notes)
     for names in ((nfd, "고양이"), ("고양이", nfc)):
         images = relabel(splits["test"], names)
         assert {names[label] for label in images.labels_N.tolist()} == {n for n in names if n != "고양이"}
@@ -402,16 +402,16 @@ def test_a_class_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> No
 
 def test_class_names_that_differ_in_capitals_or_spaces_alone_are_said(class_folder: Make) -> None:
     root = class_folder([], {"Cat": 2, "cat": 2, "dog": 2, "dog ": 2})
-    assert check(root).notes == (
-        "classes 'Cat' and 'cat' differ in capitals or spaces alone",
-        "classes 'dog' and 'dog ' differ in capitals or spaces alone",
+    assert check_data(root).notes == (
+        "classes 'Cat' and 'cat' differ only in capitals or spaces",
+        "classes 'dog' and 'dog ' differ only in capitals or spaces",
     )
 
 
 def test_a_name_that_is_not_utf8_is_a_fault_like_a_file_that_cannot_be_decoded(class_folder: Make) -> None:
     root = class_folder([], {"ant": 8, "bee": 8})
     shutil.copy(root / "ant" / "0.png", root / "ant" / os.fsdecode(b"caf\xe9.png"))
-    assert [(fault.path, fault.reason[:21]) for fault in check(root).faults] == [
+    assert [(fault.path, fault.reason[:21]) for fault in check_data(root).faults] == [
         ("ant/caf\\xe9.png", "its path is not UTF-8")
     ]
     with pytest.raises(ValueError, match=r"ant/caf\\xe9.png: its path is not UTF-8"):
@@ -480,7 +480,7 @@ def test_one_scale_is_found_for_a_whole_folder_and_a_range_that_fits_none_is_ref
     assert preprocess.pixels(tmp_path / "ant" / "2.tif").max() == 1
     assert preprocess.pixels(tmp_path / "ant" / "0.tif").unique().numel() == 64
     write("ant/9.tif", 4095, np.float32)
-    found = check(tmp_path)
+    found = check_data(tmp_path)
     assert [fault.path for fault in found.faults] == [f"ant/{i}.tif" for i in (0, 1, 2, 3, 9)]
     with pytest.raises(
         ValueError, match=r"real numbers from 0 to 4095 are on no scale that is known \(0 to 1, 0 to 255"
@@ -494,7 +494,7 @@ def test_an_image_that_is_trained_on_is_never_in_another_split(class_folder: Mak
     root = class_folder(["train", "val", "test"], {"ant": 4, "bee": 4})
     shutil.copy(root / "train" / "ant" / "0.png", root / "test" / "ant" / "again.png")
     shutil.copy(root / "train" / "bee" / "1.png", root / "val" / "ant" / "mislabelled.png")
-    found, checked = load_folder(root), check(root)
+    found, checked = load_folder(root), check_data(root)
     assert {split: len(images) for split, images in found.splits.items()} == {"train": 8, "val": 8, "test": 8}
     assert [(each.path, each.reason) for each in found.left_out] == [
         ("test/ant/again.png", "a copy of an image that is trained on (train/ant/0.png)"),
@@ -506,4 +506,4 @@ def test_an_image_that_is_trained_on_is_never_in_another_split(class_folder: Mak
     shutil.copytree(root / "train", root / "test")
     with pytest.raises(ValueError, match="every image of test/ is in train/, too"):
         load_folder(root)
-    assert check(root).problem == "every image of test/ is in train/, too"
+    assert check_data(root).problem == "every image of test/ is in train/, too"

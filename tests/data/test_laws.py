@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from plusx.data.check import check
+from plusx.data.check import check_data
 from plusx.data.decode import decode
 from plusx.data.images import ImageSet, relabel, select
 from plusx.data.preprocess import Preprocess
@@ -122,7 +122,7 @@ def test_nothing_vanishes(tree: list[tuple[str, str, object]]) -> None:
         make(root, tree)
         there = sorted(printable(path.relative_to(root).as_posix()) for path in plain_walk(root))
         try:
-            found, read = check(root), scan(root)
+            found, read = check_data(root), scan(root)
         except ValueError:  # refused as a whole: nothing is used
             assume(False)
         left_out = [each.path for each in found.left_out]
