@@ -24,7 +24,8 @@ def analyse(
     """Draw a figure of the papers for a run. It shows, for instance, how strongly the net's layers respond, or what it
     loses without a block.
 
-    The figure and its numbers are written into the run's folder figures/.
+    The questions come from the papers, such as how strongly each layer responds and what is lost without a block. The
+    answer is a figure; it is written with its numbers to the run's folder figures/.
 
     \b
     Example:

@@ -75,7 +75,8 @@ def root(
         bool, typer.Option("--version", help="Print the versions of plusx and torch.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Residual networks and the convolutional networks before and after them: y = F(x) + x."""
+    """Train, evaluate and explain residual networks, y = F(x) + x, and the convolutional networks before and after
+    them."""
 
 
 def main() -> None:

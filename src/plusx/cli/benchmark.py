@@ -13,12 +13,13 @@ from plusx.progress import watching
 
 def benchmark_train(
     net: Annotated[str, typer.Option(help="Name of a net.")] = "resnet20",
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
-    rounds: Annotated[int, typer.Option(help="How often each side is timed, in turn.")] = 10,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 128,
+    rounds: Annotated[int, typer.Option(help="Number of alternating rounds.")] = 10,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Time training steps beside plain PyTorch. Both train the same net, in turn; PyTorch runs eagerly, in fp32.
+    """Compare training speed with plain PyTorch. Both train the same net in alternating rounds; PyTorch runs in eager
+    mode in fp32.
 
     \b
     Example:

@@ -20,7 +20,7 @@ def data_check(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Read every image of a folder once. It reports what is left out and why; the exit code is 2 if an image cannot be
+    """Check every image of a folder. The report says what is left out and why. The exit code is 2 if an image cannot be
     read.
 
     \b

@@ -19,14 +19,17 @@ def convert(
             metavar="FILE|NAME", help="A checkpoint file, torchvision:IMAGENET1K_V1, or timm/resnet50.a1_in1k."
         ),
     ],
-    net: Annotated[str | None, typer.Option(help="Name of the net; timm's names contain it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="New run directory; if not set, a free name under runs/.")] = None,
+    net: Annotated[
+        str | None, typer.Option(help="Name of the net; not needed for timm's weights, whose names contain it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New run directory; by default, a free name under runs/.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="OPTION=VALUE",
-            help="Option of the net, such as shortcut=C, or padding=behind or both: where option A's zeros lie.",
+            help="Option of the net, such as shortcut=C. padding=behind or padding=both says where option "
+            "A pads with zeros.",
         ),
     ] = None,
     entry: Annotated[str | None, typer.Option(help="Which entry of the file to take, such as model_ema.")] = None,
@@ -34,11 +37,18 @@ def convert(
         str | None, typer.Option(help="Take only the tensors whose names begin with this, such as teacher.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="cifar10 or cifar100, if that was the training data: it names the classes.")
+        str | None,
+        typer.Option(
+            help="cifar10 or cifar100, if the net was trained on it; supplies the class names and the "
+            "images to evaluate on."
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(help="File of the class names, one a line, in the order of the last layer; or imagenet."),
+        typer.Option(
+            help="File with one class name per line, in the order of the last layer; or imagenet, for its "
+            "1,000 classes."
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the input in pixels.")] = None,
     mean: Annotated[
@@ -51,15 +61,16 @@ def convert(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Convert other people's weights to a run. Every verb takes it like a run of our own.
+    """Convert other people's weights to a run directory. Every command accepts it like a run that was trained here.
 
     The layouts of torchvision, timm, akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar are recognised, and
-    with
-    them how images were normalised; --size, --mean and --std override them. No code in a file is ever run.
+    the normalisation of images that belongs to each is used; --size, --mean and --std override it. No code in a file is
+    ever run.
 
-    The tensors do not show everything: on which convolution of a bottleneck the stride lies (--set stride_on=1x1 if it
-    is not the 3x3), dilation, the epsilon of batch norm, the activation (--set activation=silu) and blurred pooling. A
-    net that differs in one of these is converted without an error and predicts wrongly, so evaluate it.
+    Some properties of a net leave no trace in its tensors: which convolution of a bottleneck has the stride (--set
+    stride_on=1x1 if it is not the 3x3), dilation, the epsilon of batch norm, the activation (--set activation=silu) and
+    blurred pooling. If a net differs in one of these, it is converted without an error but predicts wrongly, so
+    evaluate it.
 
     \b
     Examples:

@@ -27,33 +27,39 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN... [DATA]",
-            help="Run directories; then, if not on their own images, a folder of class folders.",
+            help="Run directories, optionally followed by a folder of class folders to use instead of the "
+            "runs' own images.",
         ),
     ],
     split: Annotated[
         str | None,
-        typer.Option(help="train, val or test. If not set, test, or val where there is no test.", metavar="SPLIT"),
+        typer.Option(help="train, val or test; by default test, or val if there is no test split.", metavar="SPLIT"),
     ] = None,
-    crops: Annotated[int, typer.Option(help="1, or 10: the corners and the centre, each also mirrored.")] = 1,
+    crops: Annotated[int, typer.Option(help="1, or 10: the four corners and the centre, each also mirrored.")] = 1,
     scales: Annotated[
         str | None,
-        typer.Option(metavar="S,...", help="Shorter sides of the image in pixels; the mean over them counts."),
+        typer.Option(
+            metavar="S,...", help="Lengths of the image's shorter side in pixels; predictions are averaged over them."
+        ),
     ] = None,
-    dense: Annotated[
-        bool, typer.Option("--dense", help="Take the whole image at each scale, not crops of it.")
-    ] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Use the whole image at each scale instead of crops.")] = False,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Average the probabilities of all runs.")] = False,
-    tta: Annotated[Augmented | None, typer.Option(help="flip: average with the mirror image.")] = None,
+    tta: Annotated[
+        Augmented | None, typer.Option(help="flip: average the predictions for the image and its mirror image.")
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for predictions.csv, evaluation.json and evaluation.html; if not set, the run."),
+        typer.Option(
+            help="Folder for predictions.csv, evaluation.json and evaluation.html; by default the run "
+            "directory, or a new folder under runs/ for an ensemble."
+        ),
     ] = None,
     data_dir: RunData = None,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure trained nets. Images that they were trained on are left out, and a report shows the mistakes.
+    """Evaluate trained nets. Images that a net was trained on are left out. The report shows the mistakes.
 
     \b
     Examples:

@@ -21,7 +21,8 @@ def nets(
     net: Annotated[str | None, typer.Argument(help="Show this net: its facts, options and source file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the nets, or show one of them. The list has their facts; one net is shown with its options.
+    """List the nets, or show one of them. The list shows the facts of every net; a single net is shown with its options
+    as well.
 
     \b
     Examples:
@@ -110,14 +111,14 @@ def summary(
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Option of the nets, such as shortcut=C.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the input in pixels; if not set, the net's own.")
+        int | None, typer.Option(min=1, help="Side of the input in pixels; by default, the net's own.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what nets cost before training. One net is shown layer by layer and in all; several are compared.
+    """Show what nets cost before training. A single net is shown layer by layer with totals; several nets are compared.
 
-    It counts output shapes, parameters, MACs, FLOPs, receptive fields, activations, what training keeps for the
-    backward pass, and bytes on disk, and prints the rule of each count. --set applies to the nets that have the option.
+    The columns are output shape, parameters, MACs, FLOPs, receptive field, activations, memory kept for the backward
+    pass and bytes on disk; the rule of each count is printed below. --set applies to the nets that have the option.
 
     \b
     Examples:

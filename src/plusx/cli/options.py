@@ -12,10 +12,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one field of the recipe; can be repeated."),
 ]
-RunData = Annotated[Path | None, typer.Option(help="Folder that the run's own images are in now, if they have moved.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps, wherever the run was trained.")]
+RunData = Annotated[
+    Path | None, typer.Option(help="Folder that now contains the run's own images, if they have moved.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps; it may differ from the device of training.")]
 
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:

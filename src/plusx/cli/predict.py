@@ -21,13 +21,16 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Image files.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     precision: Annotated[
-        str, typer.Option(help="auto, fp32, bf16, or int8, which OpenVINO runs, calibrated on the run's own images.")
+        str,
+        typer.Option(
+            help="auto, fp32, bf16 or int8. int8 needs OpenVINO and is calibrated on the run's training images."
+        ),
     ] = "auto",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Predict the classes of images. Files that cannot be read are named at the end and do not stop the others.
+    """Predict the classes of images. Files that cannot be read are listed at the end; all others are predicted.
 
     \b
     Example:

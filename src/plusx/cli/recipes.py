@@ -18,8 +18,8 @@ def recipes(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes, or show one of them. Every field is shown with its value and what it means;
-    one that is set by name, such as optim, brings its own fields.
+    """List the recipes, or show one of them. A recipe is shown with the value and the meaning of every field. A field
+    that is set by name, such as optim, brings further fields.
 
     \b
     Examples:

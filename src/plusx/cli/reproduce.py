@@ -28,26 +28,31 @@ class Budget(StrEnum):
 
 
 def reproduce(
-    experiment: Annotated[str | None, typer.Argument(help="An experiment; --list shows their names.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="Name of an experiment; --list shows all names.")] = None,
     show: Annotated[
-        bool, typer.Option("--list", help="List the experiments, what they cost, and their results so far.")
+        bool, typer.Option("--list", help="List the experiments with their costs and their results so far.")
     ] = False,
     budget: Annotated[
         Budget,
-        typer.Option(help="quick: the paper's recipe with fewer steps. paper: the whole recipe, weeks on a CPU."),
+        typer.Option(
+            help="quick: the paper's recipe with fewer steps. paper: the full recipe, which takes weeks on a CPU."
+        ),
     ] = Budget.QUICK,
-    out: Annotated[Path, typer.Option(help="Folder of all experiments; they share trainings.")] = Path("reproduced"),
+    out: Annotated[Path, typer.Option(help="Folder for all experiments, which share trained nets.")] = Path(
+        "reproduced"
+    ),
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that CIFAR is in; if not set, PLUSX_DATA or ~/.cache/plusx. For imagenet-table, ImageNet."
+            help="Folder that contains CIFAR; by default PLUSX_DATA or ~/.cache/plusx. For imagenet-table, "
+            "the folder of ImageNet."
         ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Repeat a table or figure of the papers. Our numbers stand beside theirs. An experiment may be stopped at any
-    time; the same command resumes it.
+    """Reproduce a table or figure of the papers. Our numbers are shown beside the paper's. You can stop an experiment
+    at any time; the same command resumes it.
 
     \b
     Examples:

@@ -25,28 +25,29 @@ class Speed(StrEnum):
 def train(
     data: Annotated[str | None, typer.Argument(help="digits, cifar10, cifar100, or a folder of class folders.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe; `plusx recipes` lists them. If not set, the data's own.")
+        str | None,
+        typer.Option(help="Name of a recipe; `plusx recipes` lists them. By default, the recipe for the data."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="New run directory; if not set, a free name under runs/.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Random seed, in place of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New run directory; by default, a free name under runs/.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed; overrides the recipe's.")] = None,
     settings: Settings = None,
     resume: Annotated[Path | None, typer.Option(help="Resume a run that was stopped or killed.")] = None,
     speed: Annotated[
         Speed | None,
-        typer.Option(help="show: time a few steps of each way to run, print the times and take the fastest."),
+        typer.Option(help="show: time a few steps of each way to run the net, print the times and use the fastest."),
     ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that CIFAR is in, or is downloaded to; if not set, PLUSX_DATA or ~/.cache/plusx. "
-            "With --resume: the folder that the run's own images are in now."
+            help="Folder that contains CIFAR or that it is downloaded to; by default PLUSX_DATA or "
+            "~/.cache/plusx. With --resume: the folder that now contains the run's own images."
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="With --resume: cpu, cuda or mps, if not the device that the run began on.")
+        str | None, typer.Option(help="With --resume: cpu, cuda or mps; by default, the device that the run began on.")
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Download CIFAR, or published weights, if they are not here.")
+        bool, typer.Option("--download", help="Download CIFAR or published weights if they are missing.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

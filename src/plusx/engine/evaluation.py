@@ -73,7 +73,7 @@ def evaluate(
         views: Which crops and scales of each image are averaged; if not given, what each run's recipe says.
         out: Directory for the files; one run's own if not given, and a free name under runs/ for several.
         data_dir: Where the runs' own data lies, if not where it lay in training.
-        device: auto, cpu, cuda or mps; wherever the runs were trained.
+        device: auto, cpu, cuda or mps; it may differ from the device of training.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the files of a folder read
             and the files in all, then with the images measured and the images in all.
 

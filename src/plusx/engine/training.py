@@ -58,15 +58,15 @@ def train(
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
-    """Train a net and leave a run directory.
+    """Train a net and write a run directory.
 
     Args:
         data: digits, cifar10, cifar100, or a folder of class folders.
-        recipe: A recipe or its name; without one, the data's own.
+        recipe: A recipe or its name; by default, the recipe for the data.
         out: Run directory, new or empty; without one, a free name under runs/.
-        seed: In place of the recipe's.
+        seed: Random seed; overrides the recipe's.
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
-        data_dir: Where CIFAR lies.
+        data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
         progress: True shows a bar in a terminal or notebook, False shows nothing; a function is called with each
             `Reading`, `Choice` and `Event`.
@@ -74,7 +74,7 @@ def train(
 
     Raises:
         ValueError: Something that was asked for does not exist or does not fit.
-        StoppedError: The run ended early, for a reason that the message names.
+        StoppedError: The run was stopped early; the message says why.
 
     Example:
         >>> from plusx.recipes import digits
@@ -116,13 +116,15 @@ def resume(
 
     Args:
         run: Run directory.
-        data_dir: Where its images lie now, if not where they lay: the folder itself, or the one that CIFAR is in.
+        data_dir: Folder that now contains its images, if they have moved: the folder itself, or the one that CIFAR is
+            in.
         device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
         progress: As for `train`.
         should_stop: As for `train`.
 
     Raises:
-        ValueError: The directory is no unfinished run, its images are gone or have changed, or this machine lacks the
+        ValueError: The directory is not an unfinished run, its images are gone or have changed, or this machine lacks
+            the
             device that it began on.
         StoppedError: As for `train`.
     """

@@ -30,7 +30,8 @@ PUBLISHED = {
     "resnet110": "6.43 (6.61 ± 0.16)",
     "resnet1202": "7.93",
 }
-"""Test error in per cent. The paper gives the best, and mean and deviation of five runs, for 110 layers only."""
+"""Test error in per cent. The paper gives the best, and mean and standard deviation of five runs, for 110 layers
+only."""
 STEPPED = "resnet1202"
 PAPER_STEPS = 64_000
 

@@ -49,8 +49,8 @@ def demo(
     """Train four nets and compare their training errors.
 
     Args:
-        out: Directory for four run directories and report.html, new, empty, or that of a demo that was stopped; a free
-            name under runs/ if not given.
+        out: Directory for the four run directories and report.html. It must be new, empty, or that of a stopped demo.
+            By default, a free name under runs/.
         seed: Seed of all four.
         progress: True shows a bar in a terminal or a notebook; a callable is called with a
             `plusx.experiments.lab.Progress` over all four.

@@ -32,7 +32,8 @@ class FlipLR:
     """Mirror left and right with probability 1/2."""
 
     alternate: bool = False
-    """Draw in an image's first epoch only, then mirror it in every other epoch; Jordan (2024), arXiv:2404.00498,
+    """Draw at random in an image's first epoch only and mirror it in every other epoch from then on; Jordan (2024),
+    arXiv:2404.00498,
     Sec. 3.6. Any two epochs in a row so show both views of every image."""
 
     @property
@@ -43,7 +44,7 @@ class FlipLR:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Crop a random part of the image and resize it; Szegedy et al. (2014), Sec. 6. Only for image files."""
+    """Crop a random region of the image and resize it; Szegedy et al. (2014), Sec. 6. Only for image files."""
 
     min_area: float = 0.25
     """Smallest share of the image's area."""

@@ -17,11 +17,11 @@ class DataSpec:
     """
 
     train: str = "train"
-    """Images that are trained on."""
+    """Images to train on."""
     val: str | None = None
-    """Images that choose: best weights, plateau schedules. Never the test images."""
+    """Images that select the best weights and drive plateau schedules; never the test images."""
     test: str | None = "test"
-    """Images that are measured on and decide nothing."""
+    """Images for the final measurement, which decide nothing."""
     limit: int | None = None
     """Use only this many images of each split, evenly spaced, to try a recipe out."""
     undecodable: Literal["refuse", "skip"] = "refuse"
@@ -51,8 +51,9 @@ class PreprocessSpec:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Resampling filter, always with antialiasing."""
     normalize: Literal["channel", "pixel-mean", "weights"] = "channel"
-    """`channel`: mean and deviation of each channel. `pixel-mean`: mean of each pixel; He et al. (2015), Sec. 4.2.
-    `weights`: mean and deviation that the net's first weights were trained with."""
+    """`channel`: mean and standard deviation of each channel. `pixel-mean`: mean of each pixel; He et al. (2015), Sec.
+    4.2.
+    `weights`: mean and standard deviation that the net's first weights were trained with."""
 
     def __post_init__(self) -> None:
         require(self.size is None or self.size >= 1, "preprocess.size", self.size, "1 or more")

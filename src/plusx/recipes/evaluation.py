@@ -16,12 +16,12 @@ class Evaluation:
     """When a run is measured, on what, and which weights it keeps."""
 
     count: int | None = None
-    """Evaluations, evenly spaced over the run; the last is at its end. With none there is at most one an epoch, and
-    all together cost at most a tenth of the run."""
+    """Evaluations, evenly spaced over the run; the last is at its end. With none there is at most one per epoch, and
+    all of them together take at most a tenth of the run."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("val",)
     """Splits that are measured each time; a split that the data lacks is left out."""
     keep: Literal["best", "last"] = "best"
-    """Which weights are the run's: those of the lowest validation error (earliest of equals), or the last."""
+    """Which weights the run keeps: those of the lowest validation error (earliest of equals), or the last."""
     batch_size: int = 256
     """Images at a time; it changes no result."""
     flip: bool = False

@@ -12,11 +12,11 @@ class ByImages:
     """So many epochs that about `images` training images are seen, but at least `least` and at most `most` epochs."""
 
     images: int = 60_000
-    """Images seen in the whole run, each as often as it is seen."""
+    """Total number of images seen in the run, counted with repetition."""
     least: float = 15.0
-    """Epochs that a large set gets."""
+    """Smallest number of epochs, for large data sets."""
     most: float = 60.0
-    """Epochs that a small set gets."""
+    """Largest number of epochs, for small data sets."""
 
     def __post_init__(self) -> None:
         require(self.images >= 1, "epochs.images", self.images, "1 or more")

@@ -17,5 +17,5 @@ class NetSpec:
     """Keyword arguments of the builder, such as {"shortcut": "B"}."""
     weights: str | None = None
     """Weights to start from: a file, a run directory, or published ones (torchvision:IMAGENET1K_V1,
-    timm/resnet50.a1_in1k); none starts from random. Rows of the last layer go to classes by their names; where the
-    weights have other classes, or do not name them, it is drawn anew."""
+    timm/resnet50.a1_in1k); none starts from random. The rows of the last layer are assigned to classes by name; if the
+    weights have other classes or do not name them, the layer is initialised at random."""

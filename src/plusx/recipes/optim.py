@@ -55,7 +55,7 @@ class SGD(_Optimizer):
     weight_decay: float = 1e-4
     """L2 penalty weight_decay / 2 ||w||^2: its gradient is added to g, and the reported loss leaves it out."""
     decay: Touched = "all"
-    """What it shrinks; `all` has batch norm and biases too, as Caffe and fb.resnet.torch do."""
+    """Which parameters weight decay shrinks; `all` includes batch norm and biases, as Caffe and fb.resnet.torch do."""
     nesterov: bool = False
     """Look ahead: w <- w - lr (g + momentum b)."""
 
@@ -89,7 +89,7 @@ class Adam(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it. See AdamW."""
     decay: Touched = "all"
-    """Which parameters it shrinks."""
+    """Which parameters the penalty shrinks."""
 
     @property
     def in_words(self) -> str:
@@ -116,7 +116,7 @@ class Adagrad(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
-    """Which parameters it shrinks; torch's default is `all`."""
+    """Which parameters the penalty shrinks; torch's default is `all`."""
 
     @property
     def in_words(self) -> str:
@@ -140,7 +140,7 @@ class Adadelta(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
-    """Which parameters it shrinks; torch's default is `all`."""
+    """Which parameters the penalty shrinks; torch's default is `all`."""
 
     @property
     def in_words(self) -> str:
@@ -163,7 +163,7 @@ class RMSprop(_Optimizer):
     weight_decay: float = 0.0
     """L2 penalty weight_decay / 2 ||w||^2, added to g and so rescaled with it; torch's default is 0."""
     decay: Touched = "all"
-    """Which parameters it shrinks; torch's default is `all`."""
+    """Which parameters the penalty shrinks; torch's default is `all`."""
 
     @property
     def in_words(self) -> str:
@@ -225,7 +225,7 @@ class Penalty:
     l1: float = 0.0
     """l1 sign(w) is added to the gradient, for every optimizer; 0 costs nothing."""
     on: Touched = "weights"
-    """Which parameters it shrinks; parameters that are not trained stay as they are."""
+    """Which parameters the penalty shrinks; parameters that are not trained stay as they are."""
 
     def __post_init__(self) -> None:
         require(self.l1 >= 0, "penalty.l1", self.l1, "0 or more")

@@ -19,10 +19,10 @@ class PlacementSpec:
     threads: int | None = None
     """CPU threads; none takes what the cgroup quota and the affinity mask allow."""
     kernels: Literal["auto", "fused", "plain"] = "auto"
-    """`fused` runs batch norm, addition and ReLU as one operation and narrow convolutions in native code of ours,
+    """`fused` runs batch norm, addition and ReLU as one operation and narrow convolutions in plusx's native code,
     `auto` does so where that code was built; `plain` is PyTorch alone."""
     compile: bool = False
-    """Whether torch.compile makes the net's code, which takes it a while before the first step."""
+    """Whether torch.compile generates the code of the net, which delays the first step."""
     choose: Literal["auto", "rules", "measure"] = "auto"
     """What decides where several ways are open: `measure` times a few steps of each, for 15 s at most and once for a
     net, batch and machine; `rules` does not; `auto` measures for runs that take longer than 5 minutes."""

@@ -54,7 +54,7 @@ class Recipe:
     progressive: Progressive | None = None
     """Smaller images early in the run; none has the full size throughout."""
     steps: int | None = None
-    """Optimizer steps; 0 leaves the first weights as they are. Exactly one of steps and epochs is set, and setting one
+    """Optimizer steps; 0 leaves the initial weights unchanged. Exactly one of steps and epochs is set, and setting one
     clears the other."""
     epochs: float | ByImages | None = None
     """Passes over the training images, or a rule for their number."""

@@ -215,7 +215,7 @@ def as_text(value: Any) -> str:
 
 
 def option_value(text: str) -> Any:
-    """Builder options have the builder's types: numbers, true and false are read as such, all else stays text.
+    """Read the text of a builder option: numbers, true and false become values, everything else stays text.
 
     Example:
         >>> [option_value(text) for text in ("3", "0.5", "true", "3x3")]

@@ -161,7 +161,7 @@ def newest_point(path: Path) -> ResumePoint | None:
     return next((p for p in map(_read_point, points) if p is not None), None)
 
 
-def load_run(path: str | Path) -> tuple[nn.Module, Card]:
+def load_run(run: str | Path) -> tuple[nn.Module, Card]:
     """The trained net of a run, on the CPU in evaluation mode, and its card.
 
     If the run was stopped, it is the best net so far, from the newest whole resume point: the card says so in `status`
@@ -173,7 +173,7 @@ def load_run(path: str | Path) -> tuple[nn.Module, Card]:
     Raises:
         ValueError: The directory is no run, it has no resume point yet, or its weights are damaged or another net's.
     """
-    path = Path(path)
+    path = Path(run)
     card = read_card(path)
     net = build(card.recipe.net.name, **card.net_options)
     if card.status == "finished":

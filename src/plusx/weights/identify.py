@@ -36,7 +36,7 @@ class Identified:
     preprocess: Preprocess | None
     """What their images went through; None where nothing tells, or where these have another number of channels."""
     normalisation_is_known: bool
-    """Whether mean and deviation are sure; the crop of a preset may be when they are not."""
+    """Whether mean and standard deviation are sure; the crop of a preset may be when they are not."""
     class_names: tuple[str, ...] | None
     """In the order of the last layer; None where nothing names them."""
 

@@ -36,7 +36,8 @@ BY_FAMILY: Mapping[tuple[str, str], Preset] = {
 }
 """(whose layout, family) where it differs from the layout's."""
 TRANSFORMED = Preset((0.5,) * 3, (0.5,) * 3, "torchvision's googlenet.transform_input", 224 / 256)
-"""What torchvision's transform_input makes of its usual mean and deviation, before the first layer of its GoogLeNet.
+"""What torchvision's transform_input makes of its usual mean and standard deviation, before the first layer of its
+GoogLeNet.
 
 It is on where training began with published weights, and off where it began at random; no tensor shows which."""
 
@@ -69,13 +70,13 @@ def channelwise(
     crop_fraction: float = 1.0,
     interpolation: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> Preprocess:
-    """A square centre crop, and one mean and deviation for each channel.
+    """A square centre crop, and one mean and standard deviation for each channel.
 
     Args:
         side: Of the input in pixels.
         mean: Of pixels / 255.
         std: Of pixels / 255.
-        obtained: Where mean and deviation come from.
+        obtained: Where mean and standard deviation come from.
         crop_fraction: Share of the shorter side that the crop covers.
         interpolation: Resampling filter.
     """
