@@ -21,8 +21,7 @@ def analyse(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a figure of the papers for a run. It shows, for instance, how strongly the net's layers respond, or what it
-    loses without a block.
+    """Answer a question about a trained net.
 
     The questions come from the papers, such as how strongly each layer responds and what is lost without a block. The
     answer is a figure; it is written with its numbers to the run's folder figures/.

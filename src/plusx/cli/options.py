@@ -8,8 +8,8 @@ import typer
 
 import plusx
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, on the last line of stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the progress bar.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set one field of the recipe; can be repeated."),
