@@ -16,10 +16,16 @@ def gpu_tables() -> str:
         for who in dict.fromkeys(row["who"] for row in speed["rows"])
     ]
     bars = [
-        ("ResNet-20 at 128, over a CUDA graph of eager bf16", "0.9", cases[0], "plusx", "graph bf16"),
-        ("the same compiled, over compiled + graph (the aim)", "", cases[0], "plusx, compiled", "compiled graph bf16"),
-        ("res_airbench94 at 1000, over compiled + graph", "0.9", cases[2], "plusx, compiled", "compiled graph bf16"),
-        ("ResNet-50 at 224, 256, over eager bf16", "1.3", cases[3], "plusx, compiled", "eager bf16"),
+        ("ResNet-20, batch 128, relative to eager bf16 in a CUDA graph", "0.9", cases[0], "plusx", "graph bf16"),
+        (
+            "ResNet-20 compiled, relative to compiled bf16 in a CUDA graph (aim)",
+            *("", cases[0], "plusx, compiled", "compiled graph bf16"),
+        ),
+        (
+            "res_airbench94, batch 1000, relative to compiled bf16 in a CUDA graph",
+            *("0.9", cases[2], "plusx, compiled", "compiled graph bf16"),
+        ),
+        ("ResNet-50 at 224, batch 256, relative to eager bf16", "1.3", cases[3], "plusx, compiled", "eager bf16"),
     ]
     ratios = [(what, bar, f"{pace[*case, who] / pace[*case, peer]:.3f}") for what, bar, case, who, peer in bars]
     seconds = statistics.median(run["training_seconds"] for run in runs)
@@ -33,13 +39,14 @@ def gpu_tables() -> str:
     ]
     return "\n\n".join(
         (
-            table(("images/s of whole steps", *(f"{net}, {batch}" for net, batch in cases)), rows),
-            table(("what", "at least", "measured"), ratios),
+            table(("images/s, whole steps", *(f"{net}, {batch}" for net, batch in cases)), rows),
+            table(("measure", "required", "measured"), ratios),
             f"`cifar10-94`, compiled: {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} % test "
-            f"accuracy (n = {len(runs)}), {statistics.median(run['steps_seconds'] for run in runs):.2f} s of it in "
-            f"steps. The first run of the process took {runs[0]['training_seconds']:.1f} s, with compiling.",
-            f"64,000 steps of `cifar10-paper`, four nets side by side, test error after the last step: {errors}.",
-            table(("runs at once, each of batch 128", "compiled", "images/s of all"), side, words=2),
+            f"accuracy (n = {len(runs)}); the steps take {statistics.median(run['steps_seconds'] for run in runs):.2f} "
+            f"s of the training time. The first run of the process took {runs[0]['training_seconds']:.1f} s, including "
+            "compilation.",
+            f"Test error after 64,000 steps of `cifar10-paper`, with four nets trained at once: {errors}.",
+            table(("runs at once, batch 128 each", "compiled", "total images/s"), side, words=2),
             f"<sub>{speed['gpu']}, torch {speed['torch']}, cuDNN {speed['cudnn']}, commit {speed['commit']}, "
             f"{speed['date']}.</sub>",
         )

@@ -22,23 +22,28 @@ def bars_table() -> str:
     limited = [(c["ratios"]["eager fp32"]["ratio"], c["net"], isa) for (_, isa), c in training.items() if isa != "all"]
     slowest, net, isa = min(limited)
     rows = [
-        ("ResNet-20, training, over eager fp32", "3.0", "5", ratio(best["resnet20"]["eager fp32"])),
-        ("ResNet-20, over the best of eager and compiled bf16", "1.4", "2", over_best("resnet20")),
-        ("ResNet-56, the same", "1.3", "1.8", over_best("resnet56")),
-        ("DenseNet-BC-100-12, the same", "1.3", "1.8", over_best("densenet_bc_100_12")),
-        ("ResNet-50 at 224, training, over eager fp32", "3", "5", ratio(best["resnet50"]["eager fp32"])),
-        ("ResNet-50 at 224, inference, over eager fp32", "8", "10", ratio(ours["eager fp32"])),
-        ("the same over the best of its peers in bf16", "1.0", "1.2", f"{ratio(ours[peer])}, {peer}"),
+        ("ResNet-20, training, speedup over eager fp32", "3.0", "5", ratio(best["resnet20"]["eager fp32"])),
+        ("ResNet-20, speedup over the better of eager and compiled bf16", "1.4", "2", over_best("resnet20")),
+        ("ResNet-56, same comparison", "1.3", "1.8", over_best("resnet56")),
+        ("DenseNet-BC-100-12, same comparison", "1.3", "1.8", over_best("densenet_bc_100_12")),
+        ("ResNet-50 at 224, training, speedup over eager fp32", "3", "5", ratio(best["resnet50"]["eager fp32"])),
+        ("ResNet-50 at 224, inference, speedup over eager fp32", "8", "10", ratio(ours["eager fp32"])),
+        ("the same, speedup over the best of its peers in bf16", "1.0", "1.2", f"{ratio(ours[peer])}, {peer}"),
         *(
-            (f"{recipe}: {100 * numbers['target']:.2f} % in units, at most", bar, aim, units(numbers))
+            (f"{recipe}: units to {100 * numbers['target']:.2f} %, at most", bar, aim, units(numbers))
             for (recipe, numbers), (bar, aim) in zip(
                 sorted(accuracy.items(), reverse=True), (("11", "5.5"), ("5.5", "3.4")), strict=True
             )
         ),
-        ("time a layer from 20 to 1202 layers, apart by at most", "10 %", "", f"{100 * depth['deviation']:.0f} %"),
-        (f"without bf16 in hardware, over eager fp32, the least ({net}, {isa})", "0.97", "", f"{slowest:.2f}"),
+        ("time per layer, spread between 20 and 1202 layers, at most", "10 %", "", f"{100 * depth['deviation']:.0f} %"),
+        (
+            f"slowest case without bf16 in hardware, speedup over eager fp32 ({net}, {isa})",
+            "0.97",
+            "",
+            f"{slowest:.2f}",
+        ),
     ]
-    return table(("what", "at least", "aim", "measured (range of rounds)"), rows)
+    return table(("measure", "required", "aim", "measured (range over rounds)"), rows)
 
 
 def training_table() -> str:
@@ -50,8 +55,8 @@ def training_table() -> str:
             over = ratio(case["ratios"][who]) if who in case["ratios"] else ""
             memory = f"{numbers['peak_memory_bytes'] / 2**30:.2f}" if numbers.get("peak_memory_bytes") else ""
             name = f"{case['net']}, {case['batch_size']}" + ("" if isa == "all" else f", {isa}")
-            rows.append((name, who, f"{numbers['images_per_s']:,.1f}", over, memory))
-    head = ("net, batch", "who", "images/s", "ours over it (range)", "peak GiB")
+            rows.append((name, _shown(who), f"{numbers['images_per_s']:,.1f}", over, memory))
+    head = ("net, batch", "implementation", "images/s", "speedup of plusx (range)", "peak memory (GiB)")
     return table(head, rows) + "\n\n" + evidence("training-speed")
 
 
@@ -66,15 +71,15 @@ def profile_table() -> str:
         ]
         rows += [
             (what, *(f"{1e3 * numbers[key]:.1f}" for numbers in contenders.values()))
-            for what, key in (("all, under the profiler", "profiled_seconds"), ("all, without it", "seconds"))
+            for what, key in (("total with the profiler", "profiled_seconds"), ("total without it", "seconds"))
         ]
-        rows += [("times the floor", *(f"{numbers['times_the_floor']:.1f}" for numbers in contenders.values()))]
-        title = f"{case['net']}, batch {case['batch_size']}: milliseconds of a step"
+        rows += [("multiple of the floor", *(f"{numbers['times_the_floor']:.1f}" for numbers in contenders.values()))]
+        title = f"{case['net']}, batch {case['batch_size']}: milliseconds per step"
         floor = (
             f"Floor: {1e3 * least['operations_seconds']:.1f} ms for {least['operations'] / 1e9:,.1f} G operations, "
             f"{1e3 * least['bytes_seconds']:.1f} ms for {least['bytes'] / 1e6:,.0f} MB."
         )
-        blocks.append(table((title, *contenders), rows) + f"\n\n{floor}")
+        blocks.append(table((title, *map(_shown, contenders)), rows) + f"\n\n{floor}")
     return "\n\n".join(blocks) + "\n\n" + evidence("training-profile")
 
 
@@ -82,14 +87,18 @@ def depth_table() -> str:
     """Time and memory by depth."""
     rows = [
         (
-            case["net"] + (", checkpoints" if case["checkpoint"] else ""),
+            case["net"] + (", recomputed" if case["checkpoint"] else ""),
             f"{1e3 * case['seconds']:,.0f}",
             f"{1e3 * case['seconds_per_layer']:.2f}",
             f"{case['peak_memory_bytes'] / 2**30:.2f}",
         )
         for case in read("training-depth")["cases"]
     ]
-    return table(("net, batch 128", "ms a step", "ms a layer", "peak GiB"), rows) + "\n\n" + evidence("training-depth")
+    return (
+        table(("net, batch 128", "ms per step", "ms per layer", "peak memory (GiB)"), rows)
+        + "\n\n"
+        + evidence("training-depth")
+    )
 
 
 def inference_table() -> str:
@@ -98,11 +107,11 @@ def inference_table() -> str:
     for case in read("inference-speed")["cases"]:
         name = f"{case['net']}, batch {case['batch']}"
         rows = [
-            (name, who, f"{numbers['images_per_s']:,.1f}", span(numbers["images_per_s_range"]))
+            (name, _shown(who), f"{numbers['images_per_s']:,.1f}", span(numbers["images_per_s_range"]))
             for who, numbers in case["contenders"].items()
         ]
-        rows += [(name, who, "left out", reason) for who, reason in case["left_out"].items()]
-        blocks.append(table(("net", "who", "images/s", "range"), rows))
+        rows += [(name, _shown(who), "left out", reason) for who, reason in case["left_out"].items()]
+        blocks.append(table(("net", "implementation", "images/s", "range"), rows))
     return "\n\n".join(blocks) + "\n\n" + evidence("inference-speed")
 
 
@@ -119,5 +128,10 @@ def accuracy_table() -> str:
         )
         for run in sorted(read("time-to-accuracy")["runs"], key=lambda run: run["recipe"])
     ]
-    head = ("recipe", "seed", "test accuracy", "whole time", "units", "unit")
+    head = ("recipe", "seed", "test accuracy", "total time", "units", "length of a unit")
     return table(head, rows) + "\n\n" + evidence("time-to-accuracy")
+
+
+def _shown(who: str) -> str:
+    """A contender's name in a table."""
+    return who.replace("ours", "plusx").replace("frozen streams", "plusx, frozen in streams")

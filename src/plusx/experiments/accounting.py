@@ -55,17 +55,17 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     findings = (
         f"VGG-16 has {vgg.params / res.params:.1f} times the parameters of ResNet-50 and {vgg.macs / res.macs:.1f} "
         f"times its multiply-adds, at {ERRORS['vgg16'][0] - ERRORS['resnet50'][0]:.1f} points more error; "
-        f"{100 * vgg.linear_params / vgg.params:.0f} % of its parameters are in three linear layers, which the later "
-        "nets have one of.",
+        f"{100 * vgg.linear_params / vgg.params:.0f} % of its parameters are in three linear layers, where later nets "
+        "have one.",
         f"AlexNet has {alex.params / google.params:.1f} times the parameters of GoogLeNet (auxiliary heads included) "
         f"and {google.macs / alex.macs:.1f} times fewer multiply-adds.",
         f"A forward pass of VGG-16 writes {vgg.activation_values / 1e6:.1f} million values, 61 MB in single precision. "
-        f"The often quoted 93 MB for an image, and twice that for training, come from an old course's sum.",
+        f"The often quoted 93 MB per image, and twice that for training, come from the addition in an old course.",
     )
     head = (
         "net",
         "parameters (M)",
-        "of them linear",
+        "in linear layers",
         "MACs (G)",
         "values written (M)",
         "kept for training (MiB)",
@@ -92,8 +92,8 @@ def _figures(numbers: Mapping[str, Mapping[str, float]]) -> list[Figure]:
     drawn[-1].axis.legend(frameon=False)
     caption = (
         "Cost of the nets at 224 pixels against the error of their published weights, ImageNet val, one crop; a line "
-        "joins the nets of a family. Weights differ in training as well as in the net: torchvision's and the DPN "
-        "authors'."
+        "connects the nets of a family. The weights, which come from torchvision and from the authors of DPN, differ "
+        "in how they were trained as well as in the net."
     )
     return [Figure("accounting", svg(drawn), caption)]
 
@@ -106,8 +106,8 @@ AXES: Mapping[str, Callable[[Cost], float]] = {
 
 ACCOUNTING = Experiment(
     "accounting",
-    "What AlexNet, VGG, GoogLeNet, ResNet, DenseNet and DPN cost in parameters, multiply-adds and memory, against "
-    "their error; counted on our nets.",
+    "What AlexNet, VGG, GoogLeNet, ResNet, DenseNet and DPN cost in parameters, multiply-adds and memory, compared "
+    "with their error; all counts are taken from our nets.",
     conclude,
     figures=_figures,
     minutes=0,

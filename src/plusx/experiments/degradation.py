@@ -41,11 +41,13 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     findings = [
         f"From 20 to 56 layers the training error of plain nets changes by {_points(plain)}, that of residual nets by "
         f"{_points(residual)} (percentage points, mean of {len(plain)} seeds).",
-        f"Every seed has plain-56 above plain-20 in training error: {'yes' if degrades else 'no'}. Every seed has "
-        f"resnet-56 below resnet-20: {'yes' if cured else 'no'}.",
+        f"Plain-56 has a higher training error than plain-20 {_seeds(degrades)}, and resnet-56 a lower one than "
+        f"resnet-20 {_seeds(cured)}.",
     ]
     if budget == "quick":
-        findings.append(f"What {STEPS['long']:,} steps show is how fast nets learn, not where the paper's 64,000 end.")
+        findings.append(
+            f"{STEPS['long']:,} steps show how fast nets learn, not where the paper's 64,000 steps would end."
+        )
     return Result(
         tuple(findings),
         {"plain-56 trains worse than plain-20": degrades, "resnet-56 trains better than resnet-20": cured},
@@ -78,8 +80,8 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
             panel.line(curve["steps"], [100 * e for e in curve["errors"]], colour, name=name, width=width)
         panel.axis.set(xlabel="step", ylabel=f"{splits[split]} error (%)", ylim=(0, 90))
     caption = (
-        f"Error over the {steps:,} steps of training, means of the seeds; the thicker a line, the deeper its net. "
-        "He et al. (2015), Fig. 6, has 64,000 steps."
+        f"Error over the {steps:,} steps of training, mean over the seeds; thicker lines are deeper nets. "
+        "Compare He et al. (2015), Fig. 6, with 64,000 steps."
     )
     return [Figure("degradation", svg(drawn), caption)]
 
@@ -88,13 +90,17 @@ def _paired(deep: Sequence[float], shallow: Sequence[float]) -> list[float]:
     return [100 * (d - s) for d, s in zip(deep, shallow, strict=True)]
 
 
+def _seeds(every: bool) -> str:
+    return "for every seed" if every else "not for every seed"
+
+
 def _points(differences: Sequence[float]) -> str:
     return f"{statistics.mean(differences):+.2f}"
 
 
 DEGRADATION = Experiment(
     "degradation",
-    "Plain nets of more layers have higher training error; residual nets of more layers have lower "
+    "Deeper plain nets have a higher training error, deeper residual nets a lower one "
     "(He et al. 2015, Sec. 4.2 and Fig. 6). The paper prints curves and no table.",
     conclude,
     lambda budget: pooled(*nets(budget).values()),

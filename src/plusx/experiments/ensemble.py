@@ -30,16 +30,15 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     together = found[tuple(runs)]
     best = min(singles, key=lambda net: singles[net])
     findings = (
-        f"The best single net, {best}, errs on {100 * singles[best]:.2f} %, the mean of all {len(runs)} on "
-        f"{100 * together[0]:.2f} %. The paper: 4.49 % top-5 for its best single net, 3.57 % for six.",
-        f"Of the {sum(len(g) > 1 for g in found)} sets, "
-        f"{sum(found[g][0] < min(singles[net] for net in g) for g in found if len(g) > 1)} are better than each of "
-        "their nets alone.",
+        f"The best single net, {best}, has a test error of {100 * singles[best]:.2f} %; the average of all {len(runs)} "
+        f"has {100 * together[0]:.2f} %. The paper: 4.49 % top-5 for its best single net, 3.57 % for six.",
+        f"{sum(found[g][0] < min(singles[net] for net in g) for g in found if len(g) > 1)} of the "
+        f"{sum(len(g) > 1 for g in found)} sets are better than each of their nets alone.",
     )
     rows = tuple((" + ".join(group), f"{100 * e:.2f}", f"{loss:.4f}") for group, (e, loss) in found.items())
     return Result(
         findings,
-        {"the mean errs less than the best net": together[0] < singles[best]},
+        {"the average has a lower error than the best net": together[0] < singles[best]},
         (Table("Test error of nets and of their mean", ("nets", "error (%)", "cross entropy (nats)"), rows),),
         {" + ".join(group): {"error": e, "loss": loss} for group, (e, loss) in found.items()},
     )
@@ -54,7 +53,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
         panel.points([count] * len(each), each, RESIDUAL, size=34)
     panel.line(list(errors), [_mean(each) for each in errors.values()], RESIDUAL, width=1.4)
     panel.axis.set(xlabel="nets averaged", ylabel="test error (%)", xticks=list(errors))
-    return [Figure("ensemble", svg([panel]), "Each point a set of nets; the line joins the means.")]
+    return [Figure("ensemble", svg([panel]), "Each point is a set of nets; the line connects the means.")]
 
 
 def _mean(values: list[float]) -> float:
@@ -63,7 +62,7 @@ def _mean(values: list[float]) -> float:
 
 ENSEMBLE = Experiment(
     "ensemble",
-    "Nets of different depth, averaged, err less than the best of them (He et al. 2015, Tables 4 and 5).",
+    "The average of nets of different depth has a lower error than the best of them (He et al. 2015, Tables 4 and 5).",
     conclude,
     trials,
     _figures,

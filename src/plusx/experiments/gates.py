@@ -18,7 +18,7 @@ NETS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "residual": ("residual_mlp", {}),
 }
 """Gates begin at -2, the paper's best at 50 layers on MNIST, or at -4, its best there on CIFAR-100."""
-SHOWN = {"highway": "highway, gates at -2", "highway-bias-4": "highway, gates at -4"}
+SHOWN = {"highway": "highway, gate bias -2", "highway-bias-4": "highway, gate bias -4"}
 DEPTHS = (10, 20, 50, 100)
 SEEDS = (0, 1, 2)
 
@@ -50,9 +50,10 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"With {DEPTHS[-1]} layers the plain net ends at {100 * deepest['plain']:.1f} % training error, the highway "
         f"net whose gates begin at -2 at {100 * deepest['highway']:.1f} %, at -4 at "
         f"{100 * deepest['highway-bias-4']:.1f} %, the residual net at {100 * deepest['residual']:.1f} % (medians). "
-        "The paper searched for the bias, from -1 to -10, and for the rate; here the rate is one for all.",
-        f"Before training a gate that begins at b carries 1 - sigmoid(b) of its input on, and {DEPTHS[-1]} of them "
-        f"{_carried(-2):.0e} at -2 but {_carried(-4):.2f} at -4, which is the likeliest reason.",
+        "The paper searched for the bias, from -1 to -10, and for the rate; here all nets share one rate.",
+        f"Before training, a gate with initial bias b passes on 1 - sigmoid(b) of its input. A chain of {DEPTHS[-1]} "
+        f"gates passes on {_carried(-2):.0e} at b = -2 but {_carried(-4):.2f} at b = -4, which is the likeliest "
+        "reason.",
         "A highway layer's gate has weights and can close, y = H(x) T(x) + x (1 - T(x)); a residual shortcut has none "
         "and is always open.",
     )

@@ -52,18 +52,18 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     if explodes:
         findings.append(
             "But before training it explodes: batch norm without shortcuts makes gradients grow with depth, until the "
-            "first steps are made (Yang et al. 2019, arXiv:1902.08129). 'Healthy' is too much said of such a start, "
-            "and in a short run it may cost plain-56 a part of its error."
+            "first steps are made (Yang et al. 2019, arXiv:1902.08129). 'Healthy' overstates such a start, and in a "
+            "short run it may account for some of the error of plain-56."
         )
     findings.append(
         f"Plain-56 ends at {100 * errors['plain56']:.1f} % training error, plain-20 at {100 * errors['plain20']:.1f} %."
     )
     if degrades and not vanishes:
         findings.append(
-            "Degradation is no vanishing gradient; the paper conjectures that deep plain nets converge exponentially "
-            "slowly."
+            "Degradation is not caused by vanishing gradients; the paper conjectures that deep plain nets converge "
+            "exponentially slowly."
         )
-    head = ("net", "least", "median", "most", "first over last layer")
+    head = ("net", "minimum", "median", "maximum", "ratio of first to last layer")
     numbers = {name: [m.value for m in each] for name, each in found.items()}
     table = Table("Gradient norms over layers", head, tuple(rows))
     seen = {

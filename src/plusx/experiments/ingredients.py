@@ -42,12 +42,12 @@ def variants() -> dict[str, dict[str, Recipe]]:
 
     return {
         "": {BASE: base},
-        "optimizer, momentum in the base": {
+        "optimizer (the base net uses momentum)": {
             name: dataclasses.replace(base, optim=optim) for name, optim in OPTIMIZERS.items()
         },
-        "initialisation, He's in the base": {name: net(init=name) for name in ("uniform", "xavier", "gaussian")},
-        "pooling, max in the base": {name: net(pooling=name) for name in ("average", "stochastic")},
-        "activation, ReLU in the base": {
+        "initialisation (the base net uses He's)": {name: net(init=name) for name in ("uniform", "xavier", "gaussian")},
+        "pooling (the base net uses max)": {name: net(pooling=name) for name in ("average", "stochastic")},
+        "activation (the base net uses ReLU)": {
             name: net(activation=name) for name in ("leaky_relu", "prelu", "elu", "tanh", "sigmoid")
         },
         "regularisation": {
@@ -90,7 +90,7 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     base_mean = _mean(base)
     tables = []
     for kind, each in found.items():
-        rows = [(BASE, _cell(base), "")]
+        rows = [("unchanged", _cell(base), "")]
         rows += [(name, _cell(errors), f"{100 * (_mean(errors) - base_mean):+.2f}") for name, errors in each.items()]
         tables.append(Table(f"Validation error: {kind}", ("changed", "error (%)", "difference (points)"), tuple(rows)))
     blocks = {name: lab.results(trials, "train_error") for name, trials in one_layer_blocks(budget).items()}
@@ -106,14 +106,15 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         if abs(_mean(errors) - base_mean) > 3 * max(_spread(errors), _spread(base))
     ]
     findings = (
-        f"LeNet-5 with ReLU ends at {100 * base_mean:.1f} % validation error after three epochs. Beyond three "
-        f"deviations of the seeds, in points: {', '.join(clear) or 'nothing'}. Three epochs reward what learns fast; "
-        "what regularises costs more than it gives in so short a run.",
-        f"Shortcuts over one layer: {100 * one:.2f} % training error, plain {100 * plain:.2f} %, over two layers "
-        f"{100 * two:.2f} %. One layer gains {100 * (plain - one):.1f} points, where seeds deviate by "
-        f"{100 * _spread(blocks['plain']):.1f} and {100 * _spread(blocks['shortcuts over one layer']):.1f}, two layers "
-        f"{100 * (plain - two):.1f}. The paper has seen no advantage of one layer, y = W x + x, which is 'similar to a "
-        "linear layer' of weights W + 1; here a ReLU follows.",
+        f"LeNet-5 with ReLU ends at {100 * base_mean:.1f} % validation error after three epochs. Changes beyond "
+        f"three standard deviations over the seeds, in percentage points: {', '.join(clear) or 'none'}. Three epochs "
+        "favour what learns fast; in so short a run, regularisation costs more than it gains.",
+        f"The training error is {100 * one:.2f} % with shortcuts over one layer, {100 * plain:.2f} % without shortcuts "
+        f"and {100 * two:.2f} % with shortcuts over two layers. Shortcuts over one layer gain "
+        f"{100 * (plain - one):.1f} points, where the seeds deviate by {100 * _spread(blocks['plain']):.1f} and "
+        f"{100 * _spread(blocks['shortcuts over one layer']):.1f}; those over two layers gain "
+        f"{100 * (plain - two):.1f}. The paper saw no advantage of one layer, y = W x + x, which is 'similar to a "
+        "linear layer' with weights W + 1; here a ReLU follows.",
     )
     numbers = {"base": base, **found, "blocks": blocks}
     alike = one > plain - _spread(blocks["plain"])
@@ -137,7 +138,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
     axis.set_yticks(range(len(labels)), labels)
     axis.invert_yaxis()
     axis.set(xlabel="validation error (%)")
-    caption = "Each point a seed; the line is the net as it is. Colours tell the kinds of parts apart."
+    caption = "Each point is a seed, and the line marks the unchanged net. Colours distinguish the kinds of ingredient."
     return [Figure("ingredients", svg([panel]), caption)]
 
 
@@ -164,8 +165,8 @@ def _cell(values: Sequence[float | None]) -> str:
 
 INGREDIENTS = Experiment(
     "ingredients",
-    "What each part of a small net is worth, one changed at a time; and blocks of one layer, for which He et al. "
-    "(2015), Sec. 3.2, 'have not observed advantages'.",
+    "How much each ingredient of a small net contributes, changed one at a time; and whether blocks of one layer help, "
+    "for which He et al. (2015), Sec. 3.2, 'have not observed advantages'.",
     conclude,
     lambda budget: [
         *(t for each in variants().values() for name, recipe in each.items() for t in trials_of(name, recipe)),

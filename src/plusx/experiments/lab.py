@@ -291,7 +291,7 @@ def write_result(lab: Lab, experiment: Experiment, budget: Budget, result: Resul
 def evidence_in_words(content: Mapping[str, Any]) -> str:
     """How much was trained, on which machine and with which versions."""
     runs, machine = content["runs"], content["machine"]
-    trained = f"{len(runs)} trainings, {content['seconds'] / 60:,.0f} minutes in all" if runs else "No training"
+    trained = f"{len(runs)} trainings, {content['seconds'] / 60:,.0f} minutes in total" if runs else "No training"
     cores = "1 core" if machine["cpus"] == 1 else f"{machine['cpus']} cores"
     where = f"{machine['cpu']}, {cores}, bf16: {machine['bf16']}"
     commit = f", commit {content['commit']}" if content["commit"] else ""

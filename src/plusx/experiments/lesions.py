@@ -56,8 +56,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"Without one block of resnet-56 the error rises by {100 * statistics.median(rises['resnet56']):.1f} points "
         f"(median of {len(rises['resnet56'])} blocks); without the same two layers of plain-20 by "
         f"{100 * statistics.median(rises['plain20']):.1f} points, where chance is {100 * CHANCE:.0f} % error.",
-        f"Of the gradient that reaches the input of resnet-56, 90 % comes by paths through {nearly_all} branches or "
-        f"fewer, and most by {most}, of {n}; half of all paths have {n // 2} or more.",
+        f"Of the gradient that reaches the input of resnet-56, 90 % arrives through paths with at most {nearly_all} of "
+        f"the {n} branches, and paths with {most} carry the most; half of all paths have {n // 2} or more.",
         "No block is skipped when such a net runs: F(x) is always computed and added. Skipping is the lesion, made "
         "here on purpose.",
     )
@@ -70,9 +70,9 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         "share_of_gradient_by_path_length": share,
     }
     seen = {
-        "resnet-56 barely notices a block taken away": statistics.median(rises["resnet56"]) < 0.05,
-        "plain-20 breaks": statistics.median(rises["plain20"]) > 0.5,
-        "nearly all gradient comes by short paths": nearly_all < n // 2,
+        "removing a block barely affects resnet-56": statistics.median(rises["resnet56"]) < 0.05,
+        "it breaks plain-20": statistics.median(rises["plain20"]) > 0.5,
+        "nearly all of the gradient arrives through short paths": nearly_all < n // 2,
     }
     return Result(findings, seen, (Table("Test error", head, tuple(rows)),), numbers)
 
@@ -91,26 +91,27 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
         Figure(
             "lesions",
             lesions.draw(each),
-            f"Test error without each block in turn, {IMAGES:,} images; dotted: the whole net. Veit et al., Fig. 3.",
+            f"Test error on {IMAGES:,} images with each block removed in turn; the dotted line is the intact net. "
+            "Veit et al., Fig. 3.",
         ),
         Figure(
             "lesions-many",
             lesions.draw_many(removed, moved),
-            "Taken away: random blocks, means of three draws. Moved: blocks swapped, resnet-56; Veit et al., Fig. 5.",
+            "Left: random blocks removed, mean of three draws. Right: blocks swapped, resnet-56; Veit et al., Fig. 5.",
         ),
         Figure(
             "paths",
             paths.draw(by_length),
-            "One path: the norm of the gradient that reaches the input by a path through k branches. All paths of "
-            "a length: how many have it, and how much of all gradient comes by them; resnet-56, Veit et al., Fig. 6.",
+            "One path: the norm of the gradient that reaches the input through a path of k branches. All paths: how "
+            "many paths have that length, and which share of the gradient they carry; resnet-56, Veit et al., Fig. 6.",
         ),
     ]
 
 
 LESIONS = Experiment(
     "lesions",
-    "Residual nets barely notice a block taken away, and plain nets break; nearly all gradient comes by short paths "
-    "(Veit et al. 2016, Sec. 4 and 5).",
+    "Removing a block barely affects a residual net but breaks a plain net, and nearly all of the gradient arrives "
+    "through short paths (Veit et al. 2016, Sec. 4 and 5).",
     conclude,
     trials,
     _figures,

@@ -41,14 +41,14 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         f"Residual nets respond {'less' if less else 'not less'} than their plain twins: mean deviation "
         f"{means['resnet20']:.2f} against {means['plain20']:.2f} with 20 layers, {means['resnet56']:.2f} against "
         f"{means['plain56']:.2f} with 56.",
-        f"With 110 layers it is {means['resnet110']:.2f}: the deeper "
-        f"{'the less' if deeper else 'is not always the less'}.",
+        f"With 110 layers it is {means['resnet110']:.2f}, so deeper nets "
+        f"{'respond less' if deeper else 'do not always respond less'}.",
     ]
     if not deeper and typical_means["resnet110"] < typical_means["resnet56"] < typical_means["resnet20"]:
         medians = [f"{typical_means[net]:.2f}" for net in ("resnet20", "resnet56", "resnet110")]
         findings.append(
-            f"In the median of groups of {GROUP} images it is: {', '.join(medians)} with 20, 56 and 110 layers. A few "
-            "images, whose responses grow from block to block, make the difference."
+            f"In the median over groups of {GROUP} images they do: {', '.join(medians[:-1])} and {medians[-1]} with "
+            "20, 56 and 110 layers. A few images, whose responses grow from block to block, make the difference."
         )
     rows = [(net, str(len(found[net])), f"{mean:.3f}", f"{typical_means[net]:.3f}") for net, mean in means.items()]
     head = ("net", "layers", "all images", f"median of groups of {GROUP}")

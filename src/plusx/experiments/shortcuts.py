@@ -48,10 +48,12 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     below = means["plain"] - max(options)
     seen = {"all beat the plain net by far": below > 0.01, "they differ less from each other": 100 * below > apart}
     findings = (
-        f"All three are {'below' if below > 0 else 'not below'} the plain net, and {apart:.2f} "
-        "points apart from each other. The paper: B is slightly better than A, C marginally better than B; the small "
-        "differences mean that projections are not essential. Of the order among the three, three seeds say little.",
-        "B is often retold as zero padding where dimensions increase. That is A; B projects there.",
+        f"{'All three have' if below > 0 else 'Not all three have'} a lower test error than the plain net, and they "
+        f"lie within {apart:.2f} points of each other. The paper: B is slightly better than A, C marginally better "
+        "than B; the small differences mean that projections are not essential. Three seeds say little about the order "
+        "of the three.",
+        "Option B is often described as zero padding where dimensions increase. That is option A; option B projects "
+        "there.",
     )
     head = ("shortcut", "parameters", "multiply-adds", "ours, test error (%)", "paper, ImageNet (%)")
     title = f"{NET} on CIFAR-10, and the paper's ResNet-34 on ImageNet"

@@ -36,13 +36,13 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     means = {name: sum(each) / len(each) for name, each in errors["test"].items()}
     constant, uniform, linear = (means[name] for name in PUBLISHED)
     findings = [
-        f"Constant depth {100 * constant:.2f} %, survival falling to 0.5 {100 * linear:.2f} %, survival of 0.5 "
-        f"everywhere {100 * uniform:.2f} % test error."
+        f"The test error is {100 * constant:.2f} % with constant depth, {100 * linear:.2f} % with a survival "
+        f"probability that falls to 0.5, and {100 * uniform:.2f} % with 0.5 everywhere."
     ]
     if budget == "quick" and linear >= constant:
         findings.append(
-            "Stochastic depth regularises: it gains where a net overfits, over the paper's 500 epochs. In so short a "
-            "run nothing overfits, and the last block has learnt on half of the steps."
+            "Stochastic depth is a regulariser: it helps where a net overfits, as over the paper's 500 epochs. In so "
+            "short a run nothing overfits, and the last block was trained in only half of the steps."
         )
     head = ("training", "paper, 110 layers (%)", "ours, test error (%)", "ours, training error (%)")
     seen = {"falling survival lowers the test error": linear < constant}
@@ -69,7 +69,7 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
 
 STOCHASTIC_DEPTH = Experiment(
     "stochastic-depth",
-    "Leaving random blocks out of training steps, later ones more often, lowers the test error from 6.41 to 5.23 % "
+    "Dropping blocks at random during training, later ones more often, lowers the test error from 6.41 to 5.23 % "
     "(Huang et al. 2016).",
     conclude,
     lambda budget: pooled(*nets(budget).values()),

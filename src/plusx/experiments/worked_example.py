@@ -49,20 +49,21 @@ def conclude(lab: Lab, budget: Budget) -> Result:
     ]
     findings = (
         f"The shortcut carries {ratio:.0f} times the gradient of the main path to the first weight: {total - main:.7f} "
-        f"against {main:.7f}. The gradients of w2 and w3 have the same formulas with and without it, and other values, "
-        f"for y is another.",
+        f"against {main:.7f}. The gradients of w2 and w3 have the same formulas with and without the "
+        "shortcut, but different values, because y differs.",
         f"Without shortcuts, {DEPTHS[-1]} layers of sigmoids leave {falls['mlp', 'sigmoid', 'xavier', 100]:.0e} of the "
         f"gradient at the first layer; ReLU with He's initialisation leaves {falls['mlp', 'relu', 'he', 100]:.1g}: the "
         f"initialisation alone does much of it.",
-        "Often retold: ResNet cures vanishing gradients. The paper argues otherwise: its plain nets have batch norm, "
-        "their gradients do not vanish, and they degrade. This example has neither, and shows what a shortcut does to "
-        "a gradient, not why plain nets degrade.",
-        "Often retold: ResNet's shortcut has a weight w_r. It has none where shapes agree: it is the identity.",
+        "It is often said that ResNet cures vanishing gradients. The paper argues otherwise: its plain nets have batch "
+        "norm, their gradients do not vanish, and they degrade. This example has neither, and shows what a shortcut "
+        "does to a gradient, not why plain nets degrade.",
+        "It is also often said that ResNet's shortcut has a weight w_r. It has none where shapes agree, because it is "
+        "the identity.",
     )
     tables = (
         Table("x = 0.5, target 1, L = (y - 1)^2, all weights 0.1", ("", "without", "with shortcut"), tuple(rows)),
         Table(
-            "Gradient at the outputs of the first hidden layer over that at the last, medians of five seeds",
+            "Ratio of the gradient at the outputs of the first hidden layer to that at the last, medians of five seeds",
             ("chain", *(f"{depth} layers" for depth in DEPTHS)),
             tuple(chain_rows),
         ),
@@ -144,8 +145,8 @@ def _figures(numbers: Mapping[str, Any]) -> list[Figure]:
 
 WORKED_EXAMPLE = Experiment(
     "worked-example",
-    "In a chain of three sigmoids a shortcut carries 40 times the gradient of the main path to the first weight: a "
-    "teaching example, retold in many places, of what a shortcut does to gradients.",
+    "In a chain of three sigmoids, a shortcut carries 40 times as much gradient to the first weight as the main path "
+    "does. This widely repeated teaching example shows what a shortcut does to gradients.",
     conclude,
     figures=_figures,
     minutes=0,
