@@ -22,6 +22,11 @@ def test_numbers_are_those_of_results(name: str) -> None:
     assert built(name) == (ROOT / name).read_text(encoding="utf-8")
 
 
+def test_every_experiment_has_its_place_in_the_story() -> None:
+    text = (ROOT / "docs" / "story.md").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"^<!-- ([\w-]+) -->$", text, re.MULTILINE)] == list(EXPERIMENTS)
+
+
 def test_figures_of_the_story_exist() -> None:
     for figure in re.findall(r"\]\((figures/[^)]+)\)", (ROOT / "docs" / "story.md").read_text(encoding="utf-8")):
         assert (ROOT / "docs" / figure).is_file(), figure

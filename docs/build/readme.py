@@ -27,7 +27,8 @@ def nets_table(words: Words) -> str:
         families.setdefault(entry(name).family, []).append(name)
     lines = ["| " + " | ".join(words["nets"]) + " |", "|---|---|---:|"]
     for family, members in families.items():
-        low, *_, high = sorted(entry(name).params for name in members)
+        counts = [entry(name).params for name in members]
+        low, high = min(counts), max(counts)
         params = f"{low:,}" if low == high else f"{low:,} – {high:,}"
         lines.append(f"| `{family}.py` | {', '.join(f'`{name}`' for name in members)} | {params} |")
     return "\n".join(lines)

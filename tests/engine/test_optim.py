@@ -101,6 +101,8 @@ def by_hand(spec: Optim) -> Callable[[Tensor, list[Tensor]], Tensor]:
                     m = beta1 * m + (1 - beta1) * g
                     s = beta2 * s + (1 - beta2) * g**2
                     w = w - lr * (m / (1 - beta1**t)) / ((s / (1 - beta2**t)).sqrt() + eps)
+                case _:
+                    raise AssertionError(f"no rule by hand for {spec}")
         return w
 
     return run

@@ -33,7 +33,7 @@ class Batches(Protocol):
         """The batches of steps start .. stop - 1."""
 
 
-class Evaluated(Protocol):
+class SplitImages(Protocol):
     """Every image of a split once."""
 
     @property
@@ -48,7 +48,7 @@ def fit(
     recipe: Recipe,
     task: Task,
     batches: Batches,
-    splits: Mapping[Any, Evaluated],
+    splits: Mapping[Any, SplitImages],
     placement: Placement,
     run: Run,
     *,
@@ -122,7 +122,7 @@ def fit(
 
 
 def measure_all(
-    state: TrainState, task: Task, splits: Mapping[Any, Evaluated], placement: Placement
+    state: TrainState, task: Task, splits: Mapping[Any, SplitImages], placement: Placement
 ) -> list[Measurement]:
     """The measurements on every split, of the weights that the net has now."""
     return [m for split, images in splits.items() for m in task.measure(state.net, images, placement, split=split)]

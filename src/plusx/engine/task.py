@@ -5,7 +5,7 @@ Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from plusx.engine.losses import LossFn, make_loss
 from plusx.engine.probabilities import mean_softmax
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
+from plusx.recipes.loss import CrossEntropy
 from plusx.runs.metrics import Measurement, name_of, quantity_of, split_of
 
 Batch = tuple[Tensor, ...]
@@ -118,5 +119,9 @@ class Classification:
 
 
 def task_of(recipe: Recipe) -> Task:
-    """What a recipe teaches."""
-    return Classification(make_loss(recipe.loss), flip=recipe.evaluation.flip)
+    """What a recipe teaches, by its loss."""
+    match recipe.loss:
+        case CrossEntropy():
+            return Classification(make_loss(recipe.loss), flip=recipe.evaluation.flip)
+        case _:
+            assert_never(recipe.loss)

@@ -11,12 +11,12 @@ from plusx.report.page import facts, heading, illustration, page, paragraph, tab
 from plusx.report.palette import SOFT, SPLITS, net_colours, net_widths
 from plusx.runs.card import Card
 from plusx.runs.files import replace_file
-from plusx.runs.metrics import read_metrics
+from plusx.runs.metrics import name_of, read_metrics
 from plusx.runs.store import read_card
 
 Curves = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 """Net to train and test, to epochs and errors."""
-_PARTS = {"train": "training", "val": "validation", "test": "test"}
+_SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,11 @@ def comparison_curves(runs: Sequence[Path]) -> Curves:
     finished = [_read(run) for run in runs]
     return {
         name: {
-            part: {"epochs": run.epochs(run.curves[f"{part}_error"][0]), "errors": run.curves[f"{part}_error"][1]}
-            for part in ("train", "test")
+            split: {
+                "epochs": run.epochs(run.curves[name_of(split, "error")][0]),
+                "errors": run.curves[name_of(split, "error")][1],
+            }
+            for split in ("train", "test")
         }
         for name, run in zip(_names(finished), finished, strict=True)
     }
@@ -99,12 +102,12 @@ def comparison_svg(curves: Curves, seeds: Iterable[int]) -> str:
     """
     nets, known = list(curves), sorted(set(seeds))
     of = f"seed{'s' if known[1:] else ''} {', '.join(map(str, known))}"
-    drawn = panels(*(f"{_PARTS[part].capitalize()} error, {of}" for part in ("train", "test")))
-    for panel, part in zip(drawn, ("train", "test"), strict=True):
+    drawn = panels(*(f"{_SPLIT_NAMES[split].capitalize()} error, {of}" for split in ("train", "test")))
+    for panel, split in zip(drawn, ("train", "test"), strict=True):
         for net, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
-            curve = curves[net][part]
+            curve = curves[net][split]
             panel.line(curve["epochs"], [100 * e for e in curve["errors"]], colour, name=net, width=width)
-        panel.axis.set(xlabel="epoch", ylabel=f"{_PARTS[part]} error (%)", ylim=(0, 100))
+        panel.axis.set(xlabel="epoch", ylabel=f"{_SPLIT_NAMES[split]} error (%)", ylim=(0, 100))
     return svg(drawn)
 
 
@@ -118,24 +121,28 @@ def _read(run: Path) -> _Finished:
 
 
 def _results(run: _Finished) -> str:
-    """A row for each part of the data that was measured."""
+    """A row for each split that was measured."""
     results, images = run.card.results, run.card.source["images"]
     rows = [
-        [f"{_PARTS[p].capitalize()} images", f"{images[p]:,}", *_error_and_accuracy(results, p)]
-        for p in _PARTS
-        if f"{p}_error" in results
+        [f"{_SPLIT_NAMES[split].capitalize()} images", f"{images[split]:,}", *_error_and_accuracy(results, split)]
+        for split in _SPLIT_NAMES
+        if name_of(split, "error") in results
     ]
     return table(["measured on", "images", "error", "accuracy"], rows)
 
 
 def _compared(runs: Sequence[_Finished], folder: Path) -> str:
     """A row for each run, which leads to the run's own report."""
-    measured = [p for p in _PARTS if any(f"{p}_error" in r.card.results for r in runs)]
-    head = ["net", "parameters", *(f"{_PARTS[p]} {what}" for p in measured for what in ("error", "accuracy"))]
+    measured = [split for split in _SPLIT_NAMES if any(name_of(split, "error") in r.card.results for r in runs)]
+    head = [
+        "net",
+        "parameters",
+        *(f"{_SPLIT_NAMES[split]} {what}" for split in measured for what in ("error", "accuracy")),
+    ]
     rows, links = [], {}
     for name, run in zip(_names(runs), runs, strict=True):
         results = run.card.results
-        cells = [cell for p in measured for cell in _error_and_accuracy(results, p)]
+        cells = [cell for split in measured for cell in _error_and_accuracy(results, split)]
         rows.append([name, f"{results['params']:,}", *cells, _duration(results["seconds"])])
         if (run.path / "report.html").is_file():
             links[name] = Path(os.path.relpath(run.path / "report.html", folder)).as_posix()
@@ -148,17 +155,17 @@ def _names(runs: Sequence[_Finished]) -> list[str]:
     return nets if len(set(nets)) == len(nets) else [run.path.name for run in runs]
 
 
-def _error_and_accuracy(results: Mapping[str, float], part: str) -> tuple[str, str]:
-    if f"{part}_error" not in results:
+def _error_and_accuracy(results: Mapping[str, float], split: str) -> tuple[str, str]:
+    if name_of(split, "error") not in results:
         return "", ""
-    error = results[f"{part}_error"]
+    error = results[name_of(split, "error")]
     return f"{100 * error:.2f} %", f"{100 * (1 - error):.2f} %"
 
 
 def _facts(run: _Finished, *, several: bool) -> str:
     card, recipe, results = run.card, run.card.recipe, run.card.results
     machine = results.get("machine", {})
-    images = ", ".join(f"{n:,} {_PARTS[part]}" for part, n in card.source["images"].items())
+    images = ", ".join(f"{n:,} {_SPLIT_NAMES[split]}" for split, n in card.source["images"].items())
     steps = f"{results['steps']:,} steps of {recipe.batch_size} images"
     shown = {
         "recipe": recipe.name,
@@ -216,14 +223,14 @@ def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
 
 
 def _single(run: _Finished) -> list[tuple[str, str]]:
-    measured = [p for p in _PARTS if f"{p}_error" in run.curves]
+    measured = [split for split in _SPLIT_NAMES if name_of(split, "error") in run.curves]
     drawn, notes, kept = [], ["Errors are measured in evaluation mode."], run.card.results["kept_step"]
     if measured:
         [panel] = panels("Error")
-        for part in measured:
-            steps, errors = run.curves[f"{part}_error"]
+        for split in measured:
+            steps, errors = run.curves[name_of(split, "error")]
             percent = [100 * e for e in errors]
-            panel.line(run.epochs(steps), percent, SPLITS[part], name=_PARTS[part], width=2, marker="o")
+            panel.line(run.epochs(steps), percent, SPLITS[split], name=_SPLIT_NAMES[split], width=2, marker="o")
         panel.axis.set(xlabel="epoch", ylabel="error (%)")
         panel.axis.set_ylim(bottom=0)
         if kept < run.card.results["steps"]:

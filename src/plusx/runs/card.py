@@ -19,6 +19,7 @@ from plusx.nets import all_options
 from plusx.recipes import Recipe
 from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.codec import to_dict as recipe_to_dict
+from plusx.runs.metrics import name_of
 
 FORMAT = 1
 
@@ -52,7 +53,7 @@ class Card:
         errors = [
             f"{name.replace('_', ' ')} {100 * value:.2f} %"
             for name, value in self.results.items()
-            if name in ("val_error", "test_error")
+            if name in (name_of("val", "error"), name_of("test", "error"))
         ]
         about = [f"{self.recipe.net.name} on {data}", f"{len(self.class_names):,} classes", *errors]
         return ", ".join(about if self.status == "finished" else [*about, self.status])
