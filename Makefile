@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# One process a core, each with one thread: most tests are too small for two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+# One process per core, each with one thread that does not spin while it waits: most tests are too small for two.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: install demo test test-more test-slow bench
 
