@@ -163,8 +163,8 @@ def test_an_array_is_predicted_as_the_file_that_holds_it(digits_run: Path, image
             r"this one is float64; of values from 0 to 1, pass \(255 \* image\).round\(\).astype\('uint8'\)",
         ),
         (np.zeros((2, 8, 8, 3), np.uint8), "this one is 2 x 8 x 8 x 3; pass several images as a list"),
-        (torch.zeros(1, 8, 8), "is a Tensor; pass its pixels, before any normalisation, as a NumPy array"),
-        (7, "is a int; name its file, or pass the file's bytes, a PIL.Image or a NumPy array"),
+        (torch.zeros(1, 8, 8), "is of type Tensor; pass its pixels, before any normalisation, as a NumPy array"),
+        (7, "is of type int; name its file, or pass the file's bytes, a PIL.Image or a NumPy array"),
     ],
 )
 def test_what_is_no_image_is_refused_with_what_to_pass(digits_run: Path, image: object, complaint: str) -> None:

@@ -259,7 +259,7 @@ def _source(image: AnyImage) -> ImageLike:
     way = "name its file, or pass the file's bytes, a PIL.Image or a NumPy array"
     if isinstance(image, Tensor):
         way = "pass its pixels, before any normalisation, as a NumPy array: uint8, height x width x 3"
-    raise ValueError(f"an image to predict is a {type(image).__name__}; {way}")
+    raise ValueError(f"an image to predict is of type {type(image).__name__}; {way}")
 
 
 def _read(preprocess: Preprocess, source: ImageLike) -> Tensor | UndecodableError:
