@@ -155,8 +155,8 @@ def _calibration(predictions: Predictions, part: str) -> str:
     hollow = f" Hollow points have fewer than {FEW} images, too few to tell." if len(enough) < len(bins) else ""
     return illustration(
         svg([panel]),
-        f"Predictions in {BINS} groups by their probability; the upper panel counts the images of each. On the "
-        f"straight line the net is right as often as it is sure.{hollow}",
+        f"Predictions in {BINS} groups by their probability; the numbers at the top count the images of each. On "
+        f"the straight line the net is right as often as it is sure.{hollow}",
     )
 
 
