@@ -43,13 +43,13 @@ def photos_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("photos")
     for i in range(24):
         size = (48 + 5 * (i % 4), 40 + 7 * (i % 3))
-        save_picture(root / "photos" / ("ant", "bee")[i % 2] / f"{i}.png", seed=i, size=size, hue=i % 2)
+        save_image(root / "photos" / ("ant", "bee")[i % 2] / f"{i}.png", seed=i, size=size, hue=i % 2)
     recipe = dataclasses.replace(folder(), steps=4, epochs=None, batch_size=8)
     overrides = {"net.name": "resnet20", "preprocess.size": "32", "placement.precision": "fp32"}
     return plusx.train(root / "photos", recipe=recipe, overrides=overrides, out=root / "run").run
 
 
-def save_picture(path: Path, *, seed: int = 0, size: tuple[int, int] = (40, 30), hue: int = 0) -> Path:
+def save_image(path: Path, *, seed: int = 0, size: tuple[int, int] = (40, 30), hue: int = 0) -> Path:
     """An image of noise on a coloured ground, in the format of the path's suffix."""
     rng = np.random.default_rng(seed)
     array = rng.integers(0, 100, (size[1], size[0], 3), dtype=np.uint8)
@@ -68,7 +68,7 @@ def class_folder(tmp_path: Path) -> Callable[..., Path]:
         for s, split in enumerate(splits or [""]):
             for c, (class_name, count) in enumerate(classes.items()):
                 for i in range(count):
-                    save_picture(root / split / class_name / f"{i}.png", seed=1000 * s + 100 * c + i, hue=c)
+                    save_image(root / split / class_name / f"{i}.png", seed=1000 * s + 100 * c + i, hue=c)
         return root
 
     return make

@@ -16,7 +16,7 @@ from PIL import Image
 
 import plusx
 from plusx.data.images import ImageSet
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 PATHS = ("classes", "data_dir", "net_or_run", "nets_or_runs", "out", "root", "run", "runs", "weights")
 """Names of parameters that are files or folders, or may be."""
@@ -75,7 +75,7 @@ def calls(
     digits_run: Path, tmp_path: Path, class_folder: Callable[..., Path]
 ) -> dict[str, Callable[[Callable[[Path], Any]], Any]]:
     """Each verb that takes a path, with paths that `of` makes from a Path, and what it answers."""
-    image, folder, weights = save_picture(tmp_path / "a.png"), class_folder([], {"ant": 2, "bee": 2}), tmp_path / "w.pt"
+    image, folder, weights = save_image(tmp_path / "a.png"), class_folder([], {"ant": 2, "bee": 2}), tmp_path / "w.pt"
     torch.save(plusx.build("resnet20").state_dict(), weights)
     short: dict[str, Any] = {"overrides": {"steps": 1, "data.limit": 20}}
     numbers = iter(range(99))
@@ -120,7 +120,7 @@ def test_a_path_and_its_text_are_answered_alike(calls: dict[str, Callable[[Calla
 
 
 def test_one_image_stands_for_itself(digits_run: Path, tmp_path: Path) -> None:
-    image = save_picture(tmp_path / "cat.png")
+    image = save_image(tmp_path / "cat.png")
     predictor = plusx.Predictor(digits_run)
     for one in (image, str(image), image.read_bytes()):
         (alone,) = plusx.predict(digits_run, one)

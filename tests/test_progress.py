@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plusx.engine.events import Event, Reading
-from plusx.experiments.lab import Progress
+from plusx.engine.events import Event, Progress, Reading
 from plusx.placement.choose import Choice, Tried
 from plusx.placement.place import plain_placement
 from plusx.progress import Lines, Pace, line, shown

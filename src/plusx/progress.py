@@ -7,6 +7,7 @@ holds results only. Importing this module imports nothing else of plusx.
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,8 +16,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from plusx.engine.events import Event
-    from plusx.experiments.lab import Progress
+    from plusx.engine.events import Event, Progress
     from plusx.placement.choose import Choice
 
 QUIET_SECONDS = 60.0
@@ -132,7 +132,7 @@ class Pace:
         return max(0.0, pace * (self.total - self._last[0]) - (self.clock() - self._last[1]))
 
 
-class Report:
+class Report(ABC):
     """What takes the progress of a verb, whichever it is: (done, total), or one object."""
 
     def __call__(self, *report: object) -> None:
@@ -141,8 +141,7 @@ class Report:
             done, total = report
             self._count(cast(int, done), cast(int, total))
             return
-        from plusx.engine.events import Event, Reading  # the verb that reports them has imported them
-        from plusx.experiments.lab import Progress
+        from plusx.engine.events import Event, Progress, Reading  # the verb that reports them has imported them
         from plusx.placement.choose import Choice
 
         match report:
@@ -158,17 +157,21 @@ class Report:
             case _:
                 raise TypeError(f"progress takes (done, total), Reading, Choice, Event or Progress, not {report!r}")
 
+    @abstractmethod
     def _count(self, done: int, total: int, unit: str | None = None) -> None:
-        raise NotImplementedError
+        """Work done, and work in all."""
 
+    @abstractmethod
     def _training(self, event: "Event") -> None:
-        raise NotImplementedError
+        """How far a training has come."""
 
+    @abstractmethod
     def _series(self, progress: "Progress") -> None:
-        raise NotImplementedError
+        """How far several trainings have come."""
 
+    @abstractmethod
     def _print(self, text: str) -> None:
-        raise NotImplementedError
+        """Lines that stay."""
 
 
 class Lines(Report):

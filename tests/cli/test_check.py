@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cli.commands import SMALL, plusx, process, refused, result
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 
 def test_undecodable_images(tmp_path: Path, class_folder: Callable[..., Path]) -> None:
     root = class_folder(["train", "val"], {"ant": 4, "bee": 4})
     assert "all 16 images can be read" in plusx("data", "check", root).stdout
-    whole = save_picture(tmp_path / "whole.jpg", size=(100, 100)).read_bytes()
+    whole = save_image(tmp_path / "whole.jpg", size=(100, 100)).read_bytes()
     (root / "train" / "ant" / "cut.jpg").write_bytes(whole[:1000])
     (root / "train" / "bee" / "zero.jpg").touch()
     (root / "val" / "bee" / "page.jpg").write_text("<html>")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import plusx, refused, result
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 
 @pytest.mark.more
@@ -18,8 +18,8 @@ def test_convert_makes_a_run_of_a_checkpoint(tmp_path: Path) -> None:
     made = result("convert", "a.pth.tar", "--net", "resnet18", "--out", "run", "--size", "64", cwd=tmp_path)
     assert made["net"] == "resnet18" and made["run"] == "run" and made["params"] == 11_177_538
     assert len(made["renamed"]) == 122 and made["matched"] == made["dropped"] == made["missing"] == []  # type: ignore[arg-type]
-    picture = save_picture(tmp_path / "a.png")
-    assert result("predict", "run", picture, cwd=tmp_path)["files"][0]["classes"]  # type: ignore[index]
+    image = save_image(tmp_path / "a.png")
+    assert result("predict", "run", image, cwd=tmp_path)["files"][0]["classes"]  # type: ignore[index]
     assert result("summary", "run", cwd=tmp_path)["params"] == made["params"]
     shown = plusx("convert", "a.pth.tar", "--net", "resnet18", cwd=tmp_path).stdout
     assert "renamed 122" in shown and "conv1.weight -> stem.conv.conv.weight" in shown and "87.5 % of the" in shown

@@ -16,7 +16,7 @@ import pytest
 
 from plusx.cli.app import main
 from tests.cli.commands import SMALL, plusx, refused, result
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 
 def test_train_evaluate_predict_summary_in_turn(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_train_evaluate_predict_summary_in_turn(tmp_path: Path) -> None:
     assert {"params", "run", "train_error", "test_error", "test_accuracy", "images_per_s", "seconds"} <= trained.keys()
     evaluated = result("evaluate", "run", cwd=tmp_path)
     assert evaluated["test_error"] == trained["test_error"] and evaluated["images"] == 64
-    images = [save_picture(tmp_path / name) for name in ("a b.png", "새.jpg")]
+    images = [save_image(tmp_path / name) for name in ("a b.png", "새.jpg")]
     predicted = result("predict", "run", *images, "--top", "3", cwd=tmp_path)
     files = predicted["files"]
     assert isinstance(files, list) and [f["file"] for f in files] == [str(p) for p in images]
@@ -36,7 +36,7 @@ def test_train_evaluate_predict_summary_in_turn(tmp_path: Path) -> None:
 def test_the_closing_lines_say_what_was_kept_and_what_to_type_next(tmp_path: Path) -> None:
     for place, name in enumerate(("ant", "bee")):
         for number in range(12):
-            save_picture(tmp_path / "photos" / name / f"{number}.png", seed=100 * place + number, hue=place)
+            save_image(tmp_path / "photos" / name / f"{number}.png", seed=100 * place + number, hue=place)
     (tmp_path / "photos" / "ant" / "notes.txt").write_text("of the ants")
     options = ["--set", "preprocess.size=32", "--set", "net.name=resnet20", "--set", "placement.threads=1"]
     done = plusx(
@@ -66,7 +66,7 @@ def test_folders_that_cannot_be_trained_on(tmp_path: Path, class_folder: Callabl
     class_folder([], {"ant": 3}, name="one")
     assert "one class only, 'ant'" in refused("train", "one", cwd=tmp_path)
     both = class_folder(["train", "val"], {"ant": 3, "bee": 3})
-    save_picture(both / "val" / "wasp" / "1.png")
+    save_image(both / "val" / "wasp" / "1.png")
     assert "class 'wasp' (val/wasp/1.png) is not in train/" in refused("train", both, cwd=tmp_path)
 
 

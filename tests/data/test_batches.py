@@ -23,7 +23,7 @@ from plusx.data.augment import (
     random_crop,
     shrink,
 )
-from plusx.data.batches import Augmentation, EvalBatches, Stream, TrainBatches
+from plusx.data.batches import Augmentation, EvalBatches, TrainBatches, Visits
 from plusx.data.decode import UndecodableError
 from plusx.data.folder import load_folder
 from plusx.data.images import ImageSet, select, spread
@@ -185,7 +185,7 @@ def test_batches_that_are_used_in_turn_or_sent_to_another_process_keep_their_own
     mine, others = (TrainBatches(NUMBERED, AS_IT_IS, Augmentation(), 7, seed) for seed in (0, 1))
     expected = [[batches[step][0] for step in range(9)] for batches in (mine, others)]
     sent = pickle.loads(pickle.dumps(mine))
-    assert not sent.stream._orders and len(mine.stream._orders) == Stream.KEPT
+    assert not sent.visits._orders and len(mine.visits._orders) == Visits.KEPT
     for step in (8, 0, 3, 3, 7):
         for batches, steps in ((mine, expected[0]), (others, expected[1]), (sent, expected[0])):
             assert torch.equal(batches[step][0], steps[step])

@@ -15,7 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from plusx.data import decode as module
 from plusx.data.decode import SUFFIXES, FullScale, ImageLike, UndecodableError, from_array
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 
 def decode(source: Path | bytes, *, at_least: int | None = None, full_scale: FullScale = module.BY_FILE) -> Image.Image:
@@ -104,7 +104,7 @@ def test_an_animation_is_its_first_frame(tmp_path: Path) -> None:
 
 
 def test_names_may_hold_spaces_and_korean_letters(tmp_path: Path) -> None:
-    path = save_picture(tmp_path / "새 폴더" / "고양이 사진 1.png")
+    path = save_image(tmp_path / "새 폴더" / "고양이 사진 1.png")
     assert decode(path).size == (40, 30)
 
 
@@ -115,7 +115,7 @@ def test_a_large_jpeg_may_be_decoded_small_and_keeps_twice_what_is_asked(tmp_pat
 
 
 def test_undecodable_files_are_refused_with_path_and_reason(tmp_path: Path) -> None:
-    whole = save_picture(tmp_path / "whole.jpg", size=(200, 200)).read_bytes()
+    whole = save_image(tmp_path / "whole.jpg", size=(200, 200)).read_bytes()
     cases = {
         "truncated.jpg": (whole[: len(whole) // 2], "damaged"),
         "empty.jpg": (b"", "empty"),
@@ -300,7 +300,7 @@ def test_another_frame_is_the_one_that_was_sought(tmp_path: Path) -> None:
 
 
 def test_a_fault_names_the_file_that_pillow_opened(tmp_path: Path) -> None:
-    whole = save_picture(tmp_path / "whole.jpg", size=(200, 200)).read_bytes()
+    whole = save_image(tmp_path / "whole.jpg", size=(200, 200)).read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UndecodableError, match=r"half.jpg: damaged"), Image.open(tmp_path / "half.jpg") as image:
         module.decode(image)

@@ -25,7 +25,7 @@ from plusx.data.images import relabel, select
 from plusx.data.preprocess import Preprocess, fit_preprocess
 from plusx.data.scan import LabelledFile, scan
 from plusx.recipes.data import PreprocessSpec
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 Make = Callable[..., Path]
 
@@ -55,8 +55,8 @@ def test_adding_images_moves_none(class_folder: Make) -> None:
     root = class_folder([], {"ant": 40, "bee": 40})
     before = load_folder(root).splits
     for i in range(30):
-        save_picture(root / "ant" / f"new {i}.png", seed=9_000 + i)
-        save_picture(root / "cat" / f"{i}.png", seed=9_500 + i)
+        save_image(root / "ant" / f"new {i}.png", seed=9_000 + i)
+        save_image(root / "cat" / f"{i}.png", seed=9_500 + i)
     after = load_folder(root).splits
     for split in ("train", "val"):
         assert set(before[split].files) <= set(after[split].files)
@@ -80,7 +80,7 @@ def test_a_tiny_class_has_an_image_on_either_side(class_folder: Make, count: int
 
 def test_undecodable_files_are_all_found_and_nothing_else(class_folder: Make) -> None:
     root = class_folder(["train", "val"], {"ant": 4, "bee": 4})
-    whole = save_picture(root / "whole.jpg", size=(200, 200))
+    whole = save_image(root / "whole.jpg", size=(200, 200))
     (root / "train" / "ant" / "truncated.jpg").write_bytes(whole.read_bytes()[:2000])
     whole.unlink()
     (root / "train" / "bee" / "empty.png").touch()
@@ -104,8 +104,8 @@ def test_undecodable_files_are_all_found_and_nothing_else(class_folder: Make) ->
 def test_folders_that_cannot_be_trained_on_are_refused(class_folder: Make, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a class named test" / "test").mkdir(parents=True)
-    save_picture(tmp_path / "a class named test" / "test" / "1.png")
-    save_picture(tmp_path / "file.png")
+    save_image(tmp_path / "a class named test" / "test" / "1.png")
+    save_image(tmp_path / "file.png")
     cases = {
         tmp_path / "absent": "no such file or folder",
         tmp_path / "file.png": "is a file",
@@ -121,7 +121,7 @@ def test_folders_that_cannot_be_trained_on_are_refused(class_folder: Make, tmp_p
 
 def test_a_class_that_train_lacks_is_refused_by_name(class_folder: Make) -> None:
     root = class_folder(["train", "val"], {"ant": 3, "bee": 3})
-    save_picture(root / "val" / "wasp" / "1.png")
+    save_image(root / "val" / "wasp" / "1.png")
     with pytest.raises(ValueError, match="class 'wasp' .* is not in train/"):
         load_folder(root)
 
@@ -177,7 +177,7 @@ def test_folders_that_all_hold_the_same_folders_are_refused_with_the_layout_that
 ) -> None:
     root = class_folder(tops, {"cat": 2, "dog": 2})
     shutil.rmtree(root / tops[-1] / "cat")  # one may lack a class
-    save_picture(root / tops[-1] / "dog" / "deeper" / "x.png", seed=77)
+    save_image(root / tops[-1] / "dog" / "deeper" / "x.png", seed=77)
     with pytest.raises(
         ValueError, match=r"hold the same folders \(cat, dog\).*lay them out as train/CLASS/..., val/CLASS"
     ):
@@ -191,7 +191,7 @@ def test_folders_that_all_hold_the_same_folders_are_refused_with_the_layout_that
 def test_folders_in_class_folders_are_part_of_the_class(class_folder: Make) -> None:
     root = class_folder([], {"ant": 2, "bee": 2})
     for name in ("left", "right"):
-        save_picture(root / "ant" / name / "1.png", seed=len(name))
+        save_image(root / "ant" / name / "1.png", seed=len(name))
     splits = load_folder(root).splits
     assert sum(map(len, splits.values())) == 6 and splits["train"].class_names == ("ant", "bee")
 
@@ -253,7 +253,7 @@ def test_links_are_followed_and_circles_end(class_folder: Make, tmp_path: Path) 
     root = class_folder([], {"ant": 3, "bee": 3})
     elsewhere = tmp_path / "elsewhere"
     for i in range(4):
-        save_picture(elsewhere / "wasps" / f"{i}.png", seed=50 + i)
+        save_image(elsewhere / "wasps" / f"{i}.png", seed=50 + i)
     (root / "wasp").symlink_to(elsewhere / "wasps")
     (root / "ant" / "linked.png").symlink_to(root / "bee" / "0.png")
     (elsewhere / "wasps" / "back").symlink_to(elsewhere)
@@ -389,7 +389,7 @@ def test_a_class_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> No
     nfd = unicodedata.normalize("NFD", nfc)
     for place, name in enumerate([f"train/{nfc}", f"train/{nfd}", "train/고양이", f"test/{nfd}"]):
         for i in range(4):
-            save_picture(root / name / f"{i}.png", seed=10 * place + i)
+            save_image(root / name / f"{i}.png", seed=10 * place + i)
     splits = load_folder(root).splits
     assert splits["train"].class_names == (nfc, "고양이")
     assert len(splits["train"]) + len(splits["val"]) == 12 and splits["test"].labels_N.tolist() == [0] * 4

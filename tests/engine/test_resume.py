@@ -18,7 +18,7 @@ from plusx.engine.evaluation import evaluate
 from plusx.engine.events import StoppedError
 from plusx.engine.training import resume, train
 from plusx.runs.store import read_card, write_card
-from tests.conftest import save_picture
+from tests.conftest import save_image
 from tests.engine.killed import recipe
 
 CHILD = Path(__file__).with_name("killed.py")
@@ -28,7 +28,7 @@ CHILD = Path(__file__).with_name("killed.py")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("photos")
     for i in range(24):
-        save_picture(root / ("ant", "bee")[i % 2] / f"{i}.jpg", seed=i, hue=i % 2)
+        save_image(root / ("ant", "bee")[i % 2] / f"{i}.jpg", seed=i, hue=i % 2)
     return root
 
 
@@ -114,7 +114,7 @@ def test_a_run_whose_images_have_changed_is_not_resumed(photos: Path, tmp_path: 
     mine = shutil.copytree(photos, tmp_path / "photos")
     run = tmp_path / "run"
     child(run, "step", 3, 0, mine)
-    save_picture(mine / "ant" / "new.png", seed=77)
+    save_image(mine / "ant" / "new.png", seed=77)
     before = sorted(p for p in run.rglob("*"))
     with pytest.raises(ValueError, match="are not those that .* began with"):
         resume(run)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from plusx.engine.events import StoppedError
+from plusx.engine.events import Progress, StoppedError
 from plusx.experiments import demo as experiment
 from plusx.experiments.demo import demo
-from plusx.experiments.lab import Progress
 
 
 @pytest.mark.parametrize(

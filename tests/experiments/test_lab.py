@@ -33,7 +33,7 @@ from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD
 from plusx.runs.store import read_card
 from plusx.weights.convert import Converted, convert
-from tests.conftest import save_picture, write_cifar
+from tests.conftest import save_image, write_cifar
 
 
 def tiny(recipe: Recipe) -> Recipe:
@@ -273,7 +273,7 @@ def test_published_weights_are_measured_on_a_folder_of_their_classes(
 ) -> None:
     """A stand-in: two classes instead of a thousand, weights of a file instead of torchvision's cache."""
     for i in range(4):
-        save_picture(tmp_path / "imagenet" / "val" / f"n{i % 2}" / f"{i}.jpg", seed=i, size=(90, 70))
+        save_image(tmp_path / "imagenet" / "val" / f"n{i % 2}" / f"{i}.jpg", seed=i, size=(90, 70))
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), tmp_path / "theirs.pth")
     (tmp_path / "classes.txt").write_text("tench\ngoldfish\n")
@@ -299,6 +299,6 @@ def test_published_weights_are_measured_on_a_folder_of_their_classes(
         tmp_path / "out/quick/runs/resnet18-published", tmp_path / "imagenet/val", views=Views(crops=10)
     ).score
     assert measured[2] == f"– / {100 * ten.error:.2f}"
-    save_picture(tmp_path / "imagenet" / "val" / "n2" / "9.jpg")
+    save_image(tmp_path / "imagenet" / "val" / "n2" / "9.jpg")
     refused = reproduce("imagenet-table", out=tmp_path / "out", data_dir=tmp_path / "imagenet").result
     assert "has 3 classes, its weights 2" in refused.findings[1]

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plusx.recipes import RECIPES, Recipe, digits, digits_degradation, override, override_all, recipe_for
+from plusx.recipes import settings as list_settings
 from plusx.recipes.augment import ColorNoise, FlipLR, Progressive, RandomCrop
 from plusx.recipes.cifar10 import cifar10_94, cifar10_paper, cifar10_paper_110, cifar10_resnet20_fast
 from plusx.recipes.codec import from_dict as recipe_from_dict
@@ -389,3 +390,11 @@ def test_a_run_is_measured_at_most_once_an_epoch_and_for_at_most_a_tenth_of_its_
 def test_a_recipe_or_a_user_that_counts_evaluations_gets_them() -> None:
     recipe = override(override(digits(), "steps", "23"), "evaluation.count", "15")
     assert recipe.evaluations(100, 1000) == 15
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
+def test_every_field_of_a_recipe_is_listed(recipe: Recipe) -> None:
+    keys = {setting.key.partition(".")[0] for setting in list_settings(recipe)}
+    assert keys == {field.name for field in dataclasses.fields(recipe)}
+    whole = {setting.key for setting in list_settings(recipe) if "." not in setting.key}
+    assert whole >= {"epochs", "steps", "optim", "schedule", "augment"}

@@ -14,7 +14,7 @@ import plusx
 from plusx.engine.events import StoppedError
 from plusx.runs.images import images_of, trained_on
 from plusx.runs.store import read_card, write_card
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 QUICK = {"steps": "3", "batch_size": "4", "preprocess.size": "32", "net.name": "resnet20", "placement.threads": "1"}
 
@@ -25,7 +25,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("flat") / "photos"
     for place, name in enumerate(("ant", "bee", "wasp")):
         for number in range(12):
-            save_picture(root / name / f"{number}.png", seed=100 * place + number, hue=place)
+            save_image(root / name / f"{number}.png", seed=100 * place + number, hue=place)
     return root, plusx.train(root, overrides=QUICK, out=root.parent / "run").run
 
 
@@ -82,7 +82,7 @@ def test_no_image_that_was_trained_on_is_ever_measured(
     for number, change in enumerate(changes):
         name, old = ("ant", "bee", "wasp")[number % 3], files[7 * number % len(files)]
         if change == "new":
-            save_picture(root / name / f"new{number}.png", seed=5000 + number)
+            save_image(root / name / f"new{number}.png", seed=5000 + number)
         elif change == "copy" and old.exists():
             shutil.copy(old, root / name / f"copy{number}.png")
         elif old.exists():
@@ -110,7 +110,7 @@ def test_data_that_has_changed_since_training_is_named(flat: tuple[Path, Path], 
     root, run = copied(flat, tmp_path)
     trained_in(run, root)
     for number in range(9):
-        save_picture(root / "ant" / f"new{number}.png", seed=9000 + number)
+        save_image(root / "ant" / f"new{number}.png", seed=9000 + number)
     (root / "bee" / "3.png").unlink()
     found = plusx.evaluate(run)
     assert any("are not those that" in note and "9 new, 1 gone" in note for note in found.notes), found.notes
@@ -119,7 +119,7 @@ def test_data_that_has_changed_since_training_is_named(flat: tuple[Path, Path], 
 def test_a_folder_of_other_images_is_measured_whole(flat: tuple[Path, Path], tmp_path: Path) -> None:
     _, run = copied(flat, tmp_path)
     for number in range(5):
-        save_picture(tmp_path / "others" / "bee" / f"{number}.png", seed=700 + number)
+        save_image(tmp_path / "others" / "bee" / f"{number}.png", seed=700 + number)
     shutil.copy(next((tmp_path / "photos" / "bee").iterdir()), tmp_path / "others" / "bee" / "known.png")
     found = plusx.evaluate(run, tmp_path / "others")
     assert found.score.images + sum("are left out" in note for note in found.notes) == 6
@@ -181,6 +181,6 @@ def test_a_stopped_run_is_used_with_its_best_weights_and_says_so(tmp_path: Path)
     best = min(plusx.runs.metrics.read_metrics(tmp_path / "run"), key=lambda r: (r["name"] != "val_error", r["value"]))
     assert found.score.error == pytest.approx(best["value"])
     assert any("is not finished: these weights are" in note and f"step {best['step']}" in note for note in found.notes)
-    image = save_picture(tmp_path / "a.png")
+    image = save_image(tmp_path / "a.png")
     predictor = plusx.Predictor(tmp_path / "run")
     assert predictor.predict(image).classes and "is not finished" in str(predictor.note)

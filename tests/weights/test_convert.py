@@ -24,7 +24,7 @@ import plusx
 from plusx.runs.store import load_run, read_card
 from plusx.weights.published import imagenet_class_names
 from plusx.weights.start import starting_weights
-from tests.conftest import save_picture
+from tests.conftest import save_image
 
 Save = Callable[..., Path]
 GREY: dict[str, Any] = {"mean": [0.5], "std": [0.5]}
@@ -365,7 +365,7 @@ def test_a_converted_run_predicts_and_says_where_it_came_from(resnet18: nn.Modul
     assert results["weights"] == "theirs.pth" and results["source"] == "torchvision" and results["steps"] == 0
     assert results["weights_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (results["matched"], results["renamed"], results["dropped"], results["missing"]) == (0, 122, 0, 0)
-    (prediction,) = plusx.predict(made.run, [save_picture(tmp_path / "a.png")], top_k=7)
+    (prediction,) = plusx.predict(made.run, [save_image(tmp_path / "a.png")], top_k=7)
     assert set(prediction.classes) == {"ant", "bee", "cat", "dog", "eel", "fox", "가재"}
     with pytest.raises(ValueError, match="was converted from weights alone; name a folder"):
         plusx.evaluate(made.run)

@@ -43,7 +43,7 @@ class Augmentation:
     shrink_until: int = 0
 
 
-class Stream:
+class Visits:
     """The images in the order in which training visits them, epoch after epoch without end.
 
     Neighbouring steps share an epoch, and a permutation of 50,000 images takes longer than a batch of them: the newest
@@ -54,8 +54,8 @@ class Stream:
         seed: The recipe's.
 
     Example:
-        >>> stream = Stream(3, seed=0)
-        >>> [sorted(stream.order(epoch)) for epoch in (0, 1)]
+        >>> visits = Visits(3, seed=0)
+        >>> [sorted(visits.order(epoch)) for epoch in (0, 1)]
         [[0, 1, 2], [0, 1, 2]]
     """
 
@@ -66,8 +66,8 @@ class Stream:
         self._orders: dict[int, list[int]] = {}
         self._coins: Tensor | None = None
 
-    def __reduce__(self) -> tuple[type["Stream"], tuple[int, int]]:
-        return Stream, (self.length, self.seed)
+    def __reduce__(self) -> tuple[type["Visits"], tuple[int, int]]:
+        return Visits, (self.length, self.seed)
 
     def order(self, epoch: int) -> list[int]:
         """The positions of the images, in the order of an epoch."""
@@ -96,11 +96,11 @@ class TrainBatches(Dataset[Batch]):
     seed: int
     readers: int = 1
     """Threads that read image files; with worker processes, in each of them."""
-    stream: Stream = field(init=False, repr=False, compare=False)
+    visits: Visits = field(init=False, repr=False, compare=False)
     """The order of the images."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stream", Stream(len(self.images), self.seed))
+        object.__setattr__(self, "visits", Visits(len(self.images), self.seed))
 
     @property
     def num_images(self) -> int:
@@ -112,7 +112,7 @@ class TrainBatches(Dataset[Batch]):
         indices, epochs, crops, length = [], [], [], len(self.images)
         for epoch in range(places.start // length, (places.stop - 1) // length + 1):
             begin = epoch * length
-            visited = self.stream.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
+            visited = self.visits.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
             indices += visited
             epochs += [epoch] * len(visited)
             if self.augmentation.crop is not None:
@@ -120,7 +120,7 @@ class TrainBatches(Dataset[Batch]):
                 crops += [partial(self.augmentation.crop, generator=rng) for rng in rngs]
         x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, crops, self.readers))
         for change in self.augmentation.by_epoch:
-            x_BCHW = change(x_BCHW, coin_B=self.stream.coins_N[indices], epoch_B=torch.tensor(epochs))
+            x_BCHW = change(x_BCHW, coin_B=self.visits.coins_N[indices], epoch_B=torch.tensor(epochs))
         rng = generator(self.seed, "augment", step)
         for change in self.augmentation.change:
             x_BCHW = change(x_BCHW, generator=rng)

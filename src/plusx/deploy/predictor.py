@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from plusx.placement.inference.eager import Eager
 from plusx.placement.inference.openvino import OpenVino
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import tune_allocator
-from plusx.placement.place import choose_placement
+from plusx.placement.place import placement_after
 from plusx.progress import shown
 from plusx.runs.card import Card
 from plusx.runs.images import images_of
@@ -86,15 +85,9 @@ class Predictor:
         net, self.card = load_run(Path(run))
         self.note = unfinished(Path(run), self.card)
         spec = self.card.recipe.placement
-        self.placement = choose_placement(
-            dataclasses.replace(
-                spec,
-                device="cpu" if precision == "int8" else device,  # type: ignore[arg-type]
-                precision={"auto": spec.precision, "int8": "fp32"}.get(precision, precision),  # type: ignore[arg-type]
-                kernels="plain",
-                compile=False,
-                recompute=False,
-            )
+        asked: Any = {"auto": spec.precision, "int8": "fp32"}.get(precision, precision)
+        self.placement = placement_after(
+            dataclasses.replace(spec, precision=asked, kernels="plain"), "cpu" if precision == "int8" else device
         )
         self._streams = Streams(self.placement.threads)
         self._forward: Forward
@@ -126,9 +119,7 @@ class Predictor:
     def __enter__(self) -> "Predictor":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -37,6 +37,23 @@ class Event:
         return min(int(self.step / self.steps_per_epoch) + 1, self.epochs) if self.steps_per_epoch else 0
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a series of trainings has come."""
+
+    training: str
+    """The training that is under way."""
+    number: int
+    """Its number, counted from 1."""
+    trainings: int
+    """How many there are in all."""
+    event: Event
+    """How far this training has come."""
+    done: float
+    """Work of all trainings, in multiply-adds."""
+    total: float
+
+
 class StoppedError(ValueError):
     """A run ended before its last step.
 

@@ -53,44 +53,32 @@ def log_probabilities(
     Raises:
         ValueError: The net has no dense form, a scale does not suit an image, or an image cannot be read.
     """
-    net = net.requires_grad_(False)
-    done, groups = 0, _groups(net, images, preprocess, views, placement, batch_size, workers)
-    for logs_BK in groups:
-        yield logs_BK
-        done += len(logs_BK)
-        if progress:
-            progress(done, len(images))
-
-
-def _groups(
-    net: nn.Module,
-    images: ImageSet,
-    preprocess: Preprocess,
-    views: Views,
-    placement: Placement,
-    batch_size: int,
-    workers: int,
-) -> Iterator[Tensor]:
-    if placement.device != "cpu":
-        placed = placement.place(net)
-        forward: Forward = Eager(
-            dense_form(placed) if views.dense else placed, device=placement.device, precision=placement.precision
-        )
-        readers = 1 if workers else placement.threads
-        for group in ViewBatches(images, preprocess, views, batch_size, workers, readers):
-            yield mean_over_views(forward, group)
-        return
-    tune_allocator()
-    forward = _on_cpu(dense_form(net) if views.dense else net, placement)
-    batches = ViewBatches(images, preprocess, views, BATCH)
+    net, done = net.requires_grad_(False), 0
     with Streams(placement.threads) as streams:
-        yield from streams.apart(lambda number: mean_over_views(forward, batches[number]), range(len(batches)))
+        forward: Forward
+        if placement.device == "cpu":
+            tune_allocator()
+            forward, batches = _on_cpu(net, views, placement), ViewBatches(images, preprocess, views, BATCH)
+            means = streams.apart(lambda number: mean_over_views(forward, batches[number]), range(len(batches)))
+        else:
+            placed, readers = placement.place(net), 1 if workers else placement.threads
+            whole = dense_form(placed) if views.dense else placed
+            forward = Eager(whole, device=placement.device, precision=placement.precision)
+            groups = ViewBatches(images, preprocess, views, batch_size, workers, readers)
+            means = (mean_over_views(forward, group) for group in groups)
+        for logs_BK in means:
+            yield logs_BK
+            done += len(logs_BK)
+            if progress:
+                progress(done, len(images))
 
 
-def _on_cpu(net: Callable[[Tensor], Tensor], placement: Placement) -> Forward:
-    if isinstance(net, nn.Module):
-        return freeze(net, precision="bf16" if placement.precision == "bf16" else "fp32")
-    return Eager(net, device="cpu", precision=placement.precision)
+def _on_cpu(net: nn.Module, views: Views, placement: Placement) -> Forward:
+    """The net as a frozen graph, unless it slides over whole images by a forward pass of its own."""
+    whole = dense_form(net) if views.dense else net
+    if isinstance(whole, nn.Module):
+        return freeze(whole, precision="bf16" if placement.precision == "bf16" else "fp32")
+    return Eager(whole, device="cpu", precision=placement.precision)
 
 
 def mean_over_views(forward: Forward, group: Sequence[ViewBatch]) -> Tensor:

@@ -31,9 +31,9 @@ class Selects(NamedTuple):
     lowest: bool = True
     """Whether less of it is better."""
 
-    def rank(self, found: Iterable[Measurement], split: str = "val") -> float | None:
-        """The measurement on a split as a number of which less is better; None where it is not among them."""
-        values = [m.value for m in found if m.name == name_of(split, self.quantity)]
+    def rank(self, measured: Iterable[Measurement]) -> float | None:
+        """The measurement on the validation images as a number of which less is better; None where there is none."""
+        values = [m.value for m in measured if m.name == name_of("val", self.quantity)]
         return (values[0] if self.lowest else -values[0]) if values else None
 
 
@@ -52,7 +52,7 @@ class Task(Protocol):
     ) -> Iterator[Measurement]:
         """The measurements of a net on a split; the net is left in the mode that it was in."""
 
-    def results(self, found: Iterable[Measurement]) -> Mapping[str, Any]:
+    def results(self, measured: Iterable[Measurement]) -> Mapping[str, Any]:
         """The last measurements as they stand in the run's card."""
 
 
@@ -111,11 +111,11 @@ class Classification:
         yield Measurement(name_of(split, "error"), wrong / images, "1")
         yield Measurement(name_of(split, "loss"), nats / images, "nats")
 
-    def results(self, found: Iterable[Measurement]) -> Mapping[str, Any]:
+    def results(self, measured: Iterable[Measurement]) -> Mapping[str, Any]:
         """Each measurement by its name, and the accuracy beside each error."""
-        measured = {m.name: m.value for m in found}
-        splits = [split for name in measured if quantity_of(name) == "error" and (split := split_of(name))]
-        return measured | {name_of(s, "accuracy"): 1 - measured[name_of(s, "error")] for s in splits}
+        values = {m.name: m.value for m in measured}
+        splits = [split for name in values if quantity_of(name) == "error" and (split := split_of(name))]
+        return values | {name_of(s, "accuracy"): 1 - values[name_of(s, "error")] for s in splits}
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -13,10 +13,10 @@ from pathlib import Path
 from PIL import Image
 
 from plusx.data.sources import load_digits
-from plusx.engine.events import Event, StoppedError
+from plusx.engine.events import Event, Progress, StoppedError
 from plusx.engine.training import Trained
 from plusx.experiments.building_blocks import building_blocks
-from plusx.experiments.lab import Progress, made_or_resumed
+from plusx.experiments.lab import made_or_resumed
 from plusx.nets import entry
 from plusx.progress import shown
 from plusx.recipes import digits_degradation

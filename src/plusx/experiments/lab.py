@@ -48,23 +48,6 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a series of trainings has come."""
-
-    training: str
-    """The training that is under way."""
-    number: int
-    """Its number, counted from 1."""
-    trainings: int
-    """How many there are in all."""
-    event: Event
-    """How far this training has come."""
-    done: float
-    """Work of all trainings, in multiply-adds."""
-    total: float
-
-
-@dataclass(frozen=True)
 class Table:
     """Numbers as they are shown."""
 

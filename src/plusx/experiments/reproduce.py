@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from plusx.analysis.trace import trace_evaluation
-from plusx.engine.events import DivergedError, Event, StoppedError
-from plusx.experiments.lab import Budget, Experiment, Lab, Progress, Result, Trial, verdict, write_result
+from plusx.engine.events import DivergedError, Event, Progress, StoppedError
+from plusx.experiments.lab import Budget, Experiment, Lab, Result, Trial, verdict, write_result
 from plusx.experiments.story import EXPERIMENTS, find_experiment
 from plusx.nets import build, entry
 from plusx.progress import shown

@@ -24,8 +24,8 @@ PARTS: dict[str, Any] = {part.__name__: part for part in _parts_of(Recipe)}
 """Every kind of part that a recipe may hold, by name."""
 
 
-_RENAMED: dict[tuple[str, str], str] = {("Evaluation", "parts"): "splits", ("PlacementSpec", "checkpoint"): "recompute"}
-"""Fields of cards of version 0.1, and what they are called now."""
+RENAMED: dict[tuple[str, str], str] = {("Evaluation", "parts"): "splits", ("PlacementSpec", "checkpoint"): "recompute"}
+"""(part, field) of version 0.1, and what the field is called now."""
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _decode(value: Any) -> Any:
     kind = PARTS.get(value["kind"])
     if kind is None:
         raise ValueError(f"unknown recipe part {value['kind']!r}")
-    now = {key: _RENAMED.get((value["kind"], key), key) for key in map(str, value) if key != "kind"}
+    now = {key: RENAMED.get((value["kind"], key), key) for key in map(str, value) if key != "kind"}
     fields: dict[str, Any] = {now[key]: _decode(value[key]) for key in now}
     if unknown := fields.keys() - {f.name for f in dataclasses.fields(kind)}:
         raise ValueError(f"unknown key {min(unknown)!r} in {value['kind']}")

@@ -58,8 +58,8 @@ def _settings(part: Any, prefix: str) -> Iterator[Setting]:
             sentence = f"{sentence} {_summary(value)}"
         elif isinstance(value, tuple):
             sentence = " ".join([sentence, *(_summary(item) for item in value if dataclasses.is_dataclass(item))])
-        if len(choices := _choices(hints[field.name])) > 1 or not dataclasses.is_dataclass(value):
-            yield Setting(key, value, sentence, choices)  # a part of one kind is set by its fields alone
+        if not (isinstance(hint := hints[field.name], type) and dataclasses.is_dataclass(hint)):
+            yield Setting(key, value, sentence, _choices(hint))  # a part of one kind is set by its fields alone
         if dataclasses.is_dataclass(value):
             yield from _settings(value, f"{key}.")
         elif isinstance(value, Mapping):

@@ -13,13 +13,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from plusx.recipes.codec import RENAMED
 from plusx.recipes.recipe import Recipe
-
-RENAMED = {
-    "evaluation.parts": "evaluation.splits",
-    "placement.checkpoint": "placement.recompute",
-}
-"""Keys of earlier versions, and what they are called now."""
 
 
 def override(recipe: Recipe, key: str, value: Any) -> Recipe:
@@ -41,8 +36,6 @@ def override(recipe: Recipe, key: str, value: Any) -> Recipe:
         >>> override(digits(), "augment", (RandomCrop(pad=2), FlipLR())).augment
         (RandomCrop(pad=2, mode='zeros'), FlipLR(alternate=False))
     """
-    if key in RENAMED:
-        raise ValueError(f"{key} is now called {RENAMED[key]}")
     changed = _override(recipe, key.split("."), value, key)
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if changed.get(length) is not None:
@@ -72,6 +65,8 @@ def override_all(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def _override(part: Any, path: list[str], value: Any, key: str) -> dict[str, Any]:
     """The fields of `part` that change: one, rebuilt from the leaf upwards."""
     fields = {f.name for f in dataclasses.fields(part)}
+    if now := RENAMED.get((type(part).__name__, path[0])):
+        raise ValueError(f"{key} is now called {key.removesuffix(path[0])}{now}")
     if path[0] not in fields:
         raise ValueError(f"unknown key {key!r}; {_suggest(path[0], fields, key)}")
     hint, current = typing.get_type_hints(type(part))[path[0]], getattr(part, path[0])
