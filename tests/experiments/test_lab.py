@@ -12,13 +12,12 @@ import torchvision
 import plusx
 from plusx.data.views import Views
 from plusx.engine.evaluation import evaluate
-from plusx.engine.events import DivergedError, StoppedError
+from plusx.engine.events import DivergedError, Progress, StoppedError
 from plusx.experiments import degradation, imagenet_table, shortcuts
 from plusx.experiments.lab import (
     Experiment,
     Figure,
     Lab,
-    Progress,
     Result,
     Table,
     Trial,
