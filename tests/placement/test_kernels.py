@@ -13,14 +13,12 @@ from torch.nn import functional as F
 from plusx.nets import build, entry
 from plusx.placement.graph import trace
 from plusx.placement.kernels import memory, native, norm
-from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
-from plusx.placement.kernels.fuse import fuse, own_norms
+from plusx.placement.kernels.fuse import fuse
 from plusx.placement.kernels.norm import FusedNorm, zero_padded
 from plusx.placement.place import Placement, choose_placement
 from plusx.recipes.placement import PlacementSpec
 
 needs_library = pytest.mark.skipif(native.vector_level() == 0, reason="built without a C compiler, or no AVX2")
-needs_tiles = pytest.mark.skipif(not native.has_tiles(), reason="the processor has no AMX")
 LEVELS = [level for level in (1, 2) if level <= native.vector_level()]
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
 """What a result may differ by, as a share of the largest: a few units in the last place."""
@@ -159,80 +157,7 @@ def test_a_number_that_is_none_stays_one() -> None:
     assert y[:, 3].isnan().all() and mean[3].isnan() and not y[:, :3].isnan().any()
 
 
-# ---- convolution and block -------------------------------------------------------------------------------------------
-
-SHAPES = [
-    (3, 16, 16, 32, 32),  # two pixels a row of a tile
-    (5, 32, 32, 16, 16),
-    (20, 64, 64, 8, 8),  # groups of images
-    (3, 16, 48, 7, 5),
-    (1, 48, 16, 9, 13),
-    (2, 16, 16, 3, 3),  # odd rows of 16 channels
-    (2, 64, 128, 14, 14),
-    (1, 16, 16, 1, 1),
-]
-
-
-@needs_tiles
-@pytest.mark.parametrize(("batch", "inputs", "outputs", "height", "width"), SHAPES)
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_convolution_and_its_gradients_are_those_of_double_precision(
-    batch: int, inputs: int, outputs: int, height: int, width: int, layout: torch.memory_format
-) -> None:
-    torch.manual_seed(0)
-    x, dy = images(batch, inputs, height, width).requires_grad_(), images(batch, outputs, height, width)
-    weight = (torch.randn(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5).contiguous(memory_format=layout)
-    y = torch.ops.plusx.convolution(x, weight.requires_grad_())
-    y.backward(dy)
-    X, W = x.detach().double().requires_grad_(), weight.detach().bfloat16().double().requires_grad_()
-    Y = F.conv2d(X, W, padding=1)
-    Y.backward(dy.double())
-    assert close(y, Y.detach(), 2**-8)
-    assert x.grad is not None and X.grad is not None and close(x.grad, X.grad, 2**-8)
-    assert weight.grad is not None and W.grad is not None and close(weight.grad, W.grad, 1e-5)
-
-
-@needs_tiles
-@pytest.mark.parametrize(("channels", "side"), [(16, 32), (32, 16), (64, 8), (16, 5)])
-def test_a_block_is_its_operations_one_by_one(channels: int, side: int) -> None:
-    torch.manual_seed(0)
-    plain = nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-    )
-    for module in plain.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-    net = Residual(plain).to(memory_format=torch.channels_last)
-    single, fused = copy.deepcopy(net), copy.deepcopy(net)
-    assert fuse(fused, trace(fused)) == 2 and any(name.startswith("block_") for name in vars(fused))
-    own_norms(single, native=True)
-    conv1, norm1, _, conv2, norm2 = single.branch
-    conv1, conv2 = TileConv2d(conv1), TileConv2d(conv2)
-    x, dz = images(9, channels, side, side), images(9, channels, side, side)
-    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    z, Z = fused(ours), norm2(conv2(norm1(conv1(theirs), relu=True)), theirs, relu=True)
-    z.backward(dz)
-    Z.backward(dz)
-    assert close(z, Z.detach().double(), 2**-8)
-    assert ours.grad is not None and theirs.grad is not None and alike(ours.grad, theirs.grad) > 0.9999
-    for (name, p), q in zip(fused.named_parameters(), single.parameters(), strict=True):
-        assert p.grad is not None and q.grad is not None and alike(p.grad, q.grad) > 0.9999, name
-    for (name, b), c in zip(fused.named_buffers(), single.buffers(), strict=True):
-        assert torch.allclose(b, c, rtol=1e-5, atol=1e-6), name
-
-
-class Residual(nn.Module):
-    def __init__(self, branch: nn.Module) -> None:
-        super().__init__()
-        self.branch, self.relu = branch, nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.branch(x) + x)
+# ---- the operators ---------------------------------------------------------------------------------------------------
 
 
 def alike(a: Tensor, b: Tensor) -> float:
@@ -254,9 +179,12 @@ def operators() -> list[Any]:
             (x, images(2, 24, 6, 6), vector, vector, vector, vector, 1e-5, images(2, 24, 6, 6)),
         ),
     ]
-    if native.has_tiles():
-        calls.append((torch.ops.plusx.convolution, (x, w)))
-        calls.append((torch.ops.plusx.block, (x, w, vector, vector, w, vector, vector, 1e-5, 1e-5)))
+    for dtype in (torch.float32, torch.bfloat16):
+        if native.engine(dtype):
+            y = x.to(dtype)
+            calls.append((torch.ops.plusx.convolution, (y, w)))
+            for shortcut in (None, y):
+                calls.append((torch.ops.plusx.block, (y, w, vector, vector, w, vector, vector, shortcut, 1e-5, 1e-5)))
     return calls
 
 
@@ -270,12 +198,14 @@ def test_operators_are_what_autograd_compile_and_export_expect(number: int) -> N
     torch.library.opcheck(operator.default, arguments, test_utils=checks)
 
 
-@needs_tiles
-def test_a_step_is_repeated_to_the_bit() -> None:
+@needs_library
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_is_repeated_to_the_bit(precision: str) -> None:
     def step() -> list[Tensor]:
         torch.manual_seed(0)
-        net = choose_placement(PlacementSpec(precision="bf16")).place(build("resnet20"))
-        with torch.autocast("cpu", torch.bfloat16):
+        placement = choose_placement(PlacementSpec(device="cpu", precision=precision))
+        net = placement.place(build("resnet20"))
+        with placement.autocast():
             net(images(6, 3, 32, 32, dtype=torch.float32)).sum().backward()
         return [p.grad for p in net.parameters() if p.grad is not None]
 
@@ -419,26 +349,14 @@ def test_without_the_library_everything_works(monkeypatch: pytest.MonkeyPatch) -
     nothing: Callable[[], Any] = lambda: None  # noqa: E731
     monkeypatch.setattr(norm, "vector_level", lambda: 0)
     monkeypatch.setattr("plusx.placement.place.vector_level", lambda: 0)
-    monkeypatch.setattr("plusx.placement.kernels.convolution.has_tiles", lambda: False)
-    monkeypatch.setattr("plusx.placement.kernels.block.has_tiles", lambda: False)
-    monkeypatch.setattr(norm, "library", nothing)
+    monkeypatch.setattr("plusx.placement.kernels.convolution.engine", lambda dtype: None)
+    monkeypatch.setattr(native, "library", nothing)
     placement = choose_placement(PlacementSpec(device="cpu"))
     assert placement.kernels == "plain" and "C compiler" in placement.reasons["kernels"]
     with pytest.raises(ValueError, match="placement.kernels is 'fused'"):
         choose_placement(PlacementSpec(device="cpu", kernels="fused"))
     recorded = Placement("cpu", "channels_last", "fp32", 1, "fused")  # a run from a machine that had it
     step_of(recorded.place(build("resnet20")), "resnet20", recorded)
-
-
-def test_which_convolutions_are_ours() -> None:
-    def conv(**changes: Any) -> nn.Conv2d:
-        options = {"in_channels": 16, "out_channels": 32, "kernel_size": 3, "padding": 1, "bias": False}
-        return nn.Conv2d(**{**options, **changes})
-
-    assert fits_tiles(conv())
-    for change in ({"stride": 2}, {"in_channels": 3}, {"out_channels": 12}, {"bias": True}, {"groups": 16}):
-        assert not fits_tiles(conv(**change)), change
-    assert not fits_tiles(TileConv2d(conv()))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The 3x3 convolution of narrow nets as one operator: `convolution`, forward and backward; convolution.c says how.
+"""The 3x3 convolution of narrow nets as one operator: `convolution`, forward and backward; convolution.h says how.
 
 Shapes: N images, C channels, H height, W width; tensors of rank 4 are channels last.
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from plusx.placement.graph import has_hooks
 from plusx.placement.kernels.memory import empty, empty_like
-from plusx.placement.kernels.native import ConvolutionCall, has_tiles, library
+from plusx.placement.kernels.native import ConvolutionCall, engine, run
 from plusx.placement.kernels.norm import once
 
 _LIBRARY = torch.library.Library("plusx", "FRAGMENT")
@@ -25,11 +25,11 @@ _MOST_CHANNELS = 256
 """Beyond, oneDNN is as fast or faster."""
 
 
-class TileConv2d(nn.Conv2d):
-    """A 3x3 convolution on the processor's matrix unit, from weights in fp32; stands where the convolution stood.
+class NativeConv2d(nn.Conv2d):
+    """A 3x3 convolution in native code, from weights in fp32; stands where the convolution stood.
 
     Args:
-        conv: The convolution, for which `fits_tiles` holds; its weight becomes this module's.
+        conv: The convolution, for which `fits_native` holds; its weight becomes this module's.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -43,10 +43,9 @@ class TileConv2d(nn.Conv2d):
     def fits(self, x: Tensor) -> bool:
         """Whether the native code can take this; whatever else it is, PyTorch computes it or says why it cannot."""
         return (
-            has_tiles()
-            and x.dim() == 4
+            x.dim() == 4
             and x.is_cpu
-            and x.dtype == torch.bfloat16
+            and engine(x.dtype) is not None
             and x.is_contiguous(memory_format=torch.channels_last)
             and x.numel() > 0
             and x.shape[1] == self.in_channels
@@ -57,8 +56,8 @@ class TileConv2d(nn.Conv2d):
         )
 
 
-def fits_tiles(conv: nn.Module) -> bool:
-    """Whether this is a convolution that convolution.c computes, and faster than PyTorch does."""
+def fits_native(conv: nn.Module) -> bool:
+    """Whether this is a convolution that convolution.h computes, and faster than PyTorch does."""
     return (
         type(conv) is nn.Conv2d
         and (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
@@ -95,9 +94,7 @@ def _convolution_backward_fake(dy: Tensor, x: Tensor, weight: Tensor, needs_dx: 
 
 
 def _call(name: str, x: Tensor, weight: Tensor, tensors: dict[str, Tensor]) -> None:
-    """One function of convolution.c."""
-    native = library()
-    assert native is not None and has_tiles()  # asking is what makes the system grant the unit
+    """One function of convolution.h."""
     batch, in_channels, height, width = x.shape
     call = ConvolutionCall(
         batch=batch,
@@ -111,7 +108,7 @@ def _call(name: str, x: Tensor, weight: Tensor, tensors: dict[str, Tensor]) -> N
         strides=(ctypes.c_long * 4)(*weight.stride()),
         **{field: tensor.data_ptr() for field, tensor in tensors.items()},
     )
-    getattr(native, f"plusx_convolution_{name}")(ctypes.byref(call))
+    run(f"convolution_{name}_{engine(x.dtype)}", call)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

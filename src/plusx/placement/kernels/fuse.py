@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from plusx.placement.graph import changes, erase, has_hooks
 from plusx.placement.kernels.block import FusedBlock
-from plusx.placement.kernels.convolution import TileConv2d, fits_tiles
+from plusx.placement.kernels.convolution import NativeConv2d, fits_native
 from plusx.placement.kernels.dense import DenseMaps
 from plusx.placement.kernels.norm import FusedNorm, fits_fusion
 
@@ -42,8 +42,8 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
     """
     own_norms(net, native=True)
     for name, module in list(net.named_modules()):
-        if fits_tiles(module):
-            _replace(net, name, TileConv2d(module))
+        if fits_native(module):
+            _replace(net, name, NativeConv2d(module))
     if graph is None:
         return 0
     modules, count = dict(net.named_modules()), 0
@@ -75,22 +75,25 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
 
 
 def _fuse_blocks(net: nn.Module, graph: fx.Graph) -> None:
-    """One call for every conv, norm and ReLU, conv, norm, addition of what the first conv read, and ReLU."""
+    """One call for every conv, norm and ReLU, conv, norm, addition of a shortcut as it is, and ReLU."""
     modules: dict[Any, Any] = dict(net.named_modules())
     for number, join in enumerate(list(graph.nodes)):
         chain = _chain(join, 4)
         norm2, conv2, norm1, conv1 = (modules.get(node.target) if node.op == "call_module" else None for node in chain)
         if not (isinstance(norm1, FusedNorm) and isinstance(norm2, FusedNorm)):
             continue
-        if not (isinstance(conv1, TileConv2d) and isinstance(conv2, TileConv2d)):
+        if not (isinstance(conv1, NativeConv2d) and isinstance(conv2, NativeConv2d)):
             continue
         x, inner = chain[3].args[0], chain[2].args[1:]
-        if inner != (None, 0, True) or join.args[1:] != (x, 0, True) or not all(map(_only_user, chain[1:])):
+        shortcut, *rest = join.args[1:] or (None,)
+        if inner != (None, 0, True) or rest != [0, True] or not isinstance(shortcut, fx.Node):
+            continue
+        if not all(map(_only_user, chain[1:])):
             continue
         name = f"block_{number}"  # beside the net's modules, not among them: it owns no parameter
         object.__setattr__(net, name, FusedBlock(conv1, norm1, conv2, norm2))
         with graph.inserting_before(join):
-            join.replace_all_uses_with(graph.call_module(name, (x,)))
+            join.replace_all_uses_with(graph.call_module(name, (x,) if shortcut is x else (x, shortcut)))
         erase(graph, join)
 
 

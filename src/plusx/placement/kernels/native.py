@@ -28,7 +28,7 @@ class NormCall(ctypes.Structure):
 
 
 class ConvolutionCall(ctypes.Structure):
-    """`struct plusx_convolution` of convolution.c."""
+    """`struct plusx_convolution` of convolution.h."""
 
     _fields_ = (
         *((name, ctypes.c_long) for name in ("batch", "height", "width", "in_channels", "out_channels")),
@@ -40,7 +40,7 @@ class ConvolutionCall(ctypes.Structure):
 
 
 class BlockCall(ctypes.Structure):
-    """`struct plusx_block` of block.c."""
+    """`struct plusx_block` of block.h."""
 
     _fields_ = (
         *((name, ctypes.c_long) for name in ("batch", "height", "width", "channels")),
@@ -50,7 +50,7 @@ class BlockCall(ctypes.Structure):
         *((name, ctypes.c_long * 4) for name in ("strides1", "strides2")),
         *((name, ctypes.c_void_p) for name in ("scale1", "shift1", "scale2", "shift2")),
         *((name, ctypes.c_void_p) for name in ("mean1", "variance1", "mean2", "variance2")),
-        *((name, ctypes.c_void_p) for name in ("y1", "y2", "z", "dz", "dx", "g1")),
+        *((name, ctypes.c_void_p) for name in ("shortcut", "y1", "y2", "z", "dz", "dshortcut", "dx", "g1")),
         *((name, ctypes.c_void_p) for name in ("dweight1", "dweight2", "dscale1", "dshift1", "dscale2", "dshift2")),
     )
 
@@ -78,7 +78,29 @@ def vector_level() -> int:
 
 @cache
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no files
-def has_tiles() -> bool:
-    """Whether the processor has the matrix unit that convolution.c is written for, and the system grants it."""
-    found = library()
-    return found is not None and multiplies_bf16(cpu_flags()) == "AMX" and bool(found.plusx_convolution_available())
+def engine(dtype: torch.dtype) -> str | None:
+    """What computes 3x3 convolutions of tensors of this type here: the name of a C file, or None.
+
+    On the matrix unit they are multiplied as they are; elsewhere by Winograd's algorithm, in single precision.
+    """
+    found, level = library(), vector_level()
+    if found is None or level == 0 or not hasattr(found, "plusx_block_forward_avx2_fp32"):
+        return None
+    if dtype == torch.float32:
+        return "avx512_fp32" if level == 2 else "avx2_fp32"
+    if dtype != torch.bfloat16:
+        return None
+    unit = multiplies_bf16(cpu_flags())
+    if unit == "AMX" and found.plusx_tiles_available():  # asking is what makes the system grant it
+        return "amx_bf16"
+    return "avx512_bf16" if unit and level == 2 and "avx512_bf16" in cpu_flags() else None
+
+
+def run(function: str, call: ctypes.Structure) -> None:
+    """Call a function of the library.
+
+    Raises:
+        MemoryError: There was no memory for what it keeps aside.
+    """
+    if getattr(library(), f"plusx_{function}")(ctypes.byref(call)):
+        raise MemoryError(f"no memory for {function.replace('_', ' ')}: take a smaller batch")

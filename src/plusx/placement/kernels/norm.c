@@ -85,29 +85,46 @@ struct job {
   const struct plusx_norm *call;
   int avx512, backward;
   long pixels, pixels_a_row, lanes, rows; /* rows: whole ones; the pixels that are left make a shorter one */
+  double *sums; /* per thread: two arrays of `lanes`; all memory begins here */
   float *lane[LANE_ARRAYS];
-  double *sums; /* per thread: two arrays of `lanes` */
+  char *scratch; /* per thread, so much */
+  size_t scratch_size;
 };
 
 static size_t size_of(const struct plusx_norm *call) { return call->half ? sizeof(bf16) : sizeof(float); }
 
 static long greatest_common_divisor(long a, long b) { return b ? greatest_common_divisor(b, a % b) : a; }
 
-static struct job job_of(const struct plusx_norm *call) {
-  struct job job = {.call = call, .avx512 = call->avx512, .pixels = call->batch * call->height * call->width};
-  job.pixels_a_row = 16 / greatest_common_divisor(16, call->channels);
-  while (job.pixels_a_row * call->channels < FEWEST_LANES) job.pixels_a_row *= 2;
-  job.lanes = job.pixels_a_row * call->channels;
-  job.rows = job.pixels / job.pixels_a_row;
-  float *arrays = malloc(sizeof(float) * LANE_ARRAYS * job.lanes);
-  for (int i = 0; i < LANE_ARRAYS; i++) job.lane[i] = arrays + i * job.lanes;
-  job.sums = calloc(2 * job.lanes * call->threads, sizeof(double));
-  return job;
+static int reshaped(const struct plusx_norm *call) {
+  return call->stride != 1 || call->residual_channels != call->channels;
 }
 
-static void finish(struct job *job) {
-  free(job->lane[0]);
+/* Numbers that a thread copies to where they lie side by side. */
+static size_t staged(const struct job *job) {
+  const struct plusx_norm *call = job->call;
+  return ((call->residual || call->dresidual) && reshaped(call) ? BLOCK : call->pitch ? 2 * STAGED : 0) * job->lanes;
+}
+
+/* Whether there was memory for it. */
+static int prepare(struct job *job, const struct plusx_norm *call) {
+  *job = (struct job){.call = call, .avx512 = call->avx512, .pixels = call->batch * call->height * call->width};
+  job->pixels_a_row = 16 / greatest_common_divisor(16, call->channels);
+  while (job->pixels_a_row * call->channels < FEWEST_LANES) job->pixels_a_row *= 2;
+  job->lanes = job->pixels_a_row * call->channels;
+  job->rows = job->pixels / job->pixels_a_row;
+  size_t sums = 2 * job->lanes * call->threads * sizeof(double), arrays = LANE_ARRAYS * job->lanes * sizeof(float);
+  job->scratch_size = 2 * job->lanes * sizeof(float) + staged(job) * size_of(call); /* for sums, and for copies */
+  job->sums = malloc(sums + arrays + job->scratch_size * call->threads);
+  if (!job->sums) return 0;
+  memset(job->sums, 0, sums);
+  for (int i = 0; i < LANE_ARRAYS; i++) job->lane[i] = (float *)((char *)job->sums + sums) + i * job->lanes;
+  job->scratch = (char *)job->sums + sums + arrays;
+  return 1;
+}
+
+static int finish(struct job *job) {
   free(job->sums);
+  return 0;
 }
 
 static void set_lanes(struct job *job, int array, long channel, float value) {
@@ -125,10 +142,6 @@ static double total(const struct job *job, int which, long channel) {
 }
 
 /* ---- the shortcut, where it is not of the output's shape --------------------------------------------------------- */
-
-static int reshaped(const struct plusx_norm *call) {
-  return call->stride != 1 || call->residual_channels != call->channels;
-}
 
 /* Offset in the residual of what is added to this pixel. */
 static long source_of(const struct plusx_norm *call, long pixel) {
@@ -216,30 +229,24 @@ static void write_piece(const struct job *job, long pixel, long rows, long lanes
             call->relu ? 0.0f : -INFINITY);
     return;
   }
-  int staged = dresidual && reshaped(call);
-  if (staged) dresidual = scratch;
+  int moved = dresidual && reshaped(call);
+  if (moved) dresidual = scratch;
   if (call->pitch) dx = scratch + STAGED * job->lanes * size_of(call);
   BY_TYPE(gradient, at(job, call->dy, pixel), x, at(job, call->y, pixel), call->relu, dx, dresidual, rows, lanes,
           job->lane[SCALE], job->lane[SHIFT], job->lane[BY_G], job->lane[BY_X], job->lane[CONSTANT]);
-  if (staged) scatter(call, pixel, pixels, scratch);
+  if (moved) scatter(call, pixel, pixels, scratch);
   if (call->pitch)
-    BY_TYPE(add, dx, (char *)call->dx + pixel * call->pitch * size_of(call), pixels, call->channels, call->pitch);
+    BY_TYPE(add, dx, (void *)((char *)call->dx + pixel * call->pitch * size_of(call)), pixels, call->channels, call->pitch);
 }
 
 static void sum_rows(void *job_, int thread, int threads) {
   const struct job *job = job_;
-  char *scratch = malloc(2 * job->lanes * sizeof(float) + STAGED * job->lanes * size_of(job->call));
-  each_piece(job, sum_piece, thread, threads, scratch);
-  free(scratch);
+  each_piece(job, sum_piece, thread, threads, job->scratch + thread * job->scratch_size);
 }
 
 static void write_rows(void *job_, int thread, int threads) {
   const struct job *job = job_;
-  int staged = (job->call->residual || job->call->dresidual) && reshaped(job->call);
-  long rows = staged ? BLOCK : job->call->pitch ? 2 * STAGED : 0;
-  char *scratch = rows ? malloc(rows * job->lanes * size_of(job->call)) : NULL;
-  each_piece(job, write_piece, thread, threads, scratch);
-  free(scratch);
+  each_piece(job, write_piece, thread, threads, job->scratch + thread * job->scratch_size);
 }
 
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
@@ -274,25 +281,28 @@ static void set_moments(struct job *job) {
   }
 }
 
-void plusx_norm_moments(const struct plusx_norm *call) {
-  struct job job = job_of(call);
+int plusx_norm_moments(const struct plusx_norm *call) {
+  struct job job;
+  if (!prepare(&job, call)) return 1;
   set_moments(&job);
-  finish(&job);
+  return finish(&job);
 }
 
-void plusx_norm_forward(const struct plusx_norm *call) {
-  struct job job = job_of(call);
+int plusx_norm_forward(const struct plusx_norm *call) {
+  struct job job;
+  if (!prepare(&job, call)) return 1;
   set_moments(&job);
   set_scale_and_shift(&job);
   plusx_parallel(write_rows, &job, call->threads);
-  finish(&job);
+  return finish(&job);
 }
 
-void plusx_norm_apply(const struct plusx_norm *call) {
-  struct job job = job_of(call);
+int plusx_norm_apply(const struct plusx_norm *call) {
+  struct job job;
+  if (!prepare(&job, call)) return 1;
   set_scale_and_shift(&job);
   plusx_parallel(write_rows, &job, call->threads);
-  finish(&job);
+  return finish(&job);
 }
 
 /* With g the gradient before the ReLU, x' = (x - mean) / sqrt(variance + eps) and averages over pixels,
@@ -314,17 +324,19 @@ static void set_gradient_coefficients(struct job *job) {
   }
 }
 
-void plusx_norm_backward(const struct plusx_norm *call) {
-  struct job job = job_of(call);
+int plusx_norm_backward(const struct plusx_norm *call) {
+  struct job job;
+  if (!prepare(&job, call)) return 1;
   set_gradient_coefficients(&job);
   plusx_parallel(write_rows, &job, call->threads);
-  finish(&job);
+  return finish(&job);
 }
 
-void plusx_norm_gradient_coefficients(const struct plusx_norm *call, float *by_g, float *by_x, float *constant) {
-  struct job job = job_of(call);
+int plusx_norm_gradient_coefficients(const struct plusx_norm *call, float *by_g, float *by_x, float *constant) {
+  struct job job;
+  if (!prepare(&job, call)) return 1;
   set_gradient_coefficients(&job);
   size_t size = call->channels * sizeof(float);
   memcpy(by_g, job.lane[BY_G], size), memcpy(by_x, job.lane[BY_X], size), memcpy(constant, job.lane[CONSTANT], size);
-  finish(&job);
+  return finish(&job);
 }

@@ -25,20 +25,22 @@ struct plusx_norm {
 /* The best instruction set of this processor that the passes are written for: 2 AVX-512, 1 AVX2, 0 neither. */
 int plusx_norm_level(void);
 
+/* Each operation returns 0, or 1 where there was no memory, and then it has computed nothing. */
+
 /* y from x, and the batch's mean and variance. */
-void plusx_norm_forward(const struct plusx_norm *call);
+int plusx_norm_forward(const struct plusx_norm *call);
 
 /* The batch's mean and variance alone. */
-void plusx_norm_moments(const struct plusx_norm *call);
+int plusx_norm_moments(const struct plusx_norm *call);
 
 /* y from x by the mean and variance that are given, as in evaluation. */
-void plusx_norm_apply(const struct plusx_norm *call);
+int plusx_norm_apply(const struct plusx_norm *call);
 
 /* dx, dweight, dbias and dresidual. */
-void plusx_norm_backward(const struct plusx_norm *call);
+int plusx_norm_backward(const struct plusx_norm *call);
 
 /* dweight and dbias, and for each channel what makes dx of the gradient g before the ReLU:
    dx = by_g g + by_x x + constant. */
-void plusx_norm_gradient_coefficients(const struct plusx_norm *call, float *by_g, float *by_x, float *constant);
+int plusx_norm_gradient_coefficients(const struct plusx_norm *call, float *by_g, float *by_x, float *constant);
 
 #endif

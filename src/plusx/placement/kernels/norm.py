@@ -8,7 +8,6 @@ lacks. The mathematics is Ioffe and Szegedy (2015), arXiv:1502.03167, Algorithm 
 Shapes: N images, C channels, H height, W width; all tensors of rank 4 are channels last.
 """
 
-import ctypes
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from plusx.placement.graph import has_hooks
 from plusx.placement.kernels.memory import empty, empty_like
-from plusx.placement.kernels.native import NormCall, library, vector_level
+from plusx.placement.kernels.native import NormCall, run, vector_level
 
 _LIBRARY = torch.library.Library("plusx", "FRAGMENT")
 _LIBRARY.define(
@@ -264,8 +263,6 @@ def call(
         relu: Whether ReLU follows.
         first: How many of x's channels are meant, if not all.
     """
-    native = library()
-    assert native is not None
     shortcut = tensors.get("residual")
     if shortcut is None:
         shortcut = tensors.get("dresidual")
@@ -287,7 +284,7 @@ def call(
         pitch=x.shape[1] if first else 0,
         **{field: tensor.data_ptr() for field, tensor in tensors.items() if tensor is not None},
     )
-    getattr(native, f"plusx_norm_{name}")(ctypes.byref(fields))
+    run(f"norm_{name}", fields)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -18,50 +18,20 @@
 #ifndef PLUSX_TILES_H
 #define PLUSX_TILES_H
 
-#include <immintrin.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "frame.h"
 #include "parallel.h"
-
-#pragma GCC optimize("O3")
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,prefer-vector-width=512")
 
 #define TILE 1024  /* bytes of a tile: 16 rows of 64 */
 #define CHUNK 64   /* rows of tiles whose sums are kept in single precision before they are passed on */
 #define GROUP 200  /* pixels, about, whose images share a pass over the gradient of the weights */
 #define SLACK 96   /* pixels that are read beyond an image, into zeros */
 
-static inline long least(long a, long b) { return a < b ? a : b; }
-static inline long ceiling(long a, long b) { return (a + b - 1) / b; }
+typedef uint16_t framed;
 
-static inline void *zeros(size_t bytes) {
-  void *memory = NULL;
-  if (posix_memalign(&memory, 64, bytes)) abort();
-  return memset(memory, 0, bytes);
-}
+static inline void store_framed(framed *to, vec numbers) { store(to, numbers); }
 
-/* 16 numbers in bfloat16, as single precision; and rounded to it. */
-static inline __m512 load(const uint16_t *numbers) {
-  __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)numbers));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
-}
-
-static inline void store(uint16_t *to, __m512 numbers) {
-  _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(numbers));
-}
-
-/* What `store` leaves of the numbers. */
-static inline __m512 stored(__m512 numbers) {
-  __m512i words = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(numbers));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
-}
-
-/* The numbers where `sign` is positive, else 0. */
-static inline __m512 where_positive(__m512 sign, __m512 numbers) {
-  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(sign, _mm512_setzero_ps(), _CMP_GT_OQ), numbers);
-}
+/* 16 numbers of a tensor. */
+static inline void copy_framed(framed *to, const REAL *from) { memcpy(to, from, 16 * sizeof(framed)); }
 
 /* Tiles 0 to 3 are sums, 4 and 5 left factors, 6 and 7 right ones; all are full. */
 static inline void configure_tiles(void) {
@@ -85,21 +55,20 @@ static inline struct frame frame_of(long height, long width, long channels) {
   return (struct frame){height, width, channels, width + 2, height * (width + 2) - 2};
 }
 
-/* Numbers of a framed image. */
-static inline size_t framed_size(const struct frame *frame) {
-  return (frame->pitch * (frame->height + 2) + SLACK) * frame->channels;
+static inline size_t frame_bytes(const struct frame *frame) {
+  return (frame->pitch * (frame->height + 2) + SLACK) * frame->channels * sizeof(framed);
 }
 
 /* Where row h of the image begins in its frame. */
-static inline uint16_t *row_in_frame(const struct frame *frame, uint16_t *framed, long h) {
-  return framed + ((h + 1) * frame->pitch + 1) * frame->channels;
+static inline framed *row_in_frame(const struct frame *frame, framed *image, long h) {
+  return image + ((h + 1) * frame->pitch + 1) * frame->channels;
 }
 
-/* Puts an image into its frame; the zeros around it are there already. */
-typedef void (*stage)(void *job, long image, const struct frame *frame, uint16_t *framed);
+/* Puts rows `first` to `last` - 1 of an image into its frame, whose zeros are there already. */
+typedef void (*stage)(void *worker, long image, const struct frame *frame, long first, long last, framed *to);
 
-/* Takes the sums of `count` numbers of an image, those from number `first` on; they lie in one row of pixels. */
-typedef void (*finish)(void *job, long image, long first, const float *sums, long count);
+/* Takes the `count` results of an image that are its numbers from `first` on; they lie in one row of pixels. */
+typedef void (*finish)(void *worker, long image, long first, const float *sums, long count);
 
 /* ---- forward, and the gradient of the data --------------------------------------------------------------------- */
 
@@ -208,18 +177,18 @@ static inline void sums_2x2(struct left left, const uint16_t *kernel, long acros
 }
 
 /* What `convolve` needs beside the image: room for a chunk of sums. */
-static inline float *room_for_sums(const struct layout *layout) {
-  return zeros(CHUNK * layout->fold * layout->out_channels * sizeof(float));
+static inline float *room_for_sums(const struct layout *layout, struct arena *arena) {
+  return take(arena, CHUNK * layout->fold * layout->out_channels * sizeof(float));
 }
 
 /* The pixels of one chunk to whoever wants them, in runs that lie in one row of the image. */
 static inline void pass_on(const struct frame *frame, long begin, long end, const float *sums, long out_channels,
-                           finish finish, void *job, long image) {
+                           finish finish, void *worker, long image) {
   end = least(end, frame->pixels);
   for (long pixel = begin; pixel < end;) {
     long h = pixel / frame->pitch, w = pixel % frame->pitch, run = least(frame->width - w, end - pixel);
     if (run > 0) {
-      finish(job, image, (h * frame->width + w) * out_channels, sums + (pixel - begin) * out_channels,
+      finish(worker, image, (h * frame->width + w) * out_channels, sums + (pixel - begin) * out_channels,
              run * out_channels);
       pixel += run;
     } else {
@@ -230,7 +199,7 @@ static inline void pass_on(const struct frame *frame, long begin, long end, cons
 
 /* One framed image -> sums. */
 static inline void convolve(const uint16_t *framed, const struct frame *frame, const struct layout *layout,
-                            const uint16_t *packed, float *sums, finish finish, void *job, long image) {
+                            const uint16_t *packed, float *sums, finish finish, void *worker, long image) {
   long pitch = layout->fold * layout->out_channels, rows = ceiling(frame->pixels, layout->fold);
   long kernel = 3 * layout->across * (TILE / 2);
   for (long begin = 0; begin < rows; begin += CHUNK) {
@@ -244,8 +213,40 @@ static inline void convolve(const uint16_t *framed, const struct frame *frame, c
       if (begin + 32 < rows) sums_2x2(second, packed + n / 16 * kernel, layout->across, sums + 32 * pitch + n, pitch);
     }
     if (n < pitch) sums_4x1(left, packed + n / 16 * kernel, layout->across, sums + n, pitch);
-    pass_on(frame, begin * layout->fold, (begin + CHUNK) * layout->fold, sums, layout->out_channels, finish, job, image);
+    pass_on(frame, begin * layout->fold, (begin + CHUNK) * layout->fold, sums, layout->out_channels, finish, worker, image);
   }
+}
+
+/* A forward pass: images are staged, and their results passed to `finish`. */
+struct forward {
+  long height, width, in_channels, out_channels;
+  stage stage;
+  finish finish;
+  void *worker;
+  const uint16_t *kernel;
+};
+
+struct forward_room {
+  framed *image;
+  float *sums;
+};
+
+static inline struct forward_room forward_room(const struct forward *f, struct arena *arena) {
+  struct frame frame = frame_of(f->height, f->width, f->in_channels);
+  struct layout layout = layout_of(f->width, f->in_channels, f->out_channels);
+  return (struct forward_room){take_zeros(arena, frame_bytes(&frame)), room_for_sums(&layout, arena)};
+}
+
+static inline void pass_forward(const struct forward *f, long begin, long end, struct arena arena) {
+  struct frame frame = frame_of(f->height, f->width, f->in_channels);
+  struct layout layout = layout_of(f->width, f->in_channels, f->out_channels);
+  struct forward_room room = forward_room(f, &arena);
+  configure_tiles();
+  for (long image = begin; image < end; image++) {
+    f->stage(f->worker, image, &frame, 0, f->height, room.image);
+    convolve(room.image, &frame, &layout, f->kernel, room.sums, f->finish, f->worker, image);
+  }
+  _tile_release();
 }
 
 /* ---- the gradient of the weights ------------------------------------------------------------------------------- */
@@ -417,46 +418,62 @@ static inline void add_weight_gradient(const struct factors *f, float *sums) {
 
 static inline size_t gradient_size(long in_channels, long out_channels) { return 9 * in_channels * out_channels; }
 
-/* The backward pass of a range of images. `wants_dx` has the data's gradient computed, by the packed kernel turned
-   around, and passed to `finish`; the weights' gradient is added to `gradient`. */
+static inline size_t gradient_bytes(long in_channels, long out_channels) {
+  return gradient_size(in_channels, out_channels) * sizeof(float);
+}
+
+/* A backward pass. With a kernel, turned around, the data's gradient is passed to `finish`; the weights' is added to
+   `gradient`. */
 struct backward {
   long height, width, in_channels, out_channels;
   stage stage_dy, stage_x;
-  int wants_dx;
-  const uint16_t *packed;
   finish finish;
-  void *job;
+  void *worker;
+  const uint16_t *kernel;
   float *gradient;
 };
 
-static inline void pass_back(const struct backward *b, long begin, long end) {
+struct backward_room {
+  framed *x, *dy;
+  struct factors factors;
+  float *sums;
+  long group;
+};
+
+/* With room for one image more than a group, as its last tiles are read beyond its pixels. */
+static inline struct backward_room backward_room(const struct backward *b, struct arena *arena) {
   struct factors f = {.x = frame_of(b->height, b->width, b->in_channels),
                       .dy = frame_of(b->height, b->width, b->out_channels)};
   struct layout layout = layout_of(b->width, b->out_channels, b->in_channels);
+  long group = ceiling(GROUP, f.dy.pixels);
   f.steps = ceiling(f.dy.pixels, 32);
   f.pairs = f.x.pitch + 2 + 16 * f.steps; /* up to the last place of the kernel */
   f.turned_size = f.steps * 32 * f.dy.channels;
   f.paired_size = f.pairs * 2 * f.x.channels;
-  long group = least(ceiling(GROUP, f.dy.pixels), end - begin);
-  uint16_t *x = zeros(framed_size(&f.x) * 2), *dy = zeros(framed_size(&f.dy) * 2);
-  f.turned = zeros((group + 1) * f.turned_size * 2);
-  f.even = zeros((group + 1) * f.paired_size * 2);
-  f.odd = zeros((group + 1) * f.paired_size * 2);
-  float *sums = room_for_sums(&layout);
+  f.turned = take_zeros(arena, (group + 1) * f.turned_size * 2);
+  f.even = take_zeros(arena, (group + 1) * f.paired_size * 2);
+  f.odd = take_zeros(arena, (group + 1) * f.paired_size * 2);
+  framed *x = take_zeros(arena, frame_bytes(&f.x)), *dy = take_zeros(arena, frame_bytes(&f.dy));
+  return (struct backward_room){x, dy, f, room_for_sums(&layout, arena), group};
+}
+
+static inline void pass_back(const struct backward *b, long begin, long end, struct arena arena) {
+  struct layout layout = layout_of(b->width, b->out_channels, b->in_channels);
+  struct backward_room room = backward_room(b, &arena);
+  struct factors *f = &room.factors;
   configure_tiles();
-  for (long first = begin; first < end; first += group) {
-    f.images = least(group, end - first);
-    for (long i = 0; i < f.images; i++) {
-      b->stage_dy(b->job, first + i, &f.dy, dy);
-      if (b->wants_dx) convolve(dy, &f.dy, &layout, b->packed, sums, b->finish, b->job, first + i);
-      turn(&f.dy, dy, f.steps, f.turned + i * f.turned_size);
-      b->stage_x(b->job, first + i, &f.x, x);
-      pair_up(&f.x, x, f.pairs, f.even + i * f.paired_size, f.odd + i * f.paired_size);
+  for (long first = begin; first < end; first += room.group) {
+    f->images = least(room.group, end - first);
+    for (long i = 0; i < f->images; i++) {
+      b->stage_dy(b->worker, first + i, &f->dy, 0, b->height, room.dy);
+      if (b->kernel) convolve(room.dy, &f->dy, &layout, b->kernel, room.sums, b->finish, b->worker, first + i);
+      turn(&f->dy, room.dy, f->steps, f->turned + i * f->turned_size);
+      b->stage_x(b->worker, first + i, &f->x, 0, b->height, room.x);
+      pair_up(&f->x, room.x, f->pairs, f->even + i * f->paired_size, f->odd + i * f->paired_size);
     }
-    add_weight_gradient(&f, b->gradient);
+    add_weight_gradient(f, b->gradient);
   }
   _tile_release();
-  free(x), free(dy), free(f.turned), free(f.even), free(f.odd), free(sums);
 }
 
 /* The threads' gradients, added in their order, to where the weights' lie. */
@@ -492,20 +509,15 @@ static inline void put_gradient(const float *parts, int threads, long in_channel
   plusx_parallel(put_gradient_of, &gradients, threads);
 }
 
-/* A kernel for `convolve`, and turned around for the data's gradient, which is a convolution of dy: channels change
-   sides, and places are read from the last. The caller frees it. */
-static inline uint16_t *packed_kernel(const float *weight, const long s[4], long width, long in_channels,
-                                      long out_channels, int threads) {
-  struct packing p = {layout_of(width, in_channels, out_channels), weight, s[0], s[1], s[2], s[3], NULL};
-  p.packed = zeros(packed_size(&p.layout) * 2);
-  plusx_parallel(pack, &p, threads);
-  return p.packed;
+static inline size_t kernel_bytes(long width, long in_channels, long out_channels) {
+  struct layout layout = layout_of(width, in_channels, out_channels);
+  return packed_size(&layout) * sizeof(uint16_t);
 }
 
-static inline uint16_t *packed_turned(const float *weight, const long s[4], long width, long in_channels,
-                                      long out_channels, int threads) {
-  const long turned[4] = {s[1], s[0], -s[2], -s[3]};
-  return packed_kernel(weight + 2 * s[2] + 2 * s[3], turned, width, out_channels, in_channels, threads);
+static inline void pack_kernel(void *to, const float *weight, const long s[4], long width, long in_channels,
+                               long out_channels, int threads) {
+  struct packing p = {layout_of(width, in_channels, out_channels), weight, s[0], s[1], s[2], s[3], to};
+  plusx_parallel(pack, &p, threads);
 }
 
 #endif

@@ -1,0 +1,50 @@
+/* What the engines of the 3x3 convolution share with the operations that use them: an image in a frame of zeros, and
+   the memory that a pass takes.
+
+   An engine is a header that multiplies, tiles.h or winograd.h. It is included after vectors.h and defines `struct
+   frame`, the type `framed` of a number within a frame, and the passes `pass_forward` and `pass_back`. An operation,
+   convolution.h or block.h, says where numbers come from and where they go, by a `stage` and a `finish`. So a file
+   that includes one of each kind is one way to compute the operations, and names it in VARIANT. */
+
+#ifndef PLUSX_FRAME_H
+#define PLUSX_FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PASTE_(a, b) a##_##b
+#define PASTE(a, b) PASTE_(a, b)
+#define EXPORTED(name) PASTE(name, VARIANT)
+
+/* What an operation returns: 0, or 1 where there was no memory, and then it has computed nothing. */
+enum { DONE, NO_MEMORY };
+
+static inline long least(long a, long b) { return a < b ? a : b; }
+static inline long ceiling(long a, long b) { return (a + b - 1) / b; }
+
+/* Memory from which pieces are taken in turn, each at the beginning of a line of the cache. Without a base it only
+   counts, so that the function that takes the pieces also says how much memory they need. */
+struct arena {
+  char *base;
+  size_t used;
+};
+
+static inline void *take(struct arena *arena, size_t bytes) {
+  size_t base = ((size_t)arena->base + 63) / 64 * 64;
+  void *piece = arena->base ? (void *)(base + arena->used) : NULL;
+  arena->used += (bytes + 63) / 64 * 64;
+  return piece;
+}
+
+static inline void *take_zeros(struct arena *arena, size_t bytes) {
+  void *piece = take(arena, bytes);
+  return piece ? memset(piece, 0, bytes) : NULL;
+}
+
+/* An arena with room for so much, or without a base. Not by posix_memalign: glibc before 2.38 often cannot give memory that
+   was freed to the next request for aligned memory of its size, and fresh memory arrives page by page. */
+static inline struct arena arena_with(size_t bytes) { return (struct arena){malloc(bytes + 64), 0}; }
+
+#endif
