@@ -146,27 +146,48 @@ def peak(made: object) -> int | None:
     return peak_memory_bytes()
 
 
+def held_to(isa: str) -> dict[str, str]:
+    """Variables that hold oneDNN, and our kernels with it, to an instruction set; "all" holds them to none."""
+    return {} if isa == "all" else {"ONEDNN_MAX_CPU_ISA": isa}
+
+
 @contextmanager
-def between_ceilings(**environ: str) -> Iterator[dict[str, Spread]]:
-    """Measure the ceilings before and after the block, in a process apart; the mapping is filled at the end."""
+def between_ceilings(isa: str = "all") -> Iterator[dict[str, Spread]]:
+    """Measure the ceilings before and after the block, in a process apart; the mapping is filled at the end.
+
+    The matrix product in fp32 is MKL's, which does not heed oneDNN's variable, so it is held by one of its own.
+    """
     ceilings: dict[str, Spread] = {}
-    with Apart(Ceilings, **environ) as machine:
+    of_mkl = {"AVX2": "AVX2", "AVX512_CORE": "AVX512"}
+    environ = {"MKL_ENABLE_INSTRUCTIONS": of_mkl[isa]} if isa in of_mkl else {}
+    with Apart(Ceilings, **held_to(isa), **environ) as machine:
         before = machine.ask(Ceilings.measure)
         yield ceilings
         after = machine.ask(Ceilings.measure)
     ceilings.update({key: Spread.of(before[key] + after[key]) for key in before})
 
 
-def only(cases: Sequence[Case], nets: Sequence[str]) -> Sequence[Case]:
-    """The cases of the named nets; all of them if none is named. A case's first item is its net."""
-    for net in nets:
+def only(cases: Sequence[Case], wanted: Sequence[str]) -> Sequence[Case]:
+    """The cases that are named; all of them if none is.
+
+    Args:
+        cases: Each begins with its net.
+        wanted: A net alone, which names all its cases, or with other items of the case behind it: resnet20:AVX2.
+
+    Raises:
+        ValueError: No case has this name.
+    """
+    selected: list[Case] = []
+    for name in wanted:
+        net, *items = name.split(":")
         entry(net)  # raises on a misspelt name
-    selected = [case for case in cases if case[0] in nets]
-    if nets and not selected:
-        raise ValueError(
-            f"{' or '.join(nets)} is not measured here; choose from {', '.join({case[0]: 0 for case in cases})}"
-        )
-    return selected or cases
+        of_net = [case for case in cases if case[0] == net]
+        named = [case for case in of_net if {*items} <= {*map(str, case[1:])}]
+        if not named:
+            there = [":".join(map(str, case)) for case in of_net] or dict.fromkeys(case[0] for case in cases)
+            raise ValueError(f"{name} is not measured here; choose from {', '.join(there)}")
+        selected += named
+    return [case for case in cases if case in selected] if wanted else cases
 
 
 def write(name: str, content: Mapping[str, Any]) -> None:
@@ -175,20 +196,23 @@ def write(name: str, content: Mapping[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def write_cases(name: str, measured: Sequence[dict[str, Any]], *, all_of_them: bool) -> None:
-    """Write cases to results/: all of them replace the file, some replace their rows, with evidence of their own."""
-    if all_of_them:
-        return write(name, {"cases": measured})
+def write_case(name: str, case: Mapping[str, Any]) -> None:
+    """Write one case to results/, with its evidence.
+
+    It takes the place of the same case on the same processor. The other cases stay, those of other processors among
+    them, so that a file may hold several processors, and a case that was measured remains if a later one fails.
+    """
     file = RESULTS / f"{name}.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    cases = {_identity(case): case for case in content["cases"]}
-    cases |= {_identity(case): _plain({**case, "evidence": evidence()}) for case in measured}
-    content["cases"] = list(cases.values())
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    before = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.exists() else []
+    cases = {_identity(each): each for each in (*before, _plain({**case, "evidence": evidence()}))}
+    file.write_text(json.dumps({"cases": list(cases.values())}, indent=1) + "\n", encoding="utf-8")
 
 
-def _identity(case: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(case.get(key) for key in ("net", "batch_size", "batch", "onednn_max_cpu_isa"))
+def _identity(case: Mapping[str, Any]) -> str:
+    """What makes two cases the same: what was measured, and the processor; not the date, the commit or the torch."""
+    machine = case["evidence"]["machine"]
+    what = [case.get(key) for key in ("net", "batch_size", "batch", "onednn_max_cpu_isa", "beside")]
+    return json.dumps([*what, *(machine[key] for key in ("cpu", "cpus", "bf16"))])
 
 
 def as_range(spread: Spread) -> list[float]:

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
+from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_case
 from plusx.nets import build, entry
 from plusx.placement.inference.backend import BATCH, choose_backend
 from plusx.placement.inference.frozen import freeze
@@ -34,13 +34,12 @@ CASES = (("resnet50", 16), ("resnet50", 1))
 OURS = ("ours", "frozen", "frozen streams")
 
 
-def main(nets: Sequence[str] = ()) -> None:
-    """Measure every case, or those of the named nets, and print each; write them."""
-    measured = []
-    for net, batch in only(CASES, nets):
-        measured.append(measure(net, batch))
-        print(in_words(measured[-1]), flush=True)
-    write_cases("inference-speed", measured, all_of_them=not nets)
+def main(wanted: Sequence[str] = ()) -> None:
+    """Measure every case, or those that are named; print and write each."""
+    for net, batch in only(CASES, wanted):
+        case = measure(net, batch)
+        print(in_words(case), flush=True)
+        write_case("inference-speed", case)
 
 
 def measure(net: str, batch: int) -> dict[str, Any]:

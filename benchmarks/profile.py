@@ -2,7 +2,8 @@
 
 Kinds of work are sums of the self CPU times of the profiler's operators. Each operator counts with the innermost one
 around it whose kind is known: a copy within a convolution is convolution. What no operator covers is Python and
-dispatch, the framework's work.
+dispatch, the framework's work. Eager is PyTorch in the precision that ours chooses there: bf16 where the processor
+multiplies it in hardware, else fp32 channels last. `python -m benchmarks profile resnet20:AVX2` measures one case.
 """
 
 import re
@@ -17,13 +18,20 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, write
-from benchmarks.training import contender
+from benchmarks.harness import Apart, as_range, between_ceilings, held_to, only, write_case
+from benchmarks.training import bf16_under, contender
 from plusx.analysis.cost import cost
 from plusx.nets import build, entry
 from plusx.placement.turns import Spread, take_turns
 
-CASES = (("resnet20", 128), ("resnet50", 16))
+CASES = (
+    ("resnet20", 128, "all"),
+    ("resnet20", 128, "AVX512_CORE"),
+    ("resnet20", 128, "AVX2"),
+    ("resnet18", 16, "all"),
+    ("resnet50", 16, "all"),
+)
+"""Net, images in a step, and the instructions that oneDNN may use."""
 ROUNDS = 7
 STEPS = 2
 """Steps under the profiler in each round."""
@@ -52,28 +60,27 @@ WHOLE = ("data", "optimizer")
 """Kinds that include whatever runs within their operators."""
 
 
-def main(nets: Sequence[str] = ()) -> None:
-    """Measure every case, print each, write all."""
-    measured = []
-    for net, batch_size in only(CASES, nets):
-        measured.append(measure(net, batch_size))
-        print(in_words(measured[-1]), flush=True)
-    if not nets:
-        write("training-profile", {"cases": measured})
+def main(wanted: Sequence[str] = ()) -> None:
+    """Measure every case, or those that are named; print and write each."""
+    for net, batch_size, isa in only(CASES, wanted):
+        case = measure(net, batch_size, isa)
+        print(in_words(case), flush=True)
+        write_case("training-profile", case)
 
 
-def measure(net: str, batch_size: int) -> dict[str, Any]:
+def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
     """Measure one case."""
+    precision = "bf16" if bf16_under(isa) else "fp32"
+    eager = "eager bf16" if precision == "bf16" else "eager fp32 channels last"
+    environ = {**held_to(isa), "KINETO_LOG_LEVEL": "6"}  # it logs each use
     with ExitStack() as stack:
-        steps = {
-            who: stack.enter_context(Apart(contender, who, net, batch_size, KINETO_LOG_LEVEL="6"))  # it logs each use
-            for who in ("eager bf16", "ours")
-        }
-        with between_ceilings() as ceilings:
+        steps = {who: stack.enter_context(Apart(contender, who, net, batch_size, **environ)) for who in (eager, "ours")}
+        with between_ceilings(isa) as ceilings:
             turns = take_turns(steps, rounds=ROUNDS)
             profiles = [{who: step.ask(profiled) for who, step in steps.items()} for _ in range(ROUNDS)]
         shares = {who: step.ask(data_gradient_share) for who, step in steps.items()}
-    least = floor(net, batch_size, {key: spread.high for key, spread in ceilings.items()})
+    reached = {key: spread.high for key, spread in ceilings.items()}
+    least = floor(net, batch_size, reached, precision=precision)
     contenders = {}
     for who in steps:
         by_length = sorted((each[who] for each in profiles), key=lambda each: sum(each[0].values()))
@@ -87,7 +94,15 @@ def measure(net: str, batch_size: int) -> dict[str, Any]:
             "other_operators": others,
             "times_the_floor": seconds.median / least["seconds"],
         }
-    return {"net": net, "batch_size": batch_size, "contenders": contenders, "floor": least, "ceilings": ceilings}
+    return {
+        "net": net,
+        "batch_size": batch_size,
+        "onednn_max_cpu_isa": isa,
+        "precision": precision,
+        "contenders": contenders,
+        "floor": least,
+        "ceilings": ceilings,
+    }
 
 
 def profiled(step: Callable[[], None]) -> tuple[dict[str, float], dict[str, float]]:
@@ -159,29 +174,32 @@ def split_backward(kinds: Mapping[str, float], share: float | None) -> dict[str,
     return {kind: divided[kind] for kind in (*KINDS, "other") if kind in divided}
 
 
-def floor(net: str, batch_size: int, reached: Mapping[str, float]) -> dict[str, float]:
+def floor(net: str, batch_size: int, reached: Mapping[str, float], *, precision: str = "bf16") -> dict[str, float]:
     """The least time that a step could take on this machine, by arithmetic and by memory.
 
     Operations: 2 for each MAC, three times over: forward, gradient of the data, gradient of the weights; at the
     measured rate of a matrix product. Bytes: each output of a convolution or linear layer written, read by the next,
-    its gradient written and read, and itself read again for the backward pass, 2 bytes each; at the measured rate of a
-    copy that exceeds every cache. The floor is the greater of the two, as if the other took no extra time.
+    its gradient written and read, and itself read again for the backward pass, at the width of the precision; at the
+    measured rate of a copy that exceeds every cache. The floor is the greater of the two, as if the other took no extra
+    time. It is a floor for direct convolutions: Winograd's take fewer multiplications and could fall below it.
 
     Args:
         net: Catalog name.
         batch_size: Images in a step.
         reached: The highest measurement of each ceiling.
+        precision: bf16 or fp32, in which the step computes.
     """
     with torch.device("meta"):
         spent = cost(build(net), entry(net).input_shape)
     operations = 2 * 3 * spent.macs * batch_size
     values = sum(layer.activation_values for layer in spent.layers if layer.macs) * batch_size
-    by_operations = operations / 1e12 / max(reached[key] for key in reached if key.startswith("matrix"))
-    by_bytes = 5 * 2 * values / 1e9 / reached["copy_memory_gb_per_s"]
+    moved = 5 * values * (2 if precision == "bf16" else 4)
+    by_operations = operations / 1e12 / reached[f"matrix_{precision}_tflops"]
+    by_bytes = moved / 1e9 / reached["copy_memory_gb_per_s"]
     return {
         "operations": operations,
         "operations_seconds": by_operations,
-        "bytes": 5 * 2 * values,
+        "bytes": moved,
         "bytes_seconds": by_bytes,
         "seconds": max(by_operations, by_bytes),
     }
@@ -190,17 +208,18 @@ def floor(net: str, batch_size: int, reached: Mapping[str, float]) -> dict[str, 
 def in_words(case: Mapping[str, Any]) -> str:
     """A case as a table: milliseconds of a step, and their share under the profiler."""
     contenders, least = case["contenders"], case["floor"]
-    lines = [f"{case['net']}, batch {case['batch_size']}: a training step in ms"]
-    lines.append(f"  {'':30}" + "".join(f"{who:>20}" for who in contenders))
+    isa = case["onednn_max_cpu_isa"]
+    lines = [f"{case['net']}, batch {case['batch_size']}, instructions: {isa}: a training step in ms"]
+    lines.append(f"  {'':30}" + "".join(f"{who:>26}" for who in contenders))
     for kind in (*KINDS, "other"):
         if not any(kind in numbers["parts"] for numbers in contenders.values()):
             continue
         cells = [(numbers["parts"].get(kind, 0.0), numbers["profiled_seconds"]) for numbers in contenders.values()]
-        lines.append(f"  {kind:30}" + "".join(f"{1e3 * s:11.2f} {100 * s / total:6.1f} %" for s, total in cells))
+        lines.append(f"  {kind:30}" + "".join(f"{1e3 * s:17.2f} {100 * s / total:6.1f} %" for s, total in cells))
     for row, key in (("under the profiler", "profiled_seconds"), ("without it", "seconds")):
-        lines.append(f"  {row:30}" + "".join(f"{1e3 * each[key]:11.2f}         " for each in contenders.values()))
+        lines.append(f"  {row:30}" + "".join(f"{1e3 * each[key]:17.2f}         " for each in contenders.values()))
     lines.append(
-        f"  {'times the floor':30}" + "".join(f"{f['times_the_floor']:11.2f}         " for f in contenders.values())
+        f"  {'times the floor':30}" + "".join(f"{f['times_the_floor']:17.2f}         " for f in contenders.values())
     )
     for what, unit, amount in (("operations", "G", least["operations"] / 1e9), ("bytes", "MB", least["bytes"] / 1e6)):
         lines.append(f"  floor by {what + ':':21}{1e3 * least[what + '_seconds']:11.2f}  ({amount:,.0f} {unit})")

@@ -2,9 +2,11 @@
 
 Ours is what `plusx train` does on this machine, batch and augmentation included; the others have the batch ready. Each
 contender has a process of its own and shares no settings with another; with ONEDNN_MAX_CPU_ISA=AVX2 this machine
-stands in for one without bf16.
+stands in for one without bf16. `python -m benchmarks training resnet20:AVX2` measures one case. The rows of other
+processors stay in the file.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
@@ -14,10 +16,10 @@ import timm
 import torch
 import torchvision
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_cases
+from benchmarks.harness import Apart, as_range, between_ceilings, held_to, only, peak, write_case
 from plusx.benchmark.training import WholeStep, plain_step
 from plusx.nets import build, entry
-from plusx.placement.machine import usable_cpus
+from plusx.placement.machine import cpu_flags, multiplies_bf16, usable_cpus
 from plusx.placement.place import choose_placement
 from plusx.placement.turns import Turns, take_turns
 from plusx.recipes.placement import PlacementSpec
@@ -25,45 +27,48 @@ from plusx.recipes.placement import PlacementSpec
 ROUNDS = 11
 CASES = (
     ("resnet20", 128, "all"),
+    ("resnet20", 128, "AVX512_CORE"),
+    ("resnet20", 128, "AVX2"),
     ("resnet56", 128, "all"),
+    ("resnet56", 128, "AVX512_CORE"),
+    ("resnet56", 128, "AVX2"),
     ("resnet110", 128, "all"),
     ("densenet_bc_100_12", 64, "all"),
     ("resnet18", 16, "all"),
-    ("resnet50", 16, "all"),
-    ("resnet20", 128, "AVX2"),
-    ("resnet20", 128, "AVX512_CORE"),
+    ("resnet18", 16, "AVX512_CORE"),
     ("resnet18", 16, "AVX2"),
+    ("resnet50", 16, "all"),
+    ("resnet50", 16, "AVX2"),
 )
 """Net, images in a step, and the instructions that oneDNN may use."""
 
 
-def main(nets: Sequence[str] = ()) -> None:
-    """Measure every case, or those of the named nets, and print each; write them."""
-    measured = []
-    for net, batch_size, isa in only(CASES, nets):
-        measured.append(measure(net, batch_size, isa))
-        print(in_words(measured[-1]), flush=True)
-    write_cases("training-speed", measured, all_of_them=not nets)
+def main(wanted: Sequence[str] = ()) -> None:
+    """Measure every case, or those that are named; print and write each."""
+    for net, batch_size, isa in only(CASES, wanted):
+        case = measure(net, batch_size, isa)
+        print(in_words(case), flush=True)
+        write_case("training-speed", case)
 
 
 def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
     """Measure one case."""
-    environ = {} if isa == "all" else {"ONEDNN_MAX_CPU_ISA": isa}
+    environ = held_to(isa)
     left_out = {}
     with ExitStack() as stack:
         contenders = {
             who: stack.enter_context(Apart(contender, who, net, batch_size, **environ))
-            for who in (*names(net, has_bf16=isa == "all"), "ours")
+            for who in (*names(net, has_bf16=bf16_under(isa)), "ours")
         }
         for who in list(contenders):
             try:
                 contenders[who]()
             except RuntimeError as fault:
-                if who != "compile bf16":  # it needs a C++ compiler, and it cannot compile every net
+                if not who.startswith("compile"):  # it needs a C++ compiler, and it cannot compile every net
                     raise
                 left_out[who] = str(fault)
                 del contenders[who]
-        with between_ceilings(**environ) as ceilings:
+        with between_ceilings(isa) as ceilings:
             turns = take_turns(contenders, rounds=ROUNDS)
         mine: dict[str, Any] = contenders["ours"].ask(about_ours)
         peaks = {who: each.ask(peak) for who, each in contenders.items()}
@@ -83,9 +88,14 @@ def measure(net: str, batch_size: int, isa: str) -> dict[str, Any]:
     }
 
 
+def bf16_under(isa: str) -> bool:
+    """Whether the processor multiplies bf16 in hardware when it is held to an instruction set."""
+    return multiplies_bf16(cpu_flags(), {**os.environ, **held_to(isa)}) is not None
+
+
 def names(net: str, *, has_bf16: bool) -> list[str]:
-    """The contenders of a net, without ours."""
-    contenders = ["eager fp32", "eager fp32 channels last"]
+    """The contenders of a net, without ours: PyTorch at every precision that the processor has in hardware."""
+    contenders = ["eager fp32", "eager fp32 channels last", "compile fp32"]
     if has_bf16:
         contenders += ["eager bf16", "compile bf16"]
         contenders += ["torchvision bf16"] if net in torchvision.models.list_models(module=torchvision.models) else []
