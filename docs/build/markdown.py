@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from docs.build.results import evidence_of, measured_apart, read
+from docs.build.results import evidence_of, read
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
@@ -15,15 +15,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1)
 
 def evidence(name: str) -> str:
     """The small line under a table: where, when and with what its numbers were measured."""
-    results = read(name)
-    line = "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}.".format(**evidence_of(results))
-    return f"<sub>{line}{measured_apart(results) if 'cases' in results else ''}</sub>"
+    line = "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}.".format(**evidence_of(read(name)))
+    return f"<sub>{line}</sub>"
 
 
 def ratio(numbers: Mapping[str, Any]) -> str:
     """A ratio, with the range of its rounds."""
     low, high = numbers["ratio_range"]
     return f"{numbers['ratio']:.2f} ({low:.2f}–{high:.2f})"
+
+
+def shown(who: str) -> str:
+    """A contender's name."""
+    return who.replace("ours", "plusx").replace("frozen streams", "plusx, frozen in streams")
 
 
 def span(ends: Sequence[float]) -> str:

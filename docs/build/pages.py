@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docs.build import gpu, performance, readme, story
+from docs.build import busy, gpu, inference, performance, readme, story, training
 from docs.build.results import ROOT
 from docs.build.words import WORDS, Words
 from plusx.experiments.story import EXPERIMENTS
@@ -30,11 +30,13 @@ def _in_words(words: Words) -> Tables:
 PAGES: Mapping[str, Tables] = {
     **{name: _in_words(words) for name, words in WORDS.items()},
     "docs/performance.md": {
+        "processors": training.summary_table,
         "bars": performance.bars_table,
-        "training": performance.training_table,
-        "profile": performance.profile_table,
+        "training": training.training_table,
+        "profile": training.profile_table,
+        "busy": busy.busy_table,
         "depth": performance.depth_table,
-        "inference": performance.inference_table,
+        "inference": inference.inference_table,
         "accuracy": performance.accuracy_table,
         "gpu": gpu.gpu_tables,
     },

@@ -1,9 +1,11 @@
 """The tables and sentences of README, which two languages share: each takes the words of one."""
 
+import itertools
 import statistics
 
 from docs.build.markdown import mean_std, ratio, table
-from docs.build.results import DEMO_NETS, evidence_of, exists, measured_apart, read
+from docs.build.processors import by_processor, cases_of, evidence_line, short_name
+from docs.build.results import DEMO_NETS, evidence_of, exists, read
 from docs.build.words import Words
 from plusx.experiments.story import EXPERIMENTS
 
@@ -60,23 +62,24 @@ def cifar10_sentence(words: Words) -> str:
 
 
 def speed_table(words: Words) -> str:
-    """Images per second beside plain PyTorch and the fastest of all others; a dash where one was left out."""
-    results = read("training-speed")
+    """Images per second beside plain PyTorch and the fastest of all others; a dash where one was not measured."""
     lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|" + "---:|" * 6]
-    for case in results["cases"]:
+    groups = by_processor(cases_of("training-speed"))
+    for case in itertools.chain(*groups.values()):
         isa, ratios, fastest = case["onednn_max_cpu_isa"], case["ratios"], case["fastest_peer"]
+        name = short_name(case["evidence"]["machine"])
         rates = {who: f"{numbers['images_per_s']:,.0f}" for who, numbers in case["contenders"].items()}
         cells = [
             f"{case['net']}, {case['batch_size']}",
-            words["all"] if isa == "all" else words["limited"].format(isa=isa),
+            name if isa == "all" else words["limited"].format(processor=name, isa=isa),
             *(rates.get(who, "–") for who in ("eager fp32", "eager bf16", "compile bf16")),
             f"{rates['ours']} ({case['placement']['precision']})",
             ratio(ratios["eager fp32"]),
             f"{ratio(ratios[fastest])}, {fastest}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    evidence: str = words["evidence"].format(**evidence_of(results))
-    return "\n".join(lines) + "\n\n" + evidence + measured_apart(results)
+    evidence = [evidence_line(cases, words["machine"]) for cases in groups.values()]
+    return "\n\n".join(("\n".join(lines), words["unit"], *evidence))
 
 
 def accuracy_lines(words: Words) -> str:

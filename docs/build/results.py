@@ -35,12 +35,3 @@ def evidence_of(results: Results) -> dict[str, Any]:
     """Machine, version of torch, commit and date of a measurement, for a text to be formatted with."""
     machine = {key: results["machine"][key] for key in ("cpu", "cpus")}
     return machine | {key: results[key] for key in ("torch", "commit", "date")}
-
-
-def measured_apart(results: Results) -> str:
-    """The cases that were measured at another commit than the others, in words."""
-    return "".join(
-        f" {case['net']}, {case.get('batch_size', case.get('batch'))}: {evidence['commit']}, {evidence['date']}."
-        for case in results["cases"]
-        if (evidence := case.get("evidence"))
-    )

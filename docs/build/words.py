@@ -30,10 +30,8 @@ WORDS: dict[str, Words] = {
         "table6": ("net", "test error in the paper (%)", "our test error (%)"),
         "steps": "He et al. (2015), Table 6. We use the paper's recipe with {steps:,} steps instead of 64,000 and a "
         "learning rate that rises over the first 400 steps; the weights are those of the last step.",
-        "all": "all instructions",
-        "limited": "{isa} at most",
-        "evidence": "{cpu}, {cpus} cores, torch {torch}, commit {commit}, {date}. The numbers are images/s of whole "
-        "training steps.",
+        "limited": "{processor}, {isa} at most",
+        "unit": "The numbers are images/s of whole training steps.",
     },
     "README.ko.md": {
         "net": "신경망",
@@ -74,8 +72,7 @@ WORDS: dict[str, Words] = {
         "table6": ("신경망", "논문의 테스트 오류율 (%)", "우리 테스트 오류율 (%)"),
         "steps": "He et al. (2015), 표 6. 논문의 레시피를 64,000단계 대신 {steps:,}단계만 돌리고 처음 400단계 동안 "
         "학습률을 올렸으며, 가중치는 마지막 단계의 것입니다.",
-        "all": "모든 명령어",
-        "limited": "{isa}까지",
-        "evidence": "{cpu}, 코어 {cpus}개, torch {torch}, 커밋 {commit}, {date}. 학습 단계 전체의 초당 이미지 수.",
+        "limited": "{processor}, {isa}까지",
+        "unit": "학습 단계 전체의 초당 이미지 수.",
     },
 }

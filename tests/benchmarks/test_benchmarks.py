@@ -1,19 +1,21 @@
 """What the benchmarks make of what they measure."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from benchmarks import depth, profile, training
+from benchmarks import depth, inference, profile, training
 from plusx.benchmark import training as benchmark
 from plusx.benchmark.training import WholeStep, plain_step
 from plusx.nets import build, entry
 from plusx.placement.place import Placement, plain_placement
-from plusx.placement.turns import Turns, take_turns
+from plusx.placement.turns import Spread, Turns, take_turns
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,86 @@ def test_the_floor_is_the_greater_of_two() -> None:
     values = 16 * 32 * 32 * 7 + 32 * 16 * 16 * 6 + 64 * 8 * 8 * 6 + 10  # what 19 convolutions and the last layer write
     assert found["bytes"] == 10 * 128 * values
     assert found["seconds"] == max(found["operations"] / 2e12, found["bytes"] / 20e9) == found["operations_seconds"]
+    in_fp32 = profile.floor("resnet20", 128, reached, precision="fp32")
+    assert in_fp32["seconds"] == found["operations"] / 0.25e12 and in_fp32["bytes"] == 2 * found["bytes"]
+
+
+def test_bf16_is_a_contender_where_the_instructions_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    flags = frozenset({"avx2", "avx512f", "avx512_bf16"})
+    monkeypatch.setattr(training, "cpu_flags", lambda: flags)
+    assert [training.bf16_under(isa) for isa in ("all", "AVX512_CORE", "AVX2")] == [True, False, False]
+    flags = frozenset({"avx2"})
+    assert not training.bf16_under("all")
+
+
+@pytest.mark.parametrize("benchmark", [training, profile, inference])
+def test_each_case_is_written_when_it_is_measured(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[object] = []
+
+    def measured(*case: object) -> object:
+        log.append(("measured", case))
+        return case
+
+    monkeypatch.setattr(benchmark, "measure", measured)
+    monkeypatch.setattr(benchmark, "in_words", str)
+    monkeypatch.setattr(benchmark, "write_case", lambda file, case: log.append((file, case)))
+    wanted = ":".join(map(str, benchmark.CASES[1]))
+    benchmark.main([wanted])
+    assert log[0] == ("measured", benchmark.CASES[1]) and len(log) == 2 and log[1][1] == benchmark.CASES[1]  # type: ignore[index]
+    log.clear()
+    benchmark.main()
+    assert [each[1] for each in log[::2]] == [each[1] for each in log[1::2]] == list(benchmark.CASES)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("isa", "eager", "rate"),
+    [("all", "eager bf16", 2e12), ("AVX2", "eager fp32 channels last", 0.25e12)],
+)
+def test_a_profile_compares_within_a_precision(
+    isa: str, eager: str, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+
+    class Elsewhere:
+        """A contender in a process apart, as far as `measure` looks."""
+
+        def __init__(self, make: object, who: str, net: str, batch_size: int, **environ: str) -> None:
+            limits.append(environ.get("ONEDNN_MAX_CPU_ISA", "all"))
+
+        def __enter__(self) -> "Elsewhere":
+            return self
+
+        def __exit__(self, *fault: object) -> None: ...
+
+        def ask(self, question: object) -> object:
+            return ({"convolution, forward": 0.5, "other": 0.5}, {}) if question is profile.profiled else None
+
+    @contextmanager
+    def ceilings(isa: str) -> Iterator[dict[str, Spread]]:
+        limits.append(isa)
+        rates = {"matrix_bf16_tflops": 2.0, "matrix_fp32_tflops": 0.25, "copy_memory_gb_per_s": 20.0}
+        yield {key: Spread(rate, rate, rate) for key, rate in rates.items()}
+
+    monkeypatch.setattr(profile, "bf16_under", lambda isa: isa == "all")
+    monkeypatch.setattr(profile, "Apart", Elsewhere)
+    monkeypatch.setattr(profile, "between_ceilings", ceilings)
+    monkeypatch.setattr(profile, "take_turns", lambda steps, **options: Turns({who: [1.0, 1.0] for who in steps}))
+    case = profile.measure("resnet20", 128, isa)
+    assert list(case["contenders"]) == [eager, "ours"] and limits == [isa] * 3
+    least = 6 * 128 * entry("resnet20").macs / rate
+    assert case["floor"]["seconds"] == least and case["contenders"]["ours"]["times_the_floor"] == 1 / least
+    assert isa in profile.in_words(case) and eager in profile.in_words(case)
 
 
 def test_every_contender_of_a_case_takes_steps() -> None:
     names = [*training.names("resnet18", has_bf16=True), "ours"]
     assert {who.split()[0] for who in names} == {"eager", "compile", "torchvision", "timm", "ours"}
-    assert training.names("resnet20", has_bf16=False) == ["eager fp32", "eager fp32 channels last"]
+    without = ["eager fp32", "eager fp32 channels last", "compile fp32"]
+    assert training.names("resnet18", has_bf16=False) == training.names("resnet20", has_bf16=False) == without
     threads = torch.get_num_threads()
     for who in (*training.names("resnet20", has_bf16=True), "ours"):
-        if who != "compile bf16":
+        if not who.startswith("compile"):
             training.contender(who, "resnet20", 2)()
     torch.set_num_threads(threads)
 

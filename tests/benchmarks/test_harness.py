@@ -112,10 +112,37 @@ def test_cases_are_chosen_by_net() -> None:
     cases = (("resnet20", 128), ("resnet56", 128), ("resnet20", 64))
     assert harness.only(cases, []) == cases
     assert harness.only(cases, ["resnet20"]) == [("resnet20", 128), ("resnet20", 64)]
+    assert harness.only(cases, ["resnet56", "resnet20:64"]) == list(cases[1:])
     with pytest.raises(ValueError, match="unknown net 'resnet2O'"):
         harness.only(cases, ["resnet2O"])
     with pytest.raises(ValueError, match="vgg16 is not measured here; choose from resnet20, resnet56"):
         harness.only(cases, ["vgg16"])
+    with pytest.raises(ValueError, match="resnet20:32 is not measured here; choose from resnet20:128, resnet20:64"):
+        harness.only(cases, ["resnet56", "resnet20:32"])
+
+
+def test_a_limit_holds_the_product_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Machine:
+        def __init__(self, make: object, **environ: str) -> None:
+            seen.append(environ)
+
+        def __enter__(self) -> "Machine":
+            return self
+
+        def __exit__(self, *fault: object) -> None: ...
+
+        def ask(self, question: object) -> dict[str, list[float]]:
+            return {"matrix_fp32_tflops": [1.0, 3.0]}
+
+    monkeypatch.setattr(harness, "Apart", Machine)
+    with harness.between_ceilings("AVX2") as ceilings:
+        assert not ceilings
+    assert ceilings == {"matrix_fp32_tflops": Spread(2.0, 1.0, 3.0)}
+    with harness.between_ceilings():
+        pass
+    assert seen == [{"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}, {}]
 
 
 def test_results_carry_their_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,17 +153,29 @@ def test_results_carry_their_evidence(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found["machine"]["cpus"] >= 1 and {"date", "torch", "commit"} < set(found)
 
 
-def test_a_case_measured_again_takes_its_place_with_its_own_evidence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+XEON = {"cpu": "Intel(R) Xeon(R) Processor", "cpus": 2, "bf16": "AMX", "device": "cpu"}
+EPYC = {**XEON, "cpu": "AMD EPYC", "bf16": "AVX512-BF16"}
+
+
+def test_rows_of_several_processors_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    cases = [{"net": "resnet20", "batch_size": size, "rate": 1.0} for size in (64, 128)]
-    harness.write_cases("x", cases, all_of_them=True)
-    harness.write_cases("x", [{**cases[1], "rate": 2.0}], all_of_them=False)
-    harness.write_cases("x", [{**cases[1], "net": "resnet56"}], all_of_them=False)
-    first, second, new = json.loads((tmp_path / "x.json").read_text())["cases"]
-    assert first == cases[0] and new["net"] == "resnet56"
-    assert (second["batch_size"], second["rate"]) == (128, 2.0) and "commit" in second["evidence"]
+
+    def measured(machine: dict[str, object], rate: float, **case: object) -> None:
+        monkeypatch.setattr(harness, "describe", lambda: machine)
+        harness.write_case("x", {"net": "resnet20", "batch_size": 128, "rate": rate, **case})
+
+    measured(XEON, 1.0, onednn_max_cpu_isa="all")
+    measured(XEON, 2.0, onednn_max_cpu_isa="AVX2")
+    before = json.loads((tmp_path / "x.json").read_text())["cases"]
+    measured(EPYC, 3.0, onednn_max_cpu_isa="all")
+    measured({**EPYC, "cpus": 4}, 4.0, onednn_max_cpu_isa="all")
+    measured(EPYC, 5.0, onednn_max_cpu_isa="all", batch_size=64)
+    measured(EPYC, 6.0, onednn_max_cpu_isa="all")
+    measured(EPYC, 7.0, onednn_max_cpu_isa="all", beside={"kind": "loop", "count": 1})
+    after = json.loads((tmp_path / "x.json").read_text())["cases"]
+    assert after[:2] == before and [case["rate"] for case in after] == [1, 2, 6, 4, 5, 7]
+    assert [case["evidence"]["machine"]["cpus"] for case in after] == [2, 2, 2, 4, 2, 2]
+    assert all({"date", "torch", "commit", "machine"} == set(case["evidence"]) for case in after)
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
