@@ -1,0 +1,192 @@
+"""Work shared between threads: by OpenMP and by our own pool, every share once and the same bits."""
+
+import ctypes
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from plusx.placement.kernels import native
+from plusx.placement.kernels.norm import FusedNorm
+
+TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
+BY_LOAD, OPENMP, POOL = range(3)
+TASKS = Path("/proc/self/task")
+
+pytestmark = pytest.mark.skipif(native.vector_level() == 0, reason="built without a C compiler, or no AVX2")
+needs_linux = pytest.mark.skipif(not TASKS.exists(), reason="no /proc")
+
+
+def library() -> ctypes.CDLL:
+    found = native.library()
+    assert found is not None
+    return found
+
+
+@pytest.fixture(autouse=True)
+def by_load_again() -> Iterator[None]:
+    yield
+    library().plusx_parallel_force(BY_LOAD)
+
+
+def shares_done(count: int, during: Callable[[int], None] = lambda share: None) -> Counter[tuple[int, int]]:
+    done: list[tuple[int, int]] = []
+
+    @TASK
+    def task(work: int, share: int, shares: int) -> None:
+        during(share)
+        done.append((share, shares))
+
+    library().plusx_parallel(task, None, count)
+    return Counter(done)
+
+
+def once_each(count: int) -> Counter[tuple[int, int]]:
+    return Counter((share, count) for share in range(count))
+
+
+@pytest.mark.parametrize("who", [BY_LOAD, OPENMP, POOL])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 17])
+def test_every_share_is_done_once(who: int, count: int) -> None:
+    library().plusx_parallel_force(who)
+    for _ in range(200):
+        assert shares_done(count) == once_each(count)
+
+
+def test_every_share_is_done_once_where_the_pool_is_handed_over_quickly() -> None:
+    library().plusx_parallel_force(POOL)
+    for number in range(3000):
+        assert shares_done(2 + number % 3) == once_each(2 + number % 3)
+
+
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="one processor")
+@needs_linux
+def test_the_pool_brings_threads() -> None:
+    library().plusx_parallel_force(POOL)
+    meet = threading.Barrier(2, timeout=60)  # passes only if two threads do shares at the same time
+    assert shares_done(2, lambda share: meet.wait() and None) == once_each(2)
+
+
+def test_a_share_may_share_its_own_work() -> None:
+    library().plusx_parallel_force(POOL)
+    inner: list[Counter[tuple[int, int]]] = []
+    assert shares_done(3, lambda share: inner.append(shares_done(4))) == once_each(3)
+    assert inner == [once_each(4)] * 3
+
+
+def test_several_threads_may_share_work_at_once() -> None:
+    library().plusx_parallel_force(POOL)
+    found: list[Counter[tuple[int, int]]] = []
+    threads = [threading.Thread(target=lambda: found.extend(shares_done(3) for _ in range(100))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [once_each(3)] * 400
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_the_pool_starts_anew_in_a_forked_child() -> None:
+    library().plusx_parallel_force(POOL)
+    assert shares_done(2) == once_each(2)
+    child = os.fork()
+    if not child:
+        meet = threading.Barrier(2, timeout=60)
+        wait = len(os.sched_getaffinity(0)) > 1
+        right = all(shares_done(2, lambda share: wait and meet.wait() and None) == once_each(2) for _ in range(5))
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert shares_done(2) == once_each(2)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_bits_are_the_same_whoever_does_the_shares(flush: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(9, 16, 17, 15).to(memory_format=torch.channels_last)
+    x[:, 3] *= 1e-38  # its sums have values below the normal numbers
+    dy = torch.randn_like(x)
+    results = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    torch.set_flush_denormal(flush)
+    for who in (OPENMP, POOL, POOL):
+        library().plusx_parallel_force(who)
+        module, leaf = FusedNorm(nn.BatchNorm2d(16)), x.clone().requires_grad_()
+        y = module(leaf, None, 0, True)
+        y.backward(dy)
+        results.append([y, leaf.grad, *(p.grad for p in module.parameters()), *module.buffers()])
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(before)
+    for result in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(results[0], result, strict=True))
+
+
+def test_a_machine_is_busy_at_once_and_quiet_after_a_second() -> None:
+    window = library().plusx_load_window
+    window.argtypes = (ctypes.c_long, ctypes.c_long)
+    quiet = [window(100, 0) for _ in range(10)]
+    assert quiet[-1] == 0
+    assert [window(100, 2), window(100, 9), window(100, 11)] == [0, 0, 1]
+    assert [window(100, 0) for _ in range(9)] == [1] * 9
+    assert window(100, 5) == 1  # neither busy nor quiet: it counts anew
+    assert [window(100, 0) for _ in range(10)] == [1] * 9 + [0]
+
+
+def within_a_minute(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 60
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def threads_now() -> int:
+    return len(list(TASKS.iterdir()))
+
+
+@needs_linux
+def test_the_team_that_shortens_the_spinning_ends_with_it() -> None:
+    library().plusx_parallel_force(OPENMP)  # so that the load of this machine has no say
+    shares_done(2)
+    library().plusx_throttle(1)
+    assert within_a_minute(lambda: threads_now() > 3)
+    library().plusx_throttle(0)
+    previous = [-1, 0]
+
+    def settled() -> bool:
+        previous.append(threads_now())
+        return len(previous) > 20 and len(set(previous[-20:])) == 1
+
+    assert within_a_minute(settled)
+    before = threads_now()
+    for _ in range(3):
+        library().plusx_throttle(1)
+        assert within_a_minute(lambda: threads_now() > before + 1)
+        shares_done(2)
+        library().plusx_throttle(0)
+        assert within_a_minute(lambda: threads_now() == before)
+
+
+@needs_linux
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="one processor")
+def test_a_team_kept_apart_goes_back_where_it_was() -> None:
+    library().plusx_parallel_force(OPENMP)
+    shares_done(2)  # so that its threads exist
+    library().plusx_apart(0, 2)  # an earlier test may have found this machine busy
+
+    def masks() -> dict[int, set[int]]:
+        return {int(task.name): os.sched_getaffinity(int(task.name)) for task in TASKS.iterdir()}
+
+    before = masks()
+    library().plusx_apart(1, 2)
+    apart = {task: mask for task, mask in masks().items() if mask != before[task]}
+    assert len(apart) == 1 and all(len(before[task] - mask) == 1 for task, mask in apart.items())
+    assert threading.get_native_id() not in apart
+    library().plusx_apart(0, 2)
+    assert masks() == before
