@@ -15,6 +15,7 @@ NAMES = {
     "training": "training steps beside plain PyTorch, torch.compile, torchvision and timm",
     "nets": "forward and backward of each net beside torchvision's or timm's",
     "profile": "where the time of a training step goes, and how far the machine's ceilings are",
+    "busy": "training steps beside other busy programs, ours and plain PyTorch's",
     "depth": "time and memory of training steps from 20 to 1202 layers",
     "accuracy": "time from nothing to an accuracy on CIFAR-10; takes an hour",
     "gpu": "captured training steps on a CUDA machine; python -m benchmarks.gpu --help",
