@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness import Apart, only, write
+from benchmarks.harness import Apart, only, write_case
 from benchmarks.training import compared, contender
 from plusx.placement.kernels import native
 from plusx.placement.machine import cpu_flags, multiplies_bf16, usable_cpus
@@ -31,14 +31,11 @@ OPENMP_ALONE = "ours by OpenMP alone"
 
 
 def main(nets: Sequence[str] = ()) -> None:
-    """Measure every case, or those of the named nets, and print each; write them if all are measured."""
-    measured = []
+    """Measure every case, or those of the named nets; write and print each row."""
     for net, batch_size in only(CASES, nets):
         for case in measure(net, batch_size):
-            measured.append(case)
+            write_case("busy", case)
             print(in_words(case), flush=True)
-    if not nets:
-        write("busy", {"rounds": ROUNDS, "seconds_of_a_turn": SECONDS, "cases": measured})
 
 
 def measure(net: str, batch_size: int) -> Iterator[dict[str, Any]]:
@@ -53,7 +50,16 @@ def measure(net: str, batch_size: int) -> Iterator[dict[str, Any]]:
             for who, numbers in comparison["contenders"].items():
                 quiet.setdefault(who, numbers["images_per_s"])  # nothing comes first
                 numbers["share_of_quiet"] = numbers["images_per_s"] / quiet[who]
-            yield {"net": net, "batch_size": batch_size, "beside": {"kind": kind, "count": count}, **comparison}
+                if who not in ("ours", OPENMP_ALONE):
+                    numbers |= comparison["ratios"][who]
+            yield {
+                "net": net,
+                "batch_size": batch_size,
+                "beside": {"kind": kind, "count": count},
+                "rounds": ROUNDS,
+                "seconds_of_a_turn": SECONDS,
+                "contenders": comparison["contenders"],
+            }
 
 
 def names() -> list[str]:
@@ -146,8 +152,8 @@ def in_words(case: Mapping[str, Any]) -> str:
         low, high = numbers["images_per_s_range"]
         line = f"  {who:22}{numbers['images_per_s']:8.1f} images/s ({low:.1f} to {high:.1f})"
         line += f"   {numbers['share_of_quiet']:.2f} of quiet"
-        if who in case["ratios"]:
-            low, high = case["ratios"][who]["ratio_range"]
-            line += f"   ours {case['ratios'][who]['ratio']:.2f}x ({low:.2f} to {high:.2f})"
+        if "ratio" in numbers:
+            low, high = numbers["ratio_range"]
+            line += f"   ours {numbers['ratio']:.2f}x ({low:.2f} to {high:.2f})"
         lines.append(line)
     return "\n".join(lines)

@@ -21,8 +21,8 @@ _LIBRARY.define(
 )
 
 
-_MOST_CHANNELS = 256
-"""Beyond, oneDNN is as fast or faster."""
+_MOST_CHANNELS = {"amx_bf16": 256, "avx512_bf16": 128, "avx512_fp32": 256, "avx2_fp32": 512}
+"""Of each engine; beyond, oneDNN is as fast or faster."""
 
 
 class NativeConv2d(nn.Conv2d):
@@ -45,7 +45,7 @@ class NativeConv2d(nn.Conv2d):
         return (
             x.dim() == 4
             and x.is_cpu
-            and engine(x.dtype) is not None
+            and max(self.in_channels, self.out_channels) <= _MOST_CHANNELS.get(engine(x.dtype) or "", 0)
             and x.is_contiguous(memory_format=torch.channels_last)
             and x.numel() > 0
             and x.shape[1] == self.in_channels
@@ -63,7 +63,7 @@ def fits_native(conv: nn.Module) -> bool:
         and (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
         and (conv.groups, conv.bias, conv.padding_mode) == (1, None, "zeros")
         and conv.in_channels % 16 == conv.out_channels % 16 == 0
-        and max(conv.in_channels, conv.out_channels) <= _MOST_CHANNELS
+        and max(conv.in_channels, conv.out_channels) <= max(_MOST_CHANNELS.values())
         and not has_hooks(conv)
     )
 
