@@ -75,7 +75,7 @@ def make(who: str, net: str, batch_size: int) -> Callable[[], None]:
     return contender("ours" if who == OPENMP_ALONE else who, net, batch_size)
 
 
-# ---- the programs beside ----------------------------------------------------------------------------------------------
+# ---- the programs beside ---------------------------------------------------------------------------------------------
 
 
 def loop() -> Callable[[], object]:
