@@ -349,7 +349,8 @@ def test_without_the_library_everything_works(monkeypatch: pytest.MonkeyPatch) -
     nothing: Callable[[], Any] = lambda: None  # noqa: E731
     monkeypatch.setattr(norm, "vector_level", lambda: 0)
     monkeypatch.setattr("plusx.placement.place.vector_level", lambda: 0)
-    monkeypatch.setattr("plusx.placement.kernels.convolution.engine", lambda dtype: None)
+    for module in ("convolution", "columns"):
+        monkeypatch.setattr(f"plusx.placement.kernels.{module}.engine", lambda dtype: None)
     monkeypatch.setattr(native, "library", nothing)
     placement = choose_placement(PlacementSpec(device="cpu"))
     assert placement.kernels == "plain" and "C compiler" in placement.reasons["kernels"]

@@ -14,4 +14,6 @@
 
 #include "block.h"
 
+#include "columns.h"
+
 #endif

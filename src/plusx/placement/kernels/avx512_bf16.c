@@ -15,4 +15,6 @@
 
 #include "block.h"
 
+#include "columns.h"
+
 #endif

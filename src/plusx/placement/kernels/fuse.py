@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from plusx.placement.graph import changes, erase, has_hooks
 from plusx.placement.kernels.block import FusedBlock
+from plusx.placement.kernels.columns import ColumnsConv2d, fits_columns
 from plusx.placement.kernels.convolution import NativeConv2d, fits_native
 from plusx.placement.kernels.dense import DenseMaps
 from plusx.placement.kernels.norm import FusedNorm, fits_fusion
@@ -44,6 +45,8 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
     for name, module in list(net.named_modules()):
         if fits_native(module):
             _replace(net, name, NativeConv2d(module))
+        elif fits_columns(module):
+            _replace(net, name, ColumnsConv2d(module))
     if graph is None:
         return 0
     modules, count = dict(net.named_modules()), 0

@@ -39,6 +39,19 @@ class ConvolutionCall(ctypes.Structure):
     )
 
 
+class ColumnsCall(ctypes.Structure):
+    """`struct plusx_columns` of columns.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_long) for name in ("batch", "height", "width", "in_channels", "out_channels")),
+        *((name, ctypes.c_long) for name in ("side", "stride", "padding")),
+        ("threads", ctypes.c_int),
+        *((name, ctypes.c_void_p) for name in ("x", "weight")),
+        ("strides", ctypes.c_long * 4),
+        *((name, ctypes.c_void_p) for name in ("y", "dy", "dx", "dweight")),
+    )
+
+
 class BlockCall(ctypes.Structure):
     """`struct plusx_block` of block.h."""
 

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #if LANES == 16
 
@@ -55,6 +56,11 @@ static inline vec stored(vec numbers) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
 }
 
+static inline float number(REAL bits) {
+  union { uint32_t bits; float value; } it = {(uint32_t)bits << 16};
+  return it.value;
+}
+
 #else
 
 typedef float REAL;
@@ -62,5 +68,25 @@ typedef float REAL;
 static inline vec load(const REAL *from) { return load_floats(from); }
 static inline void store(REAL *to, vec numbers) { store_floats(to, numbers); }
 static inline vec stored(vec numbers) { return numbers; }
+static inline float number(REAL value) { return value; }
 
 #endif
+
+/* Copies of `count` numbers, of which the last may be fewer than a vector. */
+
+static inline void widen(float *to, const REAL *from, long count) {
+  long i = 0;
+  for (; i + LANES <= count; i += LANES) store_floats(to + i, load(from + i));
+  for (; i < count; i++) to[i] = number(from[i]);
+}
+
+static inline void narrow(REAL *to, const float *from, long count) {
+  long i = 0;
+  for (; i + LANES <= count; i += LANES) store(to + i, load_floats(from + i));
+  if (i == count) return;
+  float padded[LANES] = {0};
+  REAL rounded[LANES];
+  memcpy(padded, from + i, (count - i) * sizeof(float));
+  store(rounded, load_floats(padded));
+  memcpy(to + i, rounded, (count - i) * sizeof(REAL));
+}
