@@ -1,6 +1,7 @@
 """The 3x3 convolutions and blocks of every engine that this processor can run, beside PyTorch in double precision."""
 
 import copy
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plusx.nets import build
+from plusx.nets import build, preact, resnet
 from plusx.placement.graph import trace
 from plusx.placement.kernels import block, convolution, native
 from plusx.placement.kernels.convolution import NativeConv2d, fits_native
@@ -238,6 +239,30 @@ def test_which_blocks_are_one_operation(shortcut: str) -> None:
     """All but the two that begin with stride 2."""
     net = choose_placement(PlacementSpec(device="cpu", precision="fp32")).place(build("resnet20", shortcut=shortcut))
     assert sum(name.startswith("block_") for name in vars(net)) == 7
+
+
+@pytest.mark.skipif(not engines(), reason="built without a C compiler, or no AVX2")
+@pytest.mark.parametrize(("family", "operations"), [(resnet, 7), (preact, 0)])
+def test_a_block_that_may_be_left_out_is_fused_where_it_survives(family: ModuleType, operations: int) -> None:
+    """The same blocks survive, and what they compute is what they compute on PyTorch's kernels."""
+    torch.manual_seed(0)
+    start = family.cifar_net(20, "A", survival=0.5)
+    found = []
+    for kernels in ("fused", "plain"):
+        placement = choose_placement(PlacementSpec(device="cpu", precision="fp32", kernels=kernels))
+        net = placement.place(copy.deepcopy(start)).train()
+        torch.manual_seed(3)
+        x = placement.place_images(torch.randn(6, 3, 32, 32))
+        losses = [net(x).square().mean() for _ in range(4)]
+        torch.stack(losses).sum().backward()
+        gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        with torch.no_grad():
+            found.append((torch.stack(losses).detach(), gradient, net.eval()(x), torch.rand(())))
+        inner = [module for module in net.modules() if any(key.startswith("block_") for key in vars(module))]
+        assert len(inner) == (operations if kernels == "fused" else 0)
+    fused, plain = found
+    assert torch.allclose(fused[0], plain[0], rtol=1e-3) and alike(fused[1], plain[1]) > 1 - 1e-4
+    assert torch.allclose(fused[2], plain[2], rtol=1e-2, atol=1e-3) and torch.equal(fused[3], plain[3])
 
 
 def test_which_convolutions_are_ours() -> None:

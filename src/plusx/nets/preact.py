@@ -38,11 +38,17 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not is_scripting() and self.survival < 1.0 and is_recorded(x):
             return as_one_node(self, x)
-        if self.training and self.survival < 1.0 and not survives(self.survival):
-            return self.shortcut(self.open(x) if self.projects else x)
+        if self.survival == 1.0:
+            return self.joined(x)
+        if not self.training:
+            opened = self.open(x)
+            return self.survival * self.branch(opened) + self.shortcut(opened if self.projects else x)
+        return self.joined(x) if survives(self.survival) else self.shortcut(self.open(x) if self.projects else x)
+
+    def joined(self, x: Tensor) -> Tensor:
+        """y of a step in which F survives."""
         opened = self.open(x)
-        f = self.branch(opened) if self.training or self.survival == 1.0 else self.survival * self.branch(opened)
-        return f + self.shortcut(opened if self.projects else x)
+        return self.branch(opened) + self.shortcut(opened if self.projects else x)
 
 
 def make_clean_shortcut(option: Shortcut, in_channels: int, out_channels: int, stride: int) -> nn.Module:

@@ -97,10 +97,14 @@ class Block(nn.Module):
         if not is_scripting() and self.survival < 1.0 and is_recorded(x):
             return as_one_node(self, x)
         if self.survival == 1.0:
-            return self.relu(self.branch(x) + self.shortcut(x))
+            return self.joined(x)
         if not self.training:
             return self.relu(self.survival * self.branch(x) + self.shortcut(x))
-        return self.relu(self.branch(x) + self.shortcut(x) if survives(self.survival) else self.shortcut(x).clone())
+        return self.joined(x) if survives(self.survival) else self.relu(self.shortcut(x).clone())
+
+    def joined(self, x: Tensor) -> Tensor:
+        """y of a step in which F survives."""
+        return self.relu(self.branch(x) + self.shortcut(x))
 
 
 # ---- the residual function F -----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 
@@ -16,6 +17,10 @@ class Survivor(Protocol):
 
     survival: float
     """The probability p that its residual function is computed; 1 always computes it."""
+
+    def joined(self, x: Tensor) -> Tensor:
+        """What it computes in a step that it survives. Kernels may replace this method."""
+        ...
 
 
 def survives(p: float) -> bool:

@@ -1,10 +1,10 @@
 """A net's forward as a graph (torch.fx), where it is one: the same in training and in evaluation, nothing drawn."""
 
 import operator
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _IN_PLACE = {
@@ -13,9 +13,10 @@ _IN_PLACE = {
 _IN_PLACE |= {operator.iand, operator.ior, operator.ixor, operator.setitem}
 
 
-def trace(net: nn.Module) -> fx.Graph | None:
-    """The net's forward as a graph that holds in training and in evaluation, or None where there is no such graph."""
+def trace(net: nn.Module, method: str = "forward") -> fx.Graph | None:
+    """A method of the net as a graph that holds in training and in evaluation, or None where there is no such graph."""
     graphs, was_training, tracer = [], net.training, fx.Tracer()
+    tracer.traced_func_name = method
     try:
         for training in (True, False):
             with _NothingComputed():  # type: ignore[no-untyped-call]
@@ -29,6 +30,23 @@ def trace(net: nn.Module) -> fx.Graph | None:
     }
     opaque = any(not tracer.is_leaf_module(module, name) for name, module in modules.items())  # they draw in training
     return graphs[0] if str(graphs[0]) == str(graphs[1]) and not opaque else None
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A module that draws whether it computes all that it can, as a block with stochastic depth does."""
+
+    def joined(self, x: Tensor) -> Tensor:
+        """All of it."""
+        ...
+
+
+def trace_joined(net: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
+    """The modules of a net that draw, each with the graph of its `joined`, if there is one as for `trace`."""
+    for module in net.modules():
+        graph = trace(module, "joined") if isinstance(module, Joined) else None
+        if graph is not None:
+            yield module, graph
 
 
 class _NothingComputed(TorchDispatchMode):

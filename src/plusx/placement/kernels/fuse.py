@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from plusx.placement.graph import changes, erase, has_hooks
+from plusx.placement.graph import changes, erase, has_hooks, trace_joined
 from plusx.placement.kernels.block import FusedBlock
 from plusx.placement.kernels.columns import ColumnsConv2d, fits_columns
 from plusx.placement.kernels.convolution import NativeConv2d, fits_native
@@ -31,7 +31,8 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
 
     Args:
         net: In place.
-        graph: What `trace` returns; without one only modules are replaced.
+        graph: What `trace` returns. Without one, blocks that may not survive a step are changed, each by itself
+            (`trace_joined`), and of the rest only modules are replaced.
         dense: Whether a dense block's maps are to lie in one tensor, which leaves no place to cut the graph within it,
             and which compilers, that write out changes in place, do not take.
 
@@ -41,14 +42,23 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
         >>> fuse(net, trace(net)), list(net.state_dict())[:3]
         (1, ['0.weight', '0.bias', '1.weight'])
     """
+    whole = [(net, "forward", graph)] if graph is not None else []
+    parts = whole or [(module, "joined", part) for module, part in trace_joined(net)]
     own_norms(net, native=True)
     for name, module in list(net.named_modules()):
         if fits_native(module):
             _replace(net, name, NativeConv2d(module))
         elif fits_columns(module):
             _replace(net, name, ColumnsConv2d(module))
-    if graph is None:
-        return 0
+    count = 0
+    for root, name, part in parts:
+        count += _shorten(root, part, dense)
+        setattr(root, name, MethodType(type(fx.GraphModule(root, part)).forward, root))
+    return count
+
+
+def _shorten(net: nn.Module, graph: fx.Graph, dense: bool) -> int:
+    """Change the graph, which is of the net, as `fuse` says."""
     modules, count = dict(net.named_modules()), 0
     for node in list(graph.nodes):
         if (
@@ -73,7 +83,6 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
     if dense:
         _fuse_concatenations(net, graph)
     graph.lint()
-    net.forward = MethodType(type(fx.GraphModule(net, graph)).forward, net)
     return count
 
 
