@@ -89,7 +89,7 @@ def check_convolution(engine: str, shape: tuple[int, ...], layout: torch.memory_
     x = images(batch, inputs, height, width, dtype=dtype).requires_grad_()
     dy = images(batch, outputs, height, width, dtype=dtype)
     weight = (torch.randn(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5).contiguous(memory_format=layout)
-    y = torch.ops.plusx.convolution(x, weight.requires_grad_())
+    y = torch.ops.plusx.convolution(x, weight.requires_grad_(), 1, 1)
     y.backward(dy)
     rounded = weight.detach().bfloat16() if engine == "amx_bf16" else weight.detach()
     X, W = x.detach().double().requires_grad_(), rounded.double().requires_grad_()
@@ -128,7 +128,7 @@ def test_a_pixel_reaches_its_neighbours_alone(engine: str) -> None:
     """A tile of Winograd's algorithm mixes pixels that do not touch: what is left of it is rounding."""
     x = torch.zeros(1, 16, 12, 12, dtype=DTYPES[engine]).contiguous(memory_format=torch.channels_last)
     x[0, :, 4, 4] = 1
-    y = torch.ops.plusx.convolution(x, torch.randn(16, 16, 3, 3))
+    y = torch.ops.plusx.convolution(x, torch.randn(16, 16, 3, 3), 1, 1)
     far = torch.ones(12, 12, dtype=torch.bool)
     far[3:6, 3:6] = False
     assert y.float().abs().amax(1)[0][far].max() < 1e-5 * y.float().abs().max()
@@ -141,9 +141,9 @@ def test_without_memory_an_operation_raises(engine: str, monkeypatch: pytest.Mon
     dtype, weight = DTYPES[engine], torch.randn(256, 256, 3, 3)
     x, vector = images(1, 256, 400, 400, dtype=dtype), torch.ones(256)
     with pytest.raises(MemoryError, match="no memory for convolution forward"):
-        torch.ops.plusx.convolution(x, weight)
+        torch.ops.plusx.convolution(x, weight, 1, 1)
     with pytest.raises(MemoryError, match="no memory for convolution backward"):
-        torch.ops.plusx.convolution_backward(x, x, weight, True)
+        torch.ops.plusx.convolution_backward(x, x, weight, 1, 1, True)
     with pytest.raises(MemoryError, match="no memory for block forward"):
         torch.ops.plusx.block(x, weight, vector, vector, weight, vector, vector, None, 1e-5, 1e-5)
     with pytest.raises(MemoryError, match="no memory for norm forward"):
@@ -270,7 +270,12 @@ def test_which_convolutions_are_ours() -> None:
         options = {"in_channels": 16, "out_channels": 32, "kernel_size": 3, "padding": 1, "bias": False}
         return nn.Conv2d(**{**options, **changes})  # type: ignore[arg-type]
 
-    assert fits_native(conv())
-    for change in ({"stride": 2}, {"in_channels": 3}, {"out_channels": 12}, {"bias": True}, {"groups": 16}):
+    for change in ({}, {"in_channels": 64}):
+        assert fits_native(conv(**change)) and NativeConv2d(conv(**change)).by == "convolution", change
+    for change in ({"stride": 2}, {"in_channels": 3}, {"kernel_size": 7, "stride": 2}):
+        assert fits_native(conv(**change)) and NativeConv2d(conv(**change)).by == "columns", change
+    for change in ({"out_channels": 12}, {"bias": True}, {"groups": 16}, {"stride": (1, 2)}, {"kernel_size": (1, 3)}):
+        assert not fits_native(conv(**change)), change
+    for change in ({"padding": "same"}, {"kernel_size": 1}, {"in_channels": 128, "stride": 2}, {"dilation": 2}):
         assert not fits_native(conv(**change)), change
     assert not fits_native(NativeConv2d(conv()))

@@ -182,7 +182,7 @@ def operators() -> list[Any]:
     for dtype in (torch.float32, torch.bfloat16):
         if native.engine(dtype):
             y = x.to(dtype)
-            calls.append((torch.ops.plusx.convolution, (y, w)))
+            calls.append((torch.ops.plusx.convolution, (y, w, 1, 1)))
             for shortcut in (None, y):
                 calls.append((torch.ops.plusx.block, (y, w, vector, vector, w, vector, vector, shortcut, 1e-5, 1e-5)))
     return calls
@@ -349,8 +349,7 @@ def test_without_the_library_everything_works(monkeypatch: pytest.MonkeyPatch) -
     nothing: Callable[[], Any] = lambda: None  # noqa: E731
     monkeypatch.setattr(norm, "vector_level", lambda: 0)
     monkeypatch.setattr("plusx.placement.place.vector_level", lambda: 0)
-    for module in ("convolution", "columns"):
-        monkeypatch.setattr(f"plusx.placement.kernels.{module}.engine", lambda dtype: None)
+    monkeypatch.setattr("plusx.placement.kernels.convolution.engine", lambda dtype: None)
     monkeypatch.setattr(native, "library", nothing)
     placement = choose_placement(PlacementSpec(device="cpu"))
     assert placement.kernels == "plain" and "C compiler" in placement.reasons["kernels"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plusx.placement.kernels.convolution import NativeConv2d
+from plusx.placement.kernels.convolution import NativeConv2d, precision
 from plusx.placement.kernels.memory import empty_like
 from plusx.placement.kernels.native import BlockCall, engine, run
 from plusx.placement.kernels.norm import FusedNorm, once
@@ -46,7 +46,7 @@ class FusedBlock:
     def __call__(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         conv1, norm1, conv2, norm2 = self.conv1, self.norm1, self.conv2, self.norm2
         fits = norm1.fits(x) and norm2.fits(x, shortcut) and conv1.fits(x) and conv2.fits(x)
-        same = conv1.out_channels == conv2.out_channels == norm1.num_features
+        same = conv1.out_channels == conv2.out_channels == norm1.num_features and x.dtype == precision(x)
         if not (fits and same and norm1.training and norm2.training):
             return norm2(conv2(norm1(conv1(x), relu=True)), x if shortcut is None else shortcut, relu=True)
         first, second = (conv1.weight, norm1.weight, norm1.bias), (conv2.weight, norm2.weight, norm2.bias)

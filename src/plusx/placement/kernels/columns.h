@@ -4,29 +4,19 @@
        y = columns w        dw = columns' dy        dcolumns = dy w', whose numbers are added where they were read
 
    For strided convolutions and for stems, in which Winograd's algorithm saves nothing. Output channels are a multiple
-   of 16. Included after winograd.h, whose product of matrices it uses. */
+   of 16. */
 
 #ifndef PLUSX_COLUMNS_H
 #define PLUSX_COLUMNS_H
 
+#include "convolution.h"
+#include "product.h"
+
 #define PIXELS 48 /* of a chunk; a multiple of ROWS */
 
-struct plusx_columns {
-  long batch, height, width, in_channels, out_channels; /* of the input */
-  long side, stride, padding;                           /* of the kernel, which is square */
-  int threads;
-  const REAL *x;
-  const float *weight; /* weight[out strides[0] + in strides[1] + row strides[2] + column strides[3]] */
-  long strides[4];
-  REAL *y;
-  const REAL *dy;
-  REAL *dx;       /* null where it is not wanted */
-  float *dweight; /* as weight */
-};
-
 struct columns_job {
-  const struct plusx_columns *call;
-  long down, across, depth, pitch; /* pixels of the output; numbers that one reads, and with zeros up to a multiple of 16 */
+  const struct plusx_convolution *call;
+  long down, across, pitch; /* pixels of the output; numbers that one reads, with zeros up to a multiple of 16 */
   float *kernel, *turned;          /* pitch x out_channels; out_channels x pitch */
   float *gradients;                /* as kernel, for each share */
   char *rooms;
@@ -38,7 +28,7 @@ struct columns_room {
 };
 
 static struct columns_room columns_room(const struct columns_job *job, struct arena *arena) {
-  const struct plusx_columns *call = job->call;
+  const struct plusx_convolution *call = job->call;
   struct columns_room room = {take_zeros(arena, PIXELS * job->pitch * sizeof(float)),
                               take_zeros(arena, PIXELS * call->out_channels * sizeof(float)), NULL, NULL};
   if (call->dx) {
@@ -61,7 +51,7 @@ struct run {
 };
 
 static inline struct run run_of(const struct columns_job *job, long pixel, long row) {
-  const struct plusx_columns *call = job->call;
+  const struct plusx_convolution *call = job->call;
   long h = pixel / job->across * call->stride - call->padding + row;
   long w = pixel % job->across * call->stride - call->padding;
   long from = w < 0 ? -w : 0, to = least(call->side, call->width - w);
@@ -87,22 +77,9 @@ static void scatter_columns(const struct columns_job *job, const float *columns,
     }
 }
 
-/* to = left right, of PIXELS rows. */
-static inline void by_matrix(const float *left, long depth, const float *right, long columns, float *to) {
-  long n = 0;
-  for (; n + 2 * LANES <= columns; n += 2 * LANES)
-    for (long row = 0; row < PIXELS; row += TILES_AT_ONCE)
-      product(TILES_AT_ONCE, 2, left + row * depth, depth, 1, right + n, columns, depth, to + row * columns + n,
-              columns, 0);
-  for (; n < columns; n += LANES)
-    for (long row = 0; row < PIXELS; row += TILES_AT_ONCE)
-      product(TILES_AT_ONCE, 1, left + row * depth, depth, 1, right + n, columns, depth, to + row * columns + n,
-              columns, 0);
-}
-
 static void columns_forward(void *job_, int share, int shares) {
   const struct columns_job *job = job_;
-  const struct plusx_columns *call = job->call;
+  const struct plusx_convolution *call = job->call;
   struct arena arena = {job->rooms + share * job->room, 0};
   struct columns_room room = columns_room(job, &arena);
   long begin, end, pixels = job->down * job->across, out = call->out_channels;
@@ -111,14 +88,14 @@ static void columns_forward(void *job_, int share, int shares) {
     for (long first = 0; first < pixels; first += PIXELS) {
       long count = least(PIXELS, pixels - first);
       gather_columns(job, call->x + image * call->height * call->width * call->in_channels, first, count, room.columns);
-      by_matrix(room.columns, job->pitch, job->kernel, out, room.dy);
+      multiply(room.columns, PIXELS, job->pitch, job->kernel, out, room.dy);
       narrow(call->y + (image * pixels + first) * out, room.dy, count * out);
     }
 }
 
 static void columns_backward(void *job_, int share, int shares) {
   const struct columns_job *job = job_;
-  const struct plusx_columns *call = job->call;
+  const struct plusx_convolution *call = job->call;
   struct arena arena = {job->rooms + share * job->room, 0};
   struct columns_room room = columns_room(job, &arena);
   long begin, end, pixels = job->down * job->across, out = call->out_channels;
@@ -131,59 +108,49 @@ static void columns_backward(void *job_, int share, int shares) {
       long count = least(PIXELS, pixels - first);
       widen(room.dy, call->dy + (image * pixels + first) * out, count * out);
       gather_columns(job, call->x + image * size, first, count, room.columns);
-      for (long k = 0; k < job->pitch; k += CHANNELS_AT_ONCE) {
-        long n = 0;
-        for (; n + 2 * LANES <= out; n += 2 * LANES)
-          product(CHANNELS_AT_ONCE, 2, room.columns + k, 1, job->pitch, room.dy + n, out, count,
-                  gradient + k * out + n, out, 1);
-        for (; n < out; n += LANES)
-          product(CHANNELS_AT_ONCE, 1, room.columns + k, 1, job->pitch, room.dy + n, out, count,
-                  gradient + k * out + n, out, 1);
-      }
+      add_turned(room.columns, job->pitch, room.dy, out, count, gradient);
       if (!call->dx) continue;
-      by_matrix(room.dy, out, job->turned, job->pitch, room.dcolumns);
+      multiply(room.dy, PIXELS, out, job->turned, job->pitch, room.dcolumns);
       scatter_columns(job, room.dcolumns, first, count, room.image);
     }
     if (call->dx) narrow(call->dx + image * size, room.image, size);
   }
 }
 
-/* Where the weight of number k of a column and an output channel lies. */
-static inline long weight_at(const struct plusx_columns *call, long k, long out) {
-  long in = k % call->in_channels, place = k / call->in_channels;
-  return out * call->strides[0] + in * call->strides[1] + place / call->side * call->strides[2] +
-         place % call->side * call->strides[3];
-}
+/* For each number of a column, its row, column and channel of the kernel, and where its weights begin. */
+#define EACH_NUMBER(call)                                                                                      \
+  for (long i = 0, k = 0; i < (call)->side; i++)                                                               \
+    for (long j = 0; j < (call)->side; j++)                                                                    \
+      for (long in = 0, at = i * (call)->strides[2] + j * (call)->strides[3]; in < (call)->in_channels;        \
+           in++, k++, at += (call)->strides[1])
 
-static struct columns_job columns_job(const struct plusx_columns *call) {
-  long depth = call->side * call->side * call->in_channels;
+static struct columns_job columns_job(const struct plusx_convolution *call) {
   struct columns_job job = {.call = call,
                             .down = (call->height + 2 * call->padding - call->side) / call->stride + 1,
                             .across = (call->width + 2 * call->padding - call->side) / call->stride + 1,
-                            .depth = depth,
-                            .pitch = ceiling(depth, 16) * 16};
+                            .pitch = ceiling(call->side * call->side * call->in_channels, 16) * 16};
   struct arena counted = {0};
   columns_room(&job, &counted);
   job.room = counted.used;
   return job;
 }
 
-int EXPORTED(plusx_columns_forward)(const struct plusx_columns *call) {
+int EXPORTED(plusx_columns_forward)(const struct plusx_convolution *call) {
   struct columns_job job = columns_job(call);
   size_t kernel = job.pitch * call->out_channels * sizeof(float);
   struct arena arena = arena_with(job.room * call->threads + kernel + 64);
   if (!arena.base) return NO_MEMORY;
   job.rooms = take(&arena, job.room * call->threads);
   job.kernel = take_zeros(&arena, kernel);
-  for (long k = 0; k < job.depth; k++)
+  EACH_NUMBER(call)
     for (long out = 0; out < call->out_channels; out++)
-      job.kernel[k * call->out_channels + out] = call->weight[weight_at(call, k, out)];
+      job.kernel[k * call->out_channels + out] = call->weight[at + out * call->strides[0]];
   plusx_parallel(columns_forward, &job, call->threads);
   free(arena.base);
   return DONE;
 }
 
-int EXPORTED(plusx_columns_backward)(const struct plusx_columns *call) {
+int EXPORTED(plusx_columns_backward)(const struct plusx_convolution *call) {
   struct columns_job job = columns_job(call);
   size_t kernel = job.pitch * call->out_channels * sizeof(float);
   struct arena arena = arena_with(job.room * call->threads + (call->threads + 1) * (kernel + 64));
@@ -191,15 +158,16 @@ int EXPORTED(plusx_columns_backward)(const struct plusx_columns *call) {
   job.rooms = take(&arena, job.room * call->threads);
   job.turned = take_zeros(&arena, kernel);
   job.gradients = take_zeros(&arena, kernel * call->threads);
-  for (long out = 0; out < call->out_channels; out++)
-    for (long k = 0; k < job.depth; k++) job.turned[out * job.pitch + k] = call->weight[weight_at(call, k, out)];
+  EACH_NUMBER(call)
+    for (long out = 0; out < call->out_channels; out++)
+      job.turned[out * job.pitch + k] = call->weight[at + out * call->strides[0]];
   plusx_parallel(columns_backward, &job, call->threads);
-  for (long k = 0; k < job.depth; k++)
+  EACH_NUMBER(call)
     for (long out = 0; out < call->out_channels; out++) {
       float sum = 0;
       for (int share = 0; share < call->threads; share++)
         sum += job.gradients[(share * job.pitch + k) * call->out_channels + out];
-      call->dweight[weight_at(call, k, out)] = sum;
+      call->dweight[at + out * call->strides[0]] = sum;
     }
   free(arena.base);
   return DONE;

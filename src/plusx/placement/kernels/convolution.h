@@ -4,7 +4,8 @@
 #define PLUSX_CONVOLUTION_H
 
 struct plusx_convolution {
-  long batch, height, width, in_channels, out_channels;
+  long batch, height, width, in_channels, out_channels; /* of the input */
+  long side, stride, padding;                           /* of the kernel, which is square; here 3, 1, 1 */
   int threads;
   const REAL *x;
   const float *weight; /* weight[out strides[0] + in strides[1] + row strides[2] + column strides[3]] */
@@ -21,6 +22,12 @@ static inline void pack_turned(void *to, const float *weight, const long s[4], l
                                long out_channels, int threads) {
   const long turned[4] = {s[1], s[0], -s[2], -s[3]};
   pack_kernel(to, weight + 2 * s[2] + 2 * s[3], turned, width, out_channels, in_channels, threads);
+}
+
+static inline void put_gradient(const float *parts, int threads, long in_channels, long out_channels, float *dweight,
+                                const long strides[4]) {
+  struct gradients gradients = {parts, in_channels, out_channels, dweight, strides};
+  plusx_parallel(put_gradient_of, &gradients, threads);
 }
 
 /* Rows of numbers as they are. */

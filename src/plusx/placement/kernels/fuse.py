@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from plusx.placement.graph import changes, erase, has_hooks, trace_joined
 from plusx.placement.kernels.block import FusedBlock
-from plusx.placement.kernels.columns import ColumnsConv2d, fits_columns
 from plusx.placement.kernels.convolution import NativeConv2d, fits_native
 from plusx.placement.kernels.dense import DenseMaps
 from plusx.placement.kernels.norm import FusedNorm, fits_fusion
@@ -48,8 +47,6 @@ def fuse(net: nn.Module, graph: fx.Graph | None, *, dense: bool = True) -> int:
     for name, module in list(net.named_modules()):
         if fits_native(module):
             _replace(net, name, NativeConv2d(module))
-        elif fits_columns(module):
-            _replace(net, name, ColumnsConv2d(module))
     count = 0
     for root, name, part in parts:
         count += _shorten(root, part, dense)
@@ -95,6 +92,8 @@ def _fuse_blocks(net: nn.Module, graph: fx.Graph) -> None:
         if not (isinstance(norm1, FusedNorm) and isinstance(norm2, FusedNorm)):
             continue
         if not (isinstance(conv1, NativeConv2d) and isinstance(conv2, NativeConv2d)):
+            continue
+        if (conv1.by, conv2.by) != ("convolution", "convolution"):
             continue
         x, inner = chain[3].args[0], chain[2].args[1:]
         shortcut, *rest = join.args[1:] or (None,)

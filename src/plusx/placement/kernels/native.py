@@ -32,18 +32,6 @@ class ConvolutionCall(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_long) for name in ("batch", "height", "width", "in_channels", "out_channels")),
-        ("threads", ctypes.c_int),
-        *((name, ctypes.c_void_p) for name in ("x", "weight")),
-        ("strides", ctypes.c_long * 4),
-        *((name, ctypes.c_void_p) for name in ("y", "dy", "dx", "dweight")),
-    )
-
-
-class ColumnsCall(ctypes.Structure):
-    """`struct plusx_columns` of columns.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_long) for name in ("batch", "height", "width", "in_channels", "out_channels")),
         *((name, ctypes.c_long) for name in ("side", "stride", "padding")),
         ("threads", ctypes.c_int),
         *((name, ctypes.c_void_p) for name in ("x", "weight")),
@@ -97,7 +85,7 @@ def engine(dtype: torch.dtype) -> str | None:
     On the matrix unit they are multiplied as they are; elsewhere by Winograd's algorithm, in single precision.
     """
     found, level = library(), vector_level()
-    if found is None or level == 0 or not hasattr(found, "plusx_block_forward_avx2_fp32"):
+    if found is None or level == 0 or not hasattr(found, "plusx_block_forward_avx2_fp32"):  # built on another system
         return None
     if dtype == torch.float32:
         return "avx512_fp32" if level == 2 else "avx2_fp32"

@@ -1,5 +1,5 @@
 /* The 3x3 convolution with stride 1 and padding 1, forward and backward, on the matrix unit of x86 processors (AMX);
-   for convolution.c and block.c, which say where numbers come from and where they go.
+   for convolution.h and block.h, which say where numbers come from and where they go.
 
    Tensors are channels last in bfloat16, sums are in single precision, and the channels on both sides a multiple of 16.
    One instruction multiplies a tile of 16 x 32 numbers by one of 32 x 16 and adds the product to 16 x 16 sums. To feed
@@ -18,7 +18,7 @@
 #ifndef PLUSX_TILES_H
 #define PLUSX_TILES_H
 
-#include "frame.h"
+#include "arena.h"
 #include "parallel.h"
 
 #define TILE 1024  /* bytes of a tile: 16 rows of 64 */
@@ -51,6 +51,8 @@ struct frame {
   long height, width, channels, pitch, pixels; /* pixels: from the first to the last that is computed */
 };
 
+#include "passes.h"
+
 static inline struct frame frame_of(long height, long width, long channels) {
   return (struct frame){height, width, channels, width + 2, height * (width + 2) - 2};
 }
@@ -58,17 +60,6 @@ static inline struct frame frame_of(long height, long width, long channels) {
 static inline size_t frame_bytes(const struct frame *frame) {
   return (frame->pitch * (frame->height + 2) + SLACK) * frame->channels * sizeof(framed);
 }
-
-/* Where row h of the image begins in its frame. */
-static inline framed *row_in_frame(const struct frame *frame, framed *image, long h) {
-  return image + ((h + 1) * frame->pitch + 1) * frame->channels;
-}
-
-/* Puts rows `first` to `last` - 1 of an image into its frame, whose zeros are there already. */
-typedef void (*stage)(void *worker, long image, const struct frame *frame, long first, long last, framed *to);
-
-/* Takes the `count` results of an image that are its numbers from `first` on; they lie in one row of pixels. */
-typedef void (*finish)(void *worker, long image, long first, const float *sums, long count);
 
 /* ---- forward, and the gradient of the data --------------------------------------------------------------------- */
 
@@ -216,15 +207,6 @@ static inline void convolve(const uint16_t *framed, const struct frame *frame, c
     pass_on(frame, begin * layout->fold, (begin + CHUNK) * layout->fold, sums, layout->out_channels, finish, worker, image);
   }
 }
-
-/* A forward pass: images are staged, and their results passed to `finish`. */
-struct forward {
-  long height, width, in_channels, out_channels;
-  stage stage;
-  finish finish;
-  void *worker;
-  const uint16_t *kernel;
-};
 
 struct forward_room {
   framed *image;
@@ -422,17 +404,6 @@ static inline size_t gradient_bytes(long in_channels, long out_channels) {
   return gradient_size(in_channels, out_channels) * sizeof(float);
 }
 
-/* A backward pass. With a kernel, turned around, the data's gradient is passed to `finish`; the weights' is added to
-   `gradient`. */
-struct backward {
-  long height, width, in_channels, out_channels;
-  stage stage_dy, stage_x;
-  finish finish;
-  void *worker;
-  const uint16_t *kernel;
-  float *gradient;
-};
-
 struct backward_room {
   framed *x, *dy;
   struct factors factors;
@@ -476,14 +447,7 @@ static inline void pass_back(const struct backward *b, long begin, long end, str
   _tile_release();
 }
 
-/* The threads' gradients, added in their order, to where the weights' lie. */
-struct gradients {
-  const float *parts;
-  long in_channels, out_channels;
-  float *dweight;
-  const long *strides;
-};
-
+/* The shares' gradients, added in their order, to where the weights' lie. */
 static inline void put_gradient_of(void *gradients_, int thread, int threads) {
   const struct gradients *g = gradients_;
   const long *s = g->strides;
@@ -501,12 +465,6 @@ static inline void put_gradient_of(void *gradients_, int thread, int threads) {
           to[in * s[1]] = sum;
         }
       }
-}
-
-static inline void put_gradient(const float *parts, int threads, long in_channels, long out_channels, float *dweight,
-                                const long strides[4]) {
-  struct gradients gradients = {parts, in_channels, out_channels, dweight, strides};
-  plusx_parallel(put_gradient_of, &gradients, threads);
 }
 
 static inline size_t kernel_bytes(long width, long in_channels, long out_channels) {

@@ -17,11 +17,11 @@
 #ifndef PLUSX_WINOGRAD_H
 #define PLUSX_WINOGRAD_H
 
-#include "frame.h"
+#include "arena.h"
 #include "parallel.h"
+#include "product.h"
 
 #define PLACES 36
-#define ROWS 12 /* tiles that a product takes at once; a multiple of both sets of registers' */
 #define LEAST 48       /* tiles of a chunk, at least about */
 #define NUMBERS 98304  /* of a chunk before and after its products, about: they stay in the second-level cache */
 
@@ -39,19 +39,11 @@ struct frame {
   long height, width, channels, pitch, down, across;
 };
 
-/* Puts rows `first` to `last` - 1 of an image into its frame, whose zeros are there already. */
-typedef void (*stage)(void *worker, long image, const struct frame *frame, long first, long last, framed *to);
-
-/* Takes the `count` results of a row of an image, which are its numbers from `first` on. */
-typedef void (*finish)(void *worker, long image, long first, const float *sums, long count);
+#include "passes.h"
 
 static inline struct frame frame_of(long height, long width, long channels) {
   long down = ceiling(height, 4), across = ceiling(width, 4);
   return (struct frame){height, width, channels, 4 * across + 2, down, across};
-}
-
-static inline framed *row_in_frame(const struct frame *frame, framed *image, long h) {
-  return image + ((h + 1) * frame->pitch + 1) * frame->channels;
 }
 
 static inline size_t frame_bytes(const struct frame *frame) {
@@ -175,72 +167,19 @@ static inline void restore_row(struct places from, long tile, long across, float
 /* Numbers from one place's matrix of in_channels x out_channels to the next's; likewise no power of two. */
 static inline long matrix_size(long in_channels, long out_channels) { return in_channels * out_channels + 16; }
 
-/* ---- products of matrices ---------------------------------------------------------------------------------------- */
+/* ---- products, at each place -------------------------------------------------------------------------------------- */
 
-/* The matrix left, rows x depth, by the matrix right, depth x columns, of which the columns are vectors; added to `to` or
-   written there. left[row * row_step + k * step], right[k * right_pitch + column]. Every count is known when this is
-   compiled, so that the sums stay in registers. */
-static inline __attribute__((always_inline)) void product(int rows, int columns, const float *left, long row_step,
-                                                          long step, const float *right, long right_pitch, long depth,
-                                                          float *to, long pitch, int adds) {
-  vec sums[ROWS][2], factors[2];
-#pragma GCC unroll 12
-  for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-    for (int j = 0; j < columns; j++) sums[i][j] = adds ? load_floats(to + i * pitch + j * LANES) : all(0);
-  for (long k = 0; k < depth; k++, left += step, right += right_pitch) {
-#pragma GCC unroll 2
-    for (int j = 0; j < columns; j++) factors[j] = load_floats(right + j * LANES);
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) {
-      vec factor = all(left[i * row_step]);
-#pragma GCC unroll 2
-      for (int j = 0; j < columns; j++) sums[i][j] = multiply_add(factor, factors[j], sums[i][j]);
-    }
-  }
-#pragma GCC unroll 12
-  for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-    for (int j = 0; j < columns; j++) store_floats(to + i * pitch + j * LANES, sums[i][j]);
+static inline void multiply_places(struct places from, const float *kernel, struct places to, long tiles) {
+  for (int place = 0; place < PLACES; place++)
+    multiply(from.numbers + place * from.step, tiles, from.channels,
+             kernel + place * matrix_size(from.channels, to.channels), to.channels, to.numbers + place * to.step);
 }
 
-#if LANES == 16
-#define TILES_AT_ONCE 12
-#define CHANNELS_AT_ONCE 8
-#else
-#define TILES_AT_ONCE 6
-#define CHANNELS_AT_ONCE 4
-#endif
-
-/* to = from by the kernel, at each place. */
-static inline void multiply(struct places from, const float *kernel, struct places to, long tiles) {
-  long in = from.channels, out = to.channels;
-  for (int place = 0; place < PLACES; place++, kernel += matrix_size(in, out)) {
-    long n = 0;
-    for (; n + 2 * LANES <= out; n += 2 * LANES)
-      for (long tile = 0; tile < tiles; tile += TILES_AT_ONCE)
-        product(TILES_AT_ONCE, 2, from.numbers + place * from.step + tile * in, in, 1, kernel + n, out, in,
-                to.numbers + place * to.step + tile * out + n, out, 0);
-    for (; n < out; n += LANES)
-      for (long tile = 0; tile < tiles; tile += TILES_AT_ONCE)
-        product(TILES_AT_ONCE, 1, from.numbers + place * from.step + tile * in, in, 1, kernel + n, out, in,
-                to.numbers + place * to.step + tile * out + n, out, 0);
-  }
-}
-
-/* gradient += x' dy, at each place. */
+/* gradient += x' dy */
 static inline void add_gradient(struct places x, struct places dy, long tiles, float *gradient) {
-  long in = x.channels, out = dy.channels;
-  for (int place = 0; place < PLACES; place++, gradient += matrix_size(in, out)) {
-    const float *left = x.numbers + place * x.step, *right = dy.numbers + place * dy.step;
-    for (long c = 0; c < in; c += CHANNELS_AT_ONCE) {
-      long n = 0;
-      for (; n + 2 * LANES <= out; n += 2 * LANES)
-        product(CHANNELS_AT_ONCE, 2, left + c, 1, in, right + n, out, tiles, gradient + c * out + n, out, 1);
-      for (; n < out; n += LANES)
-        product(CHANNELS_AT_ONCE, 1, left + c, 1, in, right + n, out, tiles, gradient + c * out + n, out, 1);
-    }
-  }
+  for (int place = 0; place < PLACES; place++)
+    add_turned(x.numbers + place * x.step, x.channels, dy.numbers + place * dy.step, dy.channels, tiles,
+               gradient + place * matrix_size(x.channels, dy.channels));
 }
 
 /* ---- passes over images ------------------------------------------------------------------------------------------ */
@@ -250,15 +189,6 @@ static inline long chunk_of(const struct frame *frame, long channels) {
   long tiles = NUMBERS / PLACES / channels;
   return ceiling(tiles > LEAST ? tiles : LEAST, frame->across);
 }
-
-/* A forward pass: images are staged, and their results passed to `finish`. */
-struct forward {
-  long height, width, in_channels, out_channels;
-  stage stage;
-  finish finish;
-  void *worker;
-  const float *kernel;
-};
 
 struct forward_room {
   framed *image;
@@ -297,21 +227,10 @@ static inline void pass_forward(const struct forward *f, long begin, long end, s
                room.image);
       transform_row(&frame, room.image, r, room.before, (row - first) * frame.across);
     }
-    multiply(room.before, f->kernel, room.after, (last - first) * frame.across);
+    multiply_places(room.before, f->kernel, room.after, (last - first) * frame.across);
     put_rows(&frame, room.after, begin, first, last, room.rows, f->finish, f->worker);
   }
 }
-
-/* A backward pass. With a kernel, turned around, the data's gradient is passed to `finish`; the weights' is added to
-   `gradient`. */
-struct backward {
-  long height, width, in_channels, out_channels;
-  stage stage_dy, stage_x;
-  finish finish;
-  void *worker;
-  const float *kernel;
-  float *gradient;
-};
 
 struct backward_room {
   framed *dy, *x;
@@ -342,7 +261,7 @@ static inline void pass_back(const struct backward *b, long begin, long end, str
       lift_row(&x, room.x, r, room.of_x, tile);
     }
     if (b->kernel) {
-      multiply(room.of_dy, b->kernel, room.after, tiles);
+      multiply_places(room.of_dy, b->kernel, room.after, tiles);
       put_rows(&x, room.after, begin, first, last, room.rows, b->finish, b->worker);
     }
     add_gradient(room.of_x, room.of_dy, tiles, b->gradient);
@@ -422,13 +341,6 @@ static inline void gather(const vec m[6], vec to[3]) {
 }
 
 /* The shares' gradients, added in their order, to where the weights' lie. */
-struct gradients {
-  const float *parts;
-  long in_channels, out_channels;
-  float *dweight;
-  const long *strides;
-};
-
 static inline void put_gradient_of(void *gradients_, int share, int shares) {
   const struct gradients *g = gradients_;
   const long *s = g->strides;
@@ -457,12 +369,6 @@ static inline void put_gradient_of(void *gradients_, int share, int shares) {
         }
       }
     }
-}
-
-static inline void put_gradient(const float *parts, int threads, long in_channels, long out_channels, float *dweight,
-                                const long strides[4]) {
-  struct gradients gradients = {parts, in_channels, out_channels, dweight, strides};
-  plusx_parallel(put_gradient_of, &gradients, threads);
 }
 
 #endif

@@ -1,13 +1,7 @@
-/* What the engines of the 3x3 convolution share with the operations that use them: an image in a frame of zeros, and
-   the memory that a pass takes.
+/* What every operation needs beside its numbers: a name for each way to compute it, and memory. */
 
-   An engine is a header that multiplies, tiles.h or winograd.h. It is included after vectors.h and defines `struct
-   frame`, the type `framed` of a number within a frame, and the passes `pass_forward` and `pass_back`. An operation,
-   convolution.h or block.h, says where numbers come from and where they go, by a `stage` and a `finish`. So a file
-   that includes one of each kind is one way to compute the operations, and names it in VARIANT. */
-
-#ifndef PLUSX_FRAME_H
-#define PLUSX_FRAME_H
+#ifndef PLUSX_ARENA_H
+#define PLUSX_ARENA_H
 
 #include <stddef.h>
 #include <stdint.h>
