@@ -16,26 +16,68 @@
 
 struct columns_job {
   const struct plusx_convolution *call;
-  long down, across, pitch; /* pixels of the output; numbers that one reads, with zeros up to a multiple of 16 */
+  long down, across, depth, pitch; /* pixels of the output; numbers that one reads, and with zeros up to whole vectors */
   float *kernel, *turned;          /* pitch x out_channels; out_channels x pitch */
   float *gradients;                /* as kernel, for each share */
   char *rooms;
   size_t room;
 };
 
+/* Images in single precision, in frames of zeros as wide as the padding, so that every pixel reads the same pattern. */
 struct columns_room {
-  float *columns, *dy, *dcolumns, *image;
+  float *x, *dx, *columns, *dy, *dcolumns;
 };
+
+/* Numbers of a row of a framed image. */
+static inline long framed_row(const struct plusx_convolution *call) {
+  return (call->width + 2 * call->padding) * call->in_channels;
+}
+
+/* Bytes of a framed image, and of a vector that is read beyond it. */
+static inline size_t framed_bytes(const struct plusx_convolution *call) {
+  return ((call->height + 2 * call->padding) * framed_row(call) + LANES) * sizeof(float);
+}
 
 static struct columns_room columns_room(const struct columns_job *job, struct arena *arena) {
   const struct plusx_convolution *call = job->call;
-  struct columns_room room = {take_zeros(arena, PIXELS * job->pitch * sizeof(float)),
-                              take_zeros(arena, PIXELS * call->out_channels * sizeof(float)), NULL, NULL};
+  struct columns_room room = {.x = take_zeros(arena, framed_bytes(call)),
+                              .columns = take_zeros(arena, (PIXELS * job->pitch + LANES) * sizeof(float)),
+                              .dy = take_zeros(arena, PIXELS * call->out_channels * sizeof(float))};
   if (call->dx) {
+    room.dx = take(arena, framed_bytes(call));
     room.dcolumns = take(arena, PIXELS * job->pitch * sizeof(float));
-    room.image = take(arena, (call->height * call->width * call->in_channels + 16) * sizeof(float));
   }
   return room;
+}
+
+static inline float *row_of(const struct plusx_convolution *call, float *frame, long h) {
+  return frame + (h + call->padding) * framed_row(call) + call->padding * call->in_channels;
+}
+
+static void put_image(const struct plusx_convolution *call, long image, float *frame) {
+  long lanes = call->width * call->in_channels;
+  for (long h = 0; h < call->height; h++)
+    widen(row_of(call, frame, h), call->x + (image * call->height + h) * lanes, lanes);
+}
+
+/* Where what a pixel of the output reads begins in a framed image. */
+static inline float *first_of(const struct columns_job *job, float *frame, long pixel) {
+  const struct plusx_convolution *call = job->call;
+  return frame + pixel / job->across * call->stride * framed_row(call) +
+         pixel % job->across * call->stride * call->in_channels;
+}
+
+/* A row of the kernel reads numbers that lie side by side; what a vector copies beyond them is written over by the next
+   row's, and at last by zeros. */
+static void gather_columns(const struct columns_job *job, float *frame, long first, long count, float *columns) {
+  long side = job->call->side, run = side * job->call->in_channels, line = framed_row(job->call);
+  for (long pixel = 0; pixel < count; pixel++) {
+    const float *from = first_of(job, frame, first + pixel);
+    float *to = columns + pixel * job->pitch;
+    for (long row = 0; row < side; row++)
+      for (long i = 0; i < run; i += LANES) store_floats(to + row * run + i, load_floats(from + row * line + i));
+    for (long i = job->depth; i < job->pitch; i++) to[i] = 0;
+  }
 }
 
 static inline void add_numbers(float *to, const float *from, long count) {
@@ -44,37 +86,13 @@ static inline void add_numbers(float *to, const float *from, long count) {
   for (; i < count; i++) to[i] += from[i];
 }
 
-/* What a pixel of the output reads of one row of the kernel lies side by side in the image: `count` numbers from `image`
-   on, which are those from `column` on of its row of columns. */
-struct run {
-  long image, column, count;
-};
-
-static inline struct run run_of(const struct columns_job *job, long pixel, long row) {
-  const struct plusx_convolution *call = job->call;
-  long h = pixel / job->across * call->stride - call->padding + row;
-  long w = pixel % job->across * call->stride - call->padding;
-  long from = w < 0 ? -w : 0, to = least(call->side, call->width - w);
-  if (h < 0 || h >= call->height || from >= to) return (struct run){0, 0, 0};
-  return (struct run){(h * call->width + w + from) * call->in_channels, (row * call->side + from) * call->in_channels,
-                      (to - from) * call->in_channels};
-}
-
-static void gather_columns(const struct columns_job *job, const REAL *image, long first, long count, float *columns) {
-  memset(columns, 0, count * job->pitch * sizeof(float));
-  for (long pixel = 0; pixel < count; pixel++)
-    for (long row = 0; row < job->call->side; row++) {
-      struct run run = run_of(job, first + pixel, row);
-      widen(columns + pixel * job->pitch + run.column, image + run.image, run.count);
-    }
-}
-
-static void scatter_columns(const struct columns_job *job, const float *columns, long first, long count, float *image) {
-  for (long pixel = 0; pixel < count; pixel++)
-    for (long row = 0; row < job->call->side; row++) {
-      struct run run = run_of(job, first + pixel, row);
-      add_numbers(image + run.image, columns + pixel * job->pitch + run.column, run.count);
-    }
+static void scatter_columns(const struct columns_job *job, const float *columns, long first, long count, float *frame) {
+  long side = job->call->side, run = side * job->call->in_channels, line = framed_row(job->call);
+  for (long pixel = 0; pixel < count; pixel++) {
+    float *to = first_of(job, frame, first + pixel);
+    for (long row = 0; row < side; row++)
+      add_numbers(to + row * line, columns + pixel * job->pitch + row * run, run);
+  }
 }
 
 static void columns_forward(void *job_, int share, int shares) {
@@ -84,13 +102,15 @@ static void columns_forward(void *job_, int share, int shares) {
   struct columns_room room = columns_room(job, &arena);
   long begin, end, pixels = job->down * job->across, out = call->out_channels;
   plusx_share(call->batch, share, shares, &begin, &end);
-  for (long image = begin; image < end; image++)
+  for (long image = begin; image < end; image++) {
+    put_image(call, image, room.x);
     for (long first = 0; first < pixels; first += PIXELS) {
       long count = least(PIXELS, pixels - first);
-      gather_columns(job, call->x + image * call->height * call->width * call->in_channels, first, count, room.columns);
-      multiply(room.columns, PIXELS, job->pitch, job->kernel, out, room.dy);
+      gather_columns(job, room.x, first, count, room.columns);
+      multiply(room.columns, count, job->pitch, job->kernel, out, room.dy);
       narrow(call->y + (image * pixels + first) * out, room.dy, count * out);
     }
+  }
 }
 
 static void columns_backward(void *job_, int share, int shares) {
@@ -99,21 +119,23 @@ static void columns_backward(void *job_, int share, int shares) {
   struct arena arena = {job->rooms + share * job->room, 0};
   struct columns_room room = columns_room(job, &arena);
   long begin, end, pixels = job->down * job->across, out = call->out_channels;
-  long size = call->height * call->width * call->in_channels;
   float *gradient = job->gradients + share * job->pitch * out;
   plusx_share(call->batch, share, shares, &begin, &end);
   for (long image = begin; image < end; image++) {
-    if (call->dx) memset(room.image, 0, size * sizeof(float));
+    put_image(call, image, room.x);
+    if (call->dx) memset(room.dx, 0, framed_bytes(call));
     for (long first = 0; first < pixels; first += PIXELS) {
       long count = least(PIXELS, pixels - first);
       widen(room.dy, call->dy + (image * pixels + first) * out, count * out);
-      gather_columns(job, call->x + image * size, first, count, room.columns);
+      gather_columns(job, room.x, first, count, room.columns);
       add_turned(room.columns, job->pitch, room.dy, out, count, gradient);
       if (!call->dx) continue;
-      multiply(room.dy, PIXELS, out, job->turned, job->pitch, room.dcolumns);
-      scatter_columns(job, room.dcolumns, first, count, room.image);
+      multiply(room.dy, count, out, job->turned, job->pitch, room.dcolumns);
+      scatter_columns(job, room.dcolumns, first, count, room.dx);
     }
-    if (call->dx) narrow(call->dx + image * size, room.image, size);
+    long lanes = call->width * call->in_channels;
+    for (long h = 0; call->dx && h < call->height; h++)
+      narrow(call->dx + (image * call->height + h) * lanes, row_of(call, room.dx, h), lanes);
   }
 }
 
@@ -125,10 +147,12 @@ static void columns_backward(void *job_, int share, int shares) {
            in++, k++, at += (call)->strides[1])
 
 static struct columns_job columns_job(const struct plusx_convolution *call) {
+  long depth = call->side * call->side * call->in_channels;
   struct columns_job job = {.call = call,
                             .down = (call->height + 2 * call->padding - call->side) / call->stride + 1,
                             .across = (call->width + 2 * call->padding - call->side) / call->stride + 1,
-                            .pitch = ceiling(call->side * call->side * call->in_channels, 16) * 16};
+                            .depth = depth,
+                            .pitch = ceiling(depth, 16) * 16};
   struct arena counted = {0};
   columns_room(&job, &counted);
   job.room = counted.used;

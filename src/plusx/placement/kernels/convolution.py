@@ -1,7 +1,7 @@
 """Convolutions of narrow nets as one operator: `convolution`, forward and backward.
 
-convolution.h computes those of 3x3 with stride 1, columns.h strided ones and stems. PyTorch computes these as fast; but
-its threads wait for one another within them, which a busy machine punishes, and a CIFAR net has no others.
+convolution.h computes those of 3x3 with stride 1, columns.h strided ones and stems. PyTorch computes the latter a little
+faster; but its threads wait for one another within them, which a busy machine punishes, and a CIFAR net has no others.
 
 Shapes: N images, C channels, H height, W width; tensors of rank 4 are channels last.
 """
@@ -29,7 +29,7 @@ _MOST_CHANNELS = {
     "convolution": {"amx_bf16": 256, "avx512_bf16": 128, "avx512_fp32": 256, "avx2_fp32": 512},
     "columns": {"avx512_bf16": 64, "avx512_fp32": 64, "avx2_fp32": 64},
 }
-"""By what computes it and the engine; beyond, oneDNN is as fast or faster."""
+"""By what computes it and the engine; beyond, oneDNN is faster."""
 
 
 class NativeConv2d(nn.Conv2d):
@@ -72,7 +72,7 @@ class NativeConv2d(nn.Conv2d):
 
 
 def fits_native(conv: nn.Module) -> bool:
-    """Whether this is a convolution that convolution.h or columns.h computes, and as fast as PyTorch does."""
+    """Whether this is a convolution that convolution.h or columns.h is for."""
     if type(conv) is not nn.Conv2d or has_hooks(conv):
         return False
     if (conv.dilation, conv.groups, conv.bias, conv.padding_mode) != ((1, 1), 1, None, "zeros"):
