@@ -1,7 +1,8 @@
 """Convolutions of narrow nets as one operator: `convolution`, forward and backward.
 
-convolution.h computes those of 3x3 with stride 1, columns.h strided ones and stems. PyTorch computes the latter a little
-faster; but its threads wait for one another within them, which a busy machine punishes, and a CIFAR net has no others.
+convolution.h computes those of 3x3 with stride 1, columns.h strided ones and stems. PyTorch computes the latter a
+little faster, but its threads wait for one another within them, which a busy machine punishes; and a CIFAR net has no
+others.
 
 Shapes: N images, C channels, H height, W width; tensors of rank 4 are channels last.
 """
