@@ -102,3 +102,7 @@ def test_autocast_decides_the_precision_of_images(engine: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             x = images(2, channels, 8, 8, dtype=torch.float32)
             assert conv.fits(x) and conv(x).dtype == dtype
+            for other in (torch.float64, torch.uint8):  # which autocast leaves as they are, and PyTorch refuses
+                assert not conv.fits(x.to(other))
+                with pytest.raises(RuntimeError, match="type"):
+                    conv(x.to(other))

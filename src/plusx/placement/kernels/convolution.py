@@ -94,8 +94,9 @@ def _by(in_channels: int, out_channels: int, side: int, stride: int, padding: in
 
 
 def precision(x: Tensor) -> torch.dtype:
-    """That of the convolution, in which autocast may have a say."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    """That of the convolution: autocast changes real numbers, but no double precision."""
+    changes = torch.is_autocast_enabled("cpu") and x.is_floating_point() and x.dtype != torch.float64
+    return torch.get_autocast_dtype("cpu") if changes else x.dtype
 
 
 # ---- the operators ---------------------------------------------------------------------------------------------------
