@@ -49,7 +49,8 @@ class OpenVino:
         input_shape: Channels, height and width.
         precision: fp32, bf16 or int8.
         threads: Processors; each is a stream of its own when as many threads call.
-        batch: Images in most calls, for which memory is planned ahead; any other number takes a little longer an image.
+        batch: Images in most calls. Code is compiled for this number and for one image, since fixed shapes are faster;
+            any other number is computed one by one.
         calibration: Normalised images, 1 x C x H x W each; their activations give the scales of int8.
 
     Raises:
@@ -89,9 +90,10 @@ class OpenVino:
         self._batch, self._requests, self._alone = batch, requests, Lock()
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
+        size = self._batch if len(x_BCHW) == self._batch else 1
         with self._alone:
-            requests = self._requests(self._batch if len(x_BCHW) == self._batch else -1)
-        return requests(x_BCHW)
+            requests = self._requests(size)
+        return torch.cat([requests(each) for each in x_BCHW.split(size)])
 
 
 class _Requests:
