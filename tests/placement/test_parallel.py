@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,6 +22,9 @@ BY_LOAD, OPENMP, POOL = range(3)
 TASKS = Path("/proc/self/task")
 
 pytestmark = pytest.mark.skipif(native.vector_level() == 0, reason="built without a C compiler, or no AVX2")
+needs_two_processors = pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="one processor"
+)
 needs_linux = pytest.mark.skipif(not TASKS.exists(), reason="no /proc")
 
 
@@ -65,7 +70,7 @@ def test_every_share_is_done_once_where_the_pool_is_handed_over_quickly() -> Non
         assert shares_done(2 + number % 3) == once_each(2 + number % 3)
 
 
-@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="one processor")
+@needs_two_processors
 @needs_linux
 def test_the_pool_brings_threads() -> None:
     library().plusx_parallel_force(POOL)
@@ -173,17 +178,64 @@ def test_the_team_that_shortens_the_spinning_ends_with_it() -> None:
         assert within_a_minute(lambda: threads_now() == before)
 
 
+def masks() -> dict[int, set[int]]:
+    return {int(task.name): os.sched_getaffinity(int(task.name)) for task in TASKS.iterdir()}
+
+
+def masks_at_rest() -> dict[int, set[int]]:
+    """Once no thread is on its way to another processor."""
+    previous = [masks()]
+
+    def settled() -> bool:
+        previous.append(masks())
+        return len(previous) > 30 and all(mask == previous[-1] for mask in previous[-30:])
+
+    assert within_a_minute(settled)
+    return previous[-1]
+
+
+@pytest.fixture
+def busy_programs() -> Iterator[None]:
+    processors = os.sched_getaffinity(0)
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in processors]
+    yield
+    for program in programs:
+        program.kill()
+        program.wait()
+
+
 @needs_linux
-@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="one processor")
+@needs_two_processors
+@pytest.mark.usefixtures("busy_programs")
+@pytest.mark.parametrize("held", [False, True])
+def test_threads_that_changed_places_may_run_where_they_might_before(held: bool) -> None:
+    """Beside a busy program on every processor, threads stand still and are brought to one another's processor."""
+    library().plusx_parallel_force(POOL)
+    x = torch.randn(32, 16, 32, 32).to(memory_format=torch.channels_last)
+    module = FusedNorm(nn.BatchNorm2d(16))
+    places, everywhere = set(), os.sched_getaffinity(0)
+    module(x, None, 0, True)
+    if held:  # this thread alone, as its owner may wish
+        os.sched_setaffinity(0, {min(everywhere)})
+    before = masks_at_rest()
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        module(x, None, 0, True)
+        sum(range(20_000))  # what no other thread can do
+        places.add(library().sched_getcpu())
+    after = masks_at_rest()
+    os.sched_setaffinity(0, everywhere)
+    assert after == before
+    assert len(places) == 1 if held else len(places) > 1
+
+
+@needs_linux
+@needs_two_processors
 def test_a_team_kept_apart_goes_back_where_it_was() -> None:
     library().plusx_parallel_force(OPENMP)
     shares_done(2)  # so that its threads exist
     library().plusx_apart(0, 2)  # an earlier test may have found this machine busy
-
-    def masks() -> dict[int, set[int]]:
-        return {int(task.name): os.sched_getaffinity(int(task.name)) for task in TASKS.iterdir()}
-
-    before = masks()
+    before = masks_at_rest()
     library().plusx_apart(1, 2)
     apart = {task: mask for task, mask in masks().items() if mask != before[task]}
     assert len(apart) == 1 and all(len(before[task] - mask) == 1 for task, mask in apart.items())
