@@ -20,7 +20,7 @@ from benchmarks.harness import write
 from plusx.placement.machine import cpu_flags, multiplies_bf16
 from plusx.runs.store import read_card
 
-RECIPE, EPOCHS = "cifar10-resnet20-fast", 5
+RECIPE, EPOCHS = "cifar10-resnet20-fast", 3
 SEEDS = (0, 1, 2)
 KERNELS = {"fused": "plusx", "plain": "PyTorch"}
 """Values of `placement.kernels`, and whose kernels they are."""
