@@ -1,12 +1,14 @@
 """Augmentations: pure functions of (x, generator), or of (x, coins and epochs of its images); and a recipe's as such.
 
-Random numbers are drawn on the CPU and copied to where x is: whatever computes, a batch gets the same ones.
+Those of uint8 pixels are in pixels.py, MixUp and CutMix in mixing.py. Random numbers are drawn on the CPU and copied to
+where x is: whatever computes, a batch gets the same ones.
 
 Shapes: B images, C channels, H height, W width, I principal axes.
 """
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Literal, assert_never
 
@@ -16,15 +18,23 @@ from torch.nn import functional as F
 
 from plusx.data.batches import Augmentation
 from plusx.data.images import ImageSet
+from plusx.data.mixing import Mix, cutmix, mixup, one_of
+from plusx.data.pixels import color_jitter, rand_augment, trivial_augment
 from plusx.data.preprocess import Box, Preprocess
 from plusx.recipes.augment import (
     Augment,
+    ColorJitter,
     ColorNoise,
+    CutMix,
     FlipLR,
+    MixUp,
     Progressive,
+    RandAugment,
     RandomCrop,
+    RandomErasing,
     RandomResizedCrop,
     ScaleCrop,
+    TrivialAugment,
 )
 
 # Principal axes of ImageNet's pixels in [0, 1], from facebookarchive/fb.resnet.torch, datasets/imagenet.lua. These are
@@ -41,7 +51,7 @@ IMAGENET_EIGENVECTORS = (  # one row per channel, red to blue; one column per ei
 def make_augmentation(
     augment: Iterable[Augment], preprocess: Preprocess, progressive: Progressive | None = None, total: int = 0
 ) -> Augmentation:
-    """The functions that a recipe's augmentations name, in their order.
+    """The functions that a recipe's augmentations name, those of a kind in their order.
 
     Args:
         augment: The recipe's.
@@ -52,6 +62,8 @@ def make_augmentation(
     crop: Callable[..., Box] | None = None
     by_epoch: list[Callable[..., Tensor]] = []
     change: list[Callable[..., Tensor]] = []
+    pixels: list[Callable[..., Tensor]] = []
+    mixes: list[Mix] = []
     for item in augment:
         match item:
             case RandomCrop(pad, mode):
@@ -66,12 +78,29 @@ def make_augmentation(
                 crop = partial(scale_box, side=max(preprocess.size), low=low, high=high)
             case ColorNoise(std):
                 change.append(partial(color_noise, std=std, scale_C11=preprocess.std_C11))
+            case RandomErasing(probability, min_area, max_area, max_aspect, fill):
+                erase = partial(random_erasing, probability=probability, min_area=min_area, max_area=max_area)
+                noise = preprocess.normalise if fill == "noise" else None
+                change.append(partial(erase, max_aspect=max_aspect, noise=noise))
+            case RandAugment(num_ops, magnitude):
+                pixels.append(partial(rand_augment, num_ops=num_ops, magnitude=magnitude))
+            case TrivialAugment():
+                pixels.append(trivial_augment)
+            case ColorJitter(light, contrast, saturation, hue):
+                jitter = partial(color_jitter, brightness=light, contrast=contrast, saturation=saturation, hue=hue)
+                pixels.append(jitter)
+            case MixUp(alpha, probability):
+                mixes.append(partial(mixup, alpha=alpha, probability=probability))
+            case CutMix(alpha, probability):
+                mixes.append(partial(cutmix, alpha=alpha, probability=probability))
             case _:
                 assert_never(item)
+    mix = partial(one_of, mixes=tuple(mixes)) if mixes else None
+    whole = Augmentation(crop, tuple(change), tuple(by_epoch), pixels=tuple(pixels), mix=mix)
     if progressive is None:
-        return Augmentation(crop, tuple(change), tuple(by_epoch))
+        return whole
     smaller = partial(shrink, scale=progressive.scale, by=progressive.by)
-    return Augmentation(crop, tuple(change), tuple(by_epoch), smaller, round(progressive.until * total))
+    return replace(whole, shrink=smaller, shrink_until=round(progressive.until * total))
 
 
 def require_fitting(augment: Iterable[Augment], images: ImageSet, preprocess: Preprocess) -> None:
@@ -88,6 +117,14 @@ def require_fitting(augment: Iterable[Augment], images: ImageSet, preprocess: Pr
             case ColorNoise() if images.channels != 3:
                 raise ValueError(
                     f"augment has ColorNoise, which is for RGB; channels of these images: {images.channels}"
+                )
+            case ColorJitter() if images.channels == 1 and (item.saturation or item.hue):
+                name = "saturation" if item.saturation else "hue"
+                raise ValueError(f"ColorJitter.{name} is {getattr(item, name):g}; grey images have none: set it to 0")
+            case RandAugment() | TrivialAugment() | ColorJitter() if images.channels not in (1, 3):
+                name = type(item).__name__
+                raise ValueError(
+                    f"augment has {name}, which is for grey and RGB images; channels of these images: {images.channels}"
                 )
 
 
@@ -190,6 +227,52 @@ def color_noise(x_BCHW: Tensor, *, std: float, scale_C11: Tensor, generator: tor
     axes_CI = torch.tensor(IMAGENET_EIGENVECTORS) * torch.tensor(IMAGENET_EIGENVALUES)
     offset_BC = (axes_CI * a_BI[:, None, :]).sum(-1)  # no matmul, whose last bit may depend on the number of threads
     return x_BCHW + _beside(x_BCHW, offset_BC)[:, :, None, None] / scale_C11
+
+
+RECTANGLES = 10
+"""That are drawn for an image, at most, until one fits into it."""
+
+
+def random_erasing(
+    x_BCHW: Tensor,
+    *,
+    probability: float,
+    min_area: float,
+    max_area: float,
+    max_aspect: float,
+    noise: Callable[[Tensor], Tensor] | None,
+    generator: torch.Generator,
+) -> Tensor:
+    """A random rectangle of some images erased; Zhong et al. (2017), Algorithm 1.
+
+    Args:
+        x_BCHW: Normalised images, so that zero is the mean.
+        probability: Of an image to lose one.
+        min_area: Smallest share of the image's area.
+        max_area: Largest.
+        max_aspect: Largest ratio of the rectangle's sides, either way.
+        noise: Normalises pixels of random values, which then fill the rectangles; without it, zeros do.
+        generator: Where chance comes from.
+    """
+    count, _, height, width = x_BCHW.shape
+    share, ratio, down, across = torch.rand(4, count, RECTANGLES, generator=generator)
+    area = (min_area + (max_area - min_area) * share) * height * width
+    aspect = 1 / max_aspect + (max_aspect - 1 / max_aspect) * ratio
+    h, w = ((area * a).sqrt().round().clamp(min=1) for a in (aspect, 1 / aspect))
+    first_B1 = ((h <= height) & (w <= width)).int().argmax(1, keepdim=True)
+    h, w = h.clamp(max=height), w.clamp(max=width)  # the last resort, where none fits
+    # DEVIATION Algorithm 1, which draws the place before it asks what fits and so disfavours large rectangles: as in
+    # the authors' code, any place where the rectangle fits is as likely as any other.
+    top, left = (down * (height - h + 1)).floor(), (across * (width - w + 1)).floor()
+    top, bottom, left, right = (edge.gather(1, first_B1) for edge in (top, top + h, left, left + w))
+    rows, columns = torch.arange(height), torch.arange(width)
+    erased_B1 = torch.rand(count, 1, generator=generator) < probability
+    rows_BH, columns_BW = (rows >= top) & (rows < bottom) & erased_B1, (columns >= left) & (columns < right)
+    inside_B1HW = _beside(x_BCHW, rows_BH)[:, None, :, None] & _beside(x_BCHW, columns_BW)[:, None, None, :]
+    if noise is None:
+        return x_BCHW.masked_fill(inside_B1HW, 0)
+    pixels_BCHW = torch.randint(0, 256, x_BCHW.shape, dtype=torch.uint8, generator=generator)
+    return torch.where(inside_B1HW, noise(_beside(x_BCHW, pixels_BCHW)), x_BCHW)
 
 
 def random_box(width: int, height: int, *, min_area: float, max_aspect: float, generator: torch.Generator) -> Box:

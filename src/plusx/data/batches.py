@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from plusx.data.images import ImageSet, epoch_order
@@ -23,13 +24,14 @@ from plusx.data.preprocess import Box, CropBox, Preprocess
 from plusx.data.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
-"""x_BCHW, float32 and normalised, and labels_B, int64."""
+"""x_BCHW, float32 and normalised, and labels_B, int64; where images are mixed, shares_BK in their place, float32: how
+much of each class an image has."""
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to training images, as functions that take a keyword `generator`, except those of `by_epoch`."""
+    """What happens to training images, as functions that take a keyword `generator` where nothing else is said."""
 
     crop: Callable[..., Box] | None = None
     """(width, height) of an image file to the crop of it that becomes the input."""
@@ -41,6 +43,10 @@ class Augmentation:
     shrink: Callable[..., Tensor] | None = None
     """Applied after `change`, to the batches of the first `shrink_until` steps."""
     shrink_until: int = 0
+    pixels: tuple[Callable[..., Tensor], ...] = ()
+    """Applied before normalisation, in turn, to uint8 pixels, with a keyword `generators`: one for each image."""
+    mix: Callable[..., Batch] | None = None
+    """Applied last: images and the shares of their classes to such as are mixed."""
 
 
 class Visits:
@@ -109,16 +115,25 @@ class TrainBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        indices, epochs, crops, length = [], [], [], len(self.images)
+        indices, epochs, length = [], [], len(self.images)
         for epoch in range(places.start // length, (places.stop - 1) // length + 1):
             begin = epoch * length
             visited = self.visits.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
             indices += visited
             epochs += [epoch] * len(visited)
-            if self.augmentation.crop is not None:
-                rngs = [generator(self.seed, "look", epoch, index) for index in visited]
-                crops += [partial(self.augmentation.crop, generator=rng) for rng in rngs]
-        x_BCHW = self.preprocess.normalise(_read(self.images, indices, self.preprocess, crops, self.readers))
+
+        def generators(purpose: str) -> list[torch.Generator]:
+            return [generator(self.seed, purpose, *seen) for seen in zip(epochs, indices, strict=True)]
+
+        crop, crops = self.augmentation.crop, []
+        if crop is not None:
+            crops = [partial(crop, generator=rng) for rng in generators("look")]
+        pixels_BCHW = _read(self.images, indices, self.preprocess, crops, self.readers)
+        if self.augmentation.pixels:
+            rngs = generators("pixels")
+            for change in self.augmentation.pixels:
+                pixels_BCHW = change(pixels_BCHW, generators=rngs)
+        x_BCHW = self.preprocess.normalise(pixels_BCHW)
         for change in self.augmentation.by_epoch:
             x_BCHW = change(x_BCHW, coin_B=self.visits.coins_N[indices], epoch_B=torch.tensor(epochs))
         rng = generator(self.seed, "augment", step)
@@ -126,7 +141,11 @@ class TrainBatches(Dataset[Batch]):
             x_BCHW = change(x_BCHW, generator=rng)
         if self.augmentation.shrink is not None and step < self.augmentation.shrink_until:
             x_BCHW = self.augmentation.shrink(x_BCHW, generator=rng)
-        return x_BCHW, _at(self.images.labels_N, indices)
+        labels_B = _at(self.images.labels_N, indices)
+        if self.augmentation.mix is None:
+            return x_BCHW, labels_B
+        shares_BK = F.one_hot(labels_B, len(self.images.class_names)).float()
+        return self.augmentation.mix(x_BCHW, shares_BK, generator=generator(self.seed, "mix", step))
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1, in order."""

@@ -13,7 +13,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from plusx.recipes.augment import Augment, Progressive
+from plusx.recipes.augment import Augment, Mixing, Progressive
 from plusx.recipes.bounds import require
 from plusx.recipes.data import DataSpec, PreprocessSpec
 from plusx.recipes.evaluation import EVALUATION_SHARE, Evaluation
@@ -38,7 +38,7 @@ class Recipe:
     preprocess: PreprocessSpec = PreprocessSpec()
     """How an image becomes the net's input."""
     augment: tuple[Augment, ...] = ()
-    """Random changes of each training image, in this order."""
+    """Random changes of each training image, in this order; those of pixels come first, MixUp and CutMix last."""
     optim: Optim = SGD()
     """The optimizer."""
     penalty: Penalty = Penalty()
@@ -77,6 +77,8 @@ class Recipe:
         if isinstance(self.epochs, int | float):
             require(self.epochs > 0, "epochs", self.epochs, "more than 0")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        if mixing := [type(item).__name__ for item in self.augment if isinstance(item, Mixing)]:
+            require(self.batch_size > 1, "batch_size", self.batch_size, f"2 or more with {mixing[0]}")
         require(self.log_every >= 1, "log_every", self.log_every, "1 or more")
         require(self.save_seconds >= 0, "save_seconds", self.save_seconds, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
