@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +13,12 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from plusx.data.augment import make_augmentation
+from plusx.data.batches import TrainBatches
+from plusx.data.folder import load_folder
+from plusx.data.images import ImageSet
 from plusx.data.pixels import _space, color_jitter, operate, rand_augment, trivial_augment
 from plusx.data.preprocess import Preprocess
-from plusx.recipes.augment import ColorJitter, OfPixels, RandAugment, TrivialAugment
+from plusx.recipes.augment import ColorJitter, OfPixels, RandAugment, RandomErasing, RandomResizedCrop, TrivialAugment
 
 SPECS = (RandAugment(num_ops=3, magnitude=17), TrivialAugment(), ColorJitter(0.5, 0.3, 0.7, 0.2))
 NARROW = {"shear": 0.3, "across": 150 / 331 * 24, "down": 150 / 331 * 20, "turn": 30.0, "enhance": 0.9, "bits": 4}
@@ -167,3 +172,30 @@ def test_trivial_augment_reaches_its_strongest_and_weakest() -> None:
     made = trivial_augment(pixels, generators=rngs(3000))
     black_columns = (made == 0).all(1).all(1).sum(1)
     assert {0, 32} <= set(black_columns.tolist())
+
+
+@pytest.mark.parametrize(("workers", "readers"), [(2, 1), (0, 3), (1, 2)])
+def test_workers_threads_and_the_starting_step_change_no_pixel(
+    class_folder: Callable[..., Path], workers: int, readers: int
+) -> None:
+    images = load_folder(class_folder(["train", "val"], {"ant": 5, "bee": 6})).splits["train"]
+    preprocess = Preprocess((12, 12), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
+    augmentation = make_augmentation((RandomResizedCrop(), *SPECS, RandomErasing(fill="noise")), preprocess)
+    batches = TrainBatches(images, preprocess, augmentation, 4, seed=5)
+    alone = [x for x, _ in batches.steps(0, 9)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(workers)
+        others = [x for x, _ in replace(batches, readers=readers).steps(3, 9, workers=workers)]
+    assert all(torch.equal(x, y) for x, y in zip(alone[3:], others, strict=True))
+    assert not torch.equal(alone[0], replace(batches, seed=6)[0][0])
+
+
+def test_what_happens_to_an_image_follows_from_its_epoch_whatever_batch_it_is_in() -> None:
+    images = ImageSet(torch.zeros(6, dtype=torch.int64), ("all",), pictures(6))
+    preprocess = Preprocess((20, 24), torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "")
+    augmentation = make_augmentation(SPECS, preprocess)
+    streams = [
+        torch.cat([x for x, _ in TrainBatches(images, preprocess, augmentation, size, seed=1).steps(0, 12 // size)])
+        for size in (2, 3, 4)
+    ]
+    assert torch.equal(streams[0], streams[1]) and torch.equal(streams[0], streams[2])

@@ -23,6 +23,7 @@ def recipe(workers: int) -> Recipe:
     for key, value in {
         "net.name": "resnet20",
         "preprocess.size": "12",
+        "augment": "RandomResizedCrop,FlipLR,RandAugment,RandomErasing,MixUp,CutMix",
         "steps": "16",
         "batch_size": "6",
         "data.workers": str(workers),

@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -24,7 +24,16 @@ from plusx.engine.training import resume, train
 from plusx.nets import build, catalog, entry
 from plusx.nets.airbench import whitening_filters
 from plusx.recipes import RECIPES, digits, digits_degradation
-from plusx.recipes.augment import ColorNoise, FlipLR, Progressive, RandomCrop
+from plusx.recipes.augment import (
+    Augment,
+    ColorNoise,
+    CutMix,
+    FlipLR,
+    MixUp,
+    Progressive,
+    RandomCrop,
+    RandomErasing,
+)
 from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.data import DataSpec, PreprocessSpec
 from plusx.recipes.evaluation import Evaluation
@@ -348,6 +357,60 @@ def test_colour_noise_changes_what_a_net_learns(class_folder: Callable[..., Path
     assert weights[0].read_bytes() != weights[1].read_bytes() == weights[2].read_bytes()
 
 
+@pytest.mark.parametrize("kind", get_args(Augment), ids=lambda kind: kind.__name__)
+def test_every_augmentation_trains_on_files(kind: type, class_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root, recipe = class_folder([], {"ant": 12, "bee": 12}), RECIPES["folder"]().smoke()
+    changes = {"net.name": "resnet20", "preprocess.size": "16", "augment": kind.__name__}
+    card = train(root, recipe=recipe, overrides=changes, out=tmp_path / "run").card
+    assert card.recipe.augment == (kind(),) and card.results["steps"] == 6
+
+
+def test_augmentations_train_on_grey_images_in_memory_and_resume_to_the_same_bits(tmp_path: Path) -> None:
+    changes = {
+        "augment": "RandomCrop,RandAugment,TrivialAugment,ColorJitter,RandomErasing,MixUp,CutMix",
+        "augment.ColorJitter.saturation": 0,
+        "augment.RandomErasing.fill": "noise",
+        "augment.MixUp.alpha": 1.0,
+        "save_seconds": 0,
+    }
+    straight = train("digits", recipe=SMALL, overrides=changes, out=tmp_path / "straight").run
+    steps = iter(range(1, 9))
+    with pytest.raises(StoppedError):
+        train("digits", recipe=SMALL, overrides=changes, out=tmp_path / "run", should_stop=lambda: next(steps) == 3)
+    torch.rand(5)  # nothing hangs on the global generator
+    resumed = resume(tmp_path / "run").run
+    assert (resumed / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+    other = train("digits", recipe=SMALL, overrides={**changes, "data.workers": 2}, out=tmp_path / "workers").run
+    assert (other / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+    plain = train("digits", recipe=SMALL, overrides={"augment": ""}, out=tmp_path / "plain").run
+    assert (plain / "weights.safetensors").read_bytes() != (straight / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "ColorJitter.saturation is 0.4; grey images have none: set it to 0"),
+        ({"saturation": 0, "hue": 0.1}, "ColorJitter.hue is 0.1; grey images have none: set it to 0"),
+    ],
+)
+def test_colours_of_grey_images_cannot_be_jittered(changes: dict[str, float], sentence: str, tmp_path: Path) -> None:
+    each = {f"augment.ColorJitter.{name}": value for name, value in changes.items()}
+    with pytest.raises(ValueError, match=sentence):
+        train("digits", overrides={"augment": "ColorJitter", **each}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["RandAugment", "TrivialAugment", "ColorJitter"])
+def test_pixels_that_are_neither_grey_nor_rgb_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ImageSet(torch.arange(300) % 2, ("a", "b"), torch.randint(0, 256, (300, 2, 8, 8), dtype=torch.uint8))
+    two = Source("two", {"train": images, "test": images}, fingerprint="")
+    monkeypatch.setattr("plusx.engine.plan.load_source", lambda *args, **options: two)
+    with pytest.raises(ValueError, match=f"augment has {name}, which is for grey and RGB images; channels .*: 2"):
+        train("digits", recipe=SMALL, overrides={"augment": name}, out=tmp_path / "run")
+
+
 class Perceptron(nn.Sequential):
     """A net whose weights depend on the size of its input."""
 
@@ -419,6 +482,9 @@ def test_batches_are_made_on_the_device_that_holds_the_images(by: Literal["resiz
     augmentation = make_augmentation(augment, preprocess, Progressive(by=by, until=0.5), total=4)
     for x_BCHW, labels_B in TrainBatches(images, preprocess, augmentation, 4, seed=0).steps(0, 2, workers=2):
         assert x_BCHW.is_meta and labels_B.is_meta and x_BCHW.shape == (4, 3, 12, 12)
+    augmentation = make_augmentation((RandomErasing(fill="noise"), MixUp(), CutMix()), preprocess)
+    for x_BCHW, shares_BK in TrainBatches(images, preprocess, augmentation, 4, seed=0).steps(0, 4):
+        assert x_BCHW.is_meta and shares_BK.is_meta and shares_BK.shape == (4, 1)
     assert all(x_BCHW.is_meta for x_BCHW, _ in EvalBatches(images, preprocess, 4, workers=2))
 
 

@@ -16,7 +16,19 @@ from hypothesis import strategies as st
 
 from plusx.recipes import RECIPES, Recipe, digits, digits_degradation, override, override_all, recipe_for
 from plusx.recipes import settings as list_settings
-from plusx.recipes.augment import ColorNoise, FlipLR, Progressive, RandomCrop
+from plusx.recipes.augment import (
+    Augment,
+    ColorJitter,
+    ColorNoise,
+    CutMix,
+    FlipLR,
+    MixUp,
+    Progressive,
+    RandAugment,
+    RandomCrop,
+    RandomErasing,
+    TrivialAugment,
+)
 from plusx.recipes.cifar10 import cifar10_94, cifar10_paper, cifar10_paper_110, cifar10_resnet20_fast
 from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.codec import to_dict as recipe_to_dict
@@ -218,6 +230,11 @@ def test_cifar10_94_has_the_published_numbers_in_units_of_the_mean_loss() -> Non
         ("augment.RandomCrop.pad", "2", lambda r: RandomCrop(2) in r.augment),
         ("augment.RandomCrop.mode", "reflect", lambda r: RandomCrop(4, "reflect") in r.augment),
         ("augment.FlipLR.alternate", "true", lambda r: FlipLR(alternate=True) in r.augment),
+        (
+            "augment",
+            "RandAugment, TrivialAugment, ColorJitter, RandomErasing, MixUp, CutMix",
+            lambda r: r.augment == (RandAugment(), TrivialAugment(), ColorJitter(), RandomErasing(), MixUp(), CutMix()),
+        ),
         ("optim", "Muon", lambda r: r.optim == Muon()),
         ("averaging", "Averaging", lambda r: r.averaging == Averaging()),
         ("averaging", "none", lambda r: r.averaging is None),
@@ -262,6 +279,7 @@ def test_values_are_read_by_the_type_of_their_field(key: str, text: str, read) -
         ("net", "resnet20", "set net.name=resnet20"),
         ("net", "NetSpec", "net cannot be set as a whole from text"),
         ("augment.Flip.p", "1", "unknown key 'augment.Flip.p'; did you mean 'augment.FlipLR.p'"),
+        ("augment", "RandAugment,Mixup", "augment=Mixup: choose one of RandomCrop, FlipLR,"),
         ("seed.x", "1", "'seed' has no parts"),
         ("", "1", "unknown key"),
     ],
@@ -293,6 +311,52 @@ def test_json_keeps_every_optimizer_and_the_parts_beside_it(optim: Optim) -> Non
         progressive=Progressive(scale=0.5, by="crop"),
     )
     assert recipe_from_dict(json.loads(json.dumps(recipe_to_dict(recipe)))) == recipe
+
+
+@pytest.mark.parametrize("kind", typing.get_args(Augment), ids=lambda kind: kind.__name__)
+def test_json_keeps_every_augmentation_and_every_field_is_set_by_its_key_alone(kind: type) -> None:
+    recipe = override(RECIPES["cifar10-quick"](), "augment", kind.__name__)
+    assert recipe.augment == (kind(),) and recipe.smoke().augment == recipe.augment
+    for field in dataclasses.fields(kind):
+        key, value = f"augment.{kind.__name__}.{field.name}", getattr(kind(), field.name)
+        changed: object = {"mode": "reflect", "fill": "noise", "alternate": True}.get(field.name)
+        if changed is None:
+            changed = value + 1 if isinstance(value, int) else value * 0.9 or 0.5
+        with_it = override(recipe, key, as_text(changed))
+        assert with_it.augment == (dataclasses.replace(kind(), **{field.name: changed}),) != recipe.augment
+        assert recipe_from_dict(json.loads(json.dumps(recipe_to_dict(with_it)))) == with_it
+        with pytest.raises(ValueError, match=f"unknown key '{key}x'; did you mean '{key}'"):
+            override(recipe, key + "x", "1")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "sentence"),
+    [
+        ("RandAugment.num_ops", "0", "RandAugment.num_ops is 0; it must be 1 or more"),
+        ("RandAugment.magnitude", "31", "RandAugment.magnitude is 31; it must be from 0 to 30"),
+        ("ColorJitter.contrast", "-1", "ColorJitter.contrast is -1.0; it must be 0 or more"),
+        ("ColorJitter.hue", "0.6", "ColorJitter.hue is 0.6; it must be in [0, 0.5]"),
+        ("RandomErasing.probability", "2", "RandomErasing.probability is 2.0; it must be in [0, 1]"),
+        ("RandomErasing.min_area", "0.5", "RandomErasing.min_area is 0.5; it must be in (0, max_area]"),
+        ("RandomErasing.max_area", "2", "RandomErasing.max_area is 2.0; it must be 1 or less"),
+        ("RandomErasing.max_aspect", "0.5", "RandomErasing.max_aspect is 0.5; it must be 1 or more"),
+        ("MixUp.alpha", "0", "MixUp.alpha is 0.0; it must be more than 0"),
+        ("MixUp.probability", "-1", "MixUp.probability is -1.0; it must be in [0, 1]"),
+        ("CutMix.alpha", "-1", "CutMix.alpha is -1.0; it must be more than 0"),
+        ("CutMix.probability", "1.5", "CutMix.probability is 1.5; it must be in [0, 1]"),
+    ],
+)
+def test_numbers_of_augmentations_are_held_to_their_bounds(key: str, text: str, sentence: str) -> None:
+    recipe = override(RECIPES["cifar10-quick"](), "augment", key.partition(".")[0])
+    with pytest.raises(ValueError) as fault:
+        override(recipe, f"augment.{key}", text)
+    assert sentence in str(fault.value)
+
+
+@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
+def test_one_image_is_not_mixed_with_itself(name: str) -> None:
+    with pytest.raises(ValueError, match=f"batch_size is 1; it must be 2 or more with {name}"):
+        override_all(RECIPES["cifar10-quick"](), {"augment": name, "batch_size": 1})
 
 
 def test_a_field_of_another_optimizer_is_set_after_the_optimizer() -> None:

@@ -187,4 +187,4 @@ def _contrast(pixels_BCHW: Tensor, factor: float) -> Tensor:
     grey_B1HW = tv.rgb_to_grayscale(pixels_BCHW) if pixels_BCHW.shape[1] == 3 else pixels_BCHW
     sum_B111 = grey_B1HW.sum((1, 2, 3), keepdim=True, dtype=torch.int64)
     mean_B111 = sum_B111.float() / grey_B1HW[0].numel()
-    return pixels_BCHW.mul(factor).add_(mean_B111, alpha=1 - factor).clamp_(0, 255).to(torch.uint8)
+    return pixels_BCHW.float().mul_(factor).add_(mean_B111, alpha=1 - factor).clamp_(0, 255).to(torch.uint8)
