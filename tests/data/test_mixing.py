@@ -163,6 +163,7 @@ def test_mixed_batches_follow_from_seed_and_step_whatever_the_workers_and_the_gl
     for one, other in zip(alone[2:], others, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert any(not torch.equal(a[1], b[1]) for a, b in zip(alone, batches(6).steps(0, 6), strict=True))
+    assert {(x.shape, shares.shape) for x, shares in alone} == {((8, 1, 6, 9), (8, 4))}  # mixed or not: one recording
     assert len({tuple(shares.sort(1).values[0].tolist()) for _, shares in alone}) > 1  # every step draws anew
 
 

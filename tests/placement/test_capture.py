@@ -148,10 +148,10 @@ def test_a_mistake_in_the_callable_is_no_reason_to_go_on() -> None:
 OPTIMIZERS: list[Optim] = [SGD(lr=0.1, nesterov=True), Adam(lr=0.01), Muon(lr=0.1, head_lr=0.1, vector_lr=0.1)]
 
 
-def trained(spec: Optim, record: Recorder | None, name: str = "resnet20") -> tuple[nn.Module, Step, list[float]]:
+def trained(spec: Optim, record: Recorder | None, *, mixed: bool = False) -> tuple[nn.Module, Step, list[float]]:
     """Five steps, each with other images and another rate; in double, where what a step rounds stays small."""
     torch.manual_seed(0)
-    net = build(name).double().train()
+    net = build("resnet20").double().train()
     optimizer, task = make_optimizer(spec, net), Classification(make_loss(CrossEntropy()))
 
     class Recording(Placement):
@@ -161,16 +161,18 @@ def trained(spec: Optim, record: Recorder | None, name: str = "resnet20") -> tup
     step = Step(net, optimizer, task, Penalty(l1=1e-5), Recording("cpu", "contiguous", "fp32", 1))
     losses = []
     for number in range(5):
-        batch = torch.randn(4, 3, 32, 32).double(), torch.arange(4)
+        images, labels = torch.randn(4, 3, 32, 32).double(), torch.arange(4)
+        batch = images, torch.rand(4, 10).softmax(1) if mixed else labels
         losses.append(step(batch, 1 - number / 5).item())
     return net, step, losses
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("spec", OPTIMIZERS, ids=lambda spec: type(spec).__name__)
-def test_a_recorded_step_learns_what_a_called_one_learns(spec: Optim) -> None:
-    called, _, losses = trained(spec, None)
+def test_a_recorded_step_learns_what_a_called_one_learns(spec: Optim, mixed: bool) -> None:
+    called, _, losses = trained(spec, None, mixed=mixed)
     record = Recorder()
-    recorded, step, losses_recorded = trained(spec, record)
+    recorded, step, losses_recorded = trained(spec, record, mixed=mixed)
     assert step.not_captured is None and (record.recordings, record.replays) == (1, 5)
     assert losses_recorded == pytest.approx(losses, rel=1e-6)
     for (name, mine), theirs in zip(recorded.state_dict().items(), called.state_dict().values(), strict=True):

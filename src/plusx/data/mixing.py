@@ -4,8 +4,8 @@ Cross entropy is linear in the target: that of lam one-hot(a) + (1 - lam) one-ho
 lam CE(a) + (1 - lam) CE(b), with label smoothing as without. So labels that are mixed are a tensor like any other, for
 the step, a recording of it, and the loss.
 
-Deviation: each image meets the one before it in the batch, as in torchvision, where the papers draw a permutation. The
-order of a batch is random already, and no image meets itself.
+Deviation: each image meets the one before it in the batch, as in torchvision, where the papers' code permutes. The order
+of a batch is random already, and no image meets itself.
 
 Shapes: B images, C channels, H height, W width, K classes.
 """
@@ -93,4 +93,5 @@ def _part(length: int, share: float, centre: float) -> tuple[int, int]:
 
 def _blend(rows: Tensor, lam: float) -> Tensor:
     """lam of each row and 1 - lam of the one before it."""
+    # DEVIATION Zhang et al. and Yun et al., who permute: the order of a batch is random already.
     return rows * lam + rows.roll(1, 0) * (1 - lam)

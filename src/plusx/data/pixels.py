@@ -36,6 +36,7 @@ def rand_augment(pixels_BCHW: Tensor, *, num_ops: int, magnitude: int, generator
     """
     height, width = pixels_BCHW.shape[2:]
     space = _space(shear=0.3, across=150 / 331 * width, down=150 / 331 * height, turn=30, enhance=0.9, bits=4)
+    # DEVIATION Sec. 3: torchvision's scale, 0 to 30, for the same ranges; the paper's is 0 to 10.
     for _ in range(num_ops):
         pixels_BCHW = _each(pixels_BCHW, [_drawn(space, magnitude, rng) for rng in generators])
     return pixels_BCHW

@@ -193,12 +193,15 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Blend the images of a batch, and their labels, two by two; Zhang et al. (2017), arXiv:1710.09412, Sec. 2."""
+    """Blend the images of a batch, and their labels, two by two; Zhang et al. (2017), arXiv:1710.09412, Sec. 2.
+
+    A recipe that has CutMix as well draws one of the two for each batch.
+    """
 
     alpha: float = 0.2
     """The share of the first image is drawn from Beta(alpha, alpha), once for a batch."""
     probability: float = 1.0
-    """Share of the batches that are blended."""
+    """Share of the batches that are blended, of those that it is drawn for."""
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "MixUp.alpha", self.alpha, "more than 0")
@@ -220,7 +223,7 @@ class CutMix:
     alpha: float = 1.0
     """The share of the area that is kept is drawn from Beta(alpha, alpha), once for a batch; boxes end at the edge."""
     probability: float = 1.0
-    """Share of the batches that are changed."""
+    """Share of the batches that are changed, of those that it is drawn for."""
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "CutMix.alpha", self.alpha, "more than 0")
