@@ -4,7 +4,7 @@ Cross entropy is linear in the target: that of lam one-hot(a) + (1 - lam) one-ho
 lam CE(a) + (1 - lam) CE(b), with label smoothing as without. So labels that are mixed are a tensor like any other, for
 the step, a recording of it, and the loss.
 
-Deviation: each image meets the one before it in the batch, as in torchvision, where the papers' code permutes. The order
+Deviation: each image meets the one before it in the batch, as in torchvision; the papers' code permutes. The order
 of a batch is random already, and no image meets itself.
 
 Shapes: B images, C channels, H height, W width, K classes.
