@@ -179,6 +179,17 @@ def value_range(source: Path | bytes) -> Range | None:
     return _read(source, 1, None)[1]  # an eighth of a JPEG's size still reads its every byte
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name, of a format that is read or of one that is not.
+
+    Example:
+        >>> is_image_name("cat.JPG"), is_image_name("cat.heic"), is_image_name("cat.txt")
+        (True, True, False)
+    """
+    suffix = Path(name).suffix.lower()
+    return suffix in SUFFIXES or suffix in NOT_READ
+
+
 def not_read(name: str) -> str:
     """Why an image of a format that Pillow lacks is not read, and what to do.
 
@@ -213,6 +224,8 @@ def _read(source: ImageLike, at_least: int | None, full_scale: FullScale | None)
         reason = not_read("HEIC") if is_heic else "not an image that can be read"
     except FileNotFoundError:
         reason = "no such file"
+    except IsADirectoryError:
+        reason = "a folder, not an image"
     except OSError as fault:  # the system's, or Pillow's, which carry no error number
         reason = f"cannot be read ({fault.strerror})" if fault.strerror else f"damaged ({fault})"
     except Exception as fault:  # a damaged file can raise nearly anything inside a decoder
