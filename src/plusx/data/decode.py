@@ -40,6 +40,7 @@ for _feature, _format, _name, _suffixes in (
     else:  # Pillow was built without
         NOT_READ |= dict.fromkeys(_suffixes, _name)
 
+A_FOLDER = "a folder, not an image"
 MAX_PIXELS = 100_000_000  # 300 MB as RGB: above any camera's usual image, far below a decompression bomb
 WHITES = (1.0, 255.0, 65_535.0)
 """What white may be in files that do not say so."""
@@ -225,7 +226,7 @@ def _read(source: ImageLike, at_least: int | None, full_scale: FullScale | None)
     except FileNotFoundError:
         reason = "no such file"
     except IsADirectoryError:
-        reason = "a folder, not an image"
+        reason = A_FOLDER
     except OSError as fault:  # the system's, or Pillow's, which carry no error number
         reason = f"cannot be read ({fault.strerror})" if fault.strerror else f"damaged ({fault})"
     except Exception as fault:  # a damaged file can raise nearly anything inside a decoder

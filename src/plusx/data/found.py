@@ -91,7 +91,7 @@ def _named_by(source: str | Path) -> tuple[Sequence[Row], list[LeftOut]]:
     if not str(source):
         raise ValueError("a source is empty; name a file, a folder, a pattern or a table")
     path, text = Path(source), printable(source)
-    if path.is_dir():
+    if _is_folder(path):
         files, left_out = _sorted_out(_below(path))
         none = f"no image in {text}"
     elif glob.escape(str(source)) != str(source) and not os.path.lexists(path):
@@ -121,6 +121,11 @@ def _sorted_out(entries: Iterable[tuple[Path, Entry]]) -> tuple[list[Path], list
     return [path for _, path in sorted(files)], [each for _, each in sorted(left_out)]
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether it is one that can be seen; what cannot be is named when it is read, and stops no others."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises, as in a folder that may not be entered)
+
+
 def _below(folder: Path) -> Iterator[tuple[Path, Entry]]:
     try:
         for entry in walk(folder, name_hidden=True):
@@ -139,8 +144,8 @@ def _matching(pattern: Path) -> Iterator[tuple[Path, Entry]]:
     for name in glob.glob(str(Path(*parts[:start]))):  # noqa: PTH207 (it may be absolute)
         path = Path(name)
         if start == len(parts):
-            yield from _below(path) if path.is_dir() else [(path, Entry((path.name,), False))]
-        elif path.is_dir():
+            yield from _below(path) if _is_folder(path) else [(path, Entry((path.name,), False))]
+        elif _is_folder(path):
             for entry in walk(path):
                 here = path.joinpath(*entry.parts)
                 if fits := _fits(entry.parts, parts[start:]) or (entry.is_folder and entry.fault):

@@ -1,6 +1,7 @@
 """Files, folders, patterns and tables of images predicted by a run, with a table and a contact sheet of the results."""
 
 import csv
+import difflib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,7 +64,7 @@ class PredictedFiles:
         said = [f"{_images(len(self.predictions))} predicted{lost}."]
         if self.labels:
             share = 100 * self.right / len(self.labels)
-            said.append(f"{self.right:,} of {_images(len(self.labels))} with a label are right ({share:.2f} %).")
+            said.append(f"{self.right:,} right of {_images(len(self.labels))} with a label ({share:.2f} %).")
         if self.left_out:
             said.append(f"{len(self.left_out):,} left out: {reasons(self.left_out)}.")
         if self.repeated:
@@ -181,11 +182,10 @@ def _labels(found: Found, class_names: Sequence[str]) -> dict[str, str]:
     used = dict.fromkeys(found.labels.values())
     if unknown := [label for label in used if label not in spelled]:
         example = next(file for file, label in found.labels.items() if label == unknown[0])
-        verb = "is" if len(unknown) == 1 else "are"
-        raise ValueError(
-            f"label {listed(map(repr, unknown))} {verb} none of the run's classes: {listed(class_names)} "
-            f"({printable(example)})"
-        )
+        near = difflib.get_close_matches(unknown[0], spelled, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"they are {listed(class_names)}"
+        more = f", nor are {listed(map(repr, unknown[1:]))}" if unknown[1:] else ""
+        raise ValueError(f"label {unknown[0]!r} of {printable(example)} is none of the run's classes{more}; {hint}")
     if double := [label for label in used if len(spelled[label]) > 1]:
         raise ValueError(f"the run has {len(spelled[double[0]])} classes named {double[0]!r}, so no label says which")
     return {str(file): spelled[label][0] for file, label in found.labels.items()}

@@ -36,7 +36,8 @@ th { font-weight: inherit; } th:first-child { text-align: left; padding-left: 0;
 thead th { color: var(--soft); font-weight: 500; font-size: .88rem; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts th { color: var(--soft); width: 1%; vertical-align: top; }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1.2rem 1rem; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1.2rem 1rem;
+  margin-top: .8rem; }
 .sheet figure { margin: 0; } .sheet figcaption { line-height: 1.35; overflow-wrap: anywhere; }
 .sheet img { width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; display: block; }
 .sheet b { color: var(--ink); font-weight: 600; } .sheet .wrong { color: var(--wrong); }

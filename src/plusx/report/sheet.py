@@ -11,7 +11,7 @@ from plusx.report.page import files, heading, page, paragraph, table, thumbnail
 
 MOST = 200
 """Images on a sheet, which then has some megabytes."""
-LISTED = 40  # classes, and files, that are shown at once; the others open at a click
+CLASSES, FILES = 12, 5  # shown above the images, which would be far down otherwise; more open at a click
 
 
 class Cell(NamedTuple):
@@ -55,8 +55,8 @@ def sheet(
     body = [*map(paragraph, findings)]
     if cells:
         head, *rows = counts
-        body += [heading("Predicted classes"), table(head, rows[:LISTED])]
-        if more := rows[LISTED:]:
+        body += [heading("Predicted classes"), table(head, rows[:CLASSES])]
+        if more := rows[CLASSES:]:
             body.append(f"<details><summary>{len(more):,} more classes</summary>{table(head, more)}</details>")
     body += _files("Files that cannot be read", unread)
     if cells:
@@ -76,9 +76,9 @@ def _which(shown: int, total: int) -> str:
 def _files(title: str, named: Sequence[tuple[str, str]]) -> list[str]:
     if not named:
         return []
-    more = named[LISTED:]
+    more = named[FILES:]
     others = f"<details><summary>{len(more):,} more</summary>{files(more)}</details>" if more else ""
-    return [heading(f"{title} ({len(named):,})"), files(named[:LISTED]) + others]
+    return [heading(f"{title} ({len(named):,})"), files(named[:FILES]) + others]
 
 
 def _figure(cell: Cell) -> str:
@@ -87,7 +87,7 @@ def _figure(cell: Cell) -> str:
         f"{f'<b>{html.escape(each)}</b>' if rank == 0 else html.escape(each)} {100 * share:.1f} %"
         for rank, (each, share) in enumerate(zip(cell.classes, cell.probabilities, strict=True))
     )
-    lines = [", ".join([first, *others[:1]])]
+    lines = [first, *others[:1]]
     if cell.label is not None:
         is_right = cell.label == cell.classes[0]
         lines.append("right" if is_right else f'is <b class="wrong">{html.escape(cell.label)}</b>')
