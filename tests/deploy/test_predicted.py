@@ -7,9 +7,6 @@ import html
 import io
 import os
 import re
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -62,7 +59,9 @@ def test_a_file_is_predicted_alike_however_it_is_named(digits_run: Path, photos:
 
 @settings(deadline=None, max_examples=10)
 @given(st.lists(st.sampled_from(["good.png", "bad.jpg", "none.gif", "text.txt", ".good.png", "e"]), min_size=1))
-def test_no_file_vanishes(digits_run: Path, digits_files: Path, tmp_path_factory: pytest.TempPathFactory, tree: list[str]) -> None:  # fmt: skip # noqa: E501
+def test_no_file_vanishes(
+    digits_run: Path, digits_files: Path, tmp_path_factory: pytest.TempPathFactory, tree: list[str]
+) -> None:
     root = tmp_path_factory.mktemp("tree")
     good = next(digits_files.glob("*/*.png"))
     for number, name in enumerate(["good.png", *tree]):
@@ -245,33 +244,6 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_predictions(
     assert found.out is None and len(found.predictions) == 40
     assert found.problem == f"cannot write {out}: No space left on device; choose another --out"
     assert sorted(photos.parent.iterdir()) == before and (not there or not list(out.iterdir()))
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("there", [False, True])
-@pytest.mark.parametrize("after", [0, 1])
-def test_a_kill_while_it_writes_leaves_no_file_and_the_next_call_writes_them(
-    tmp_path: Path, there: bool, after: int
-) -> None:
-    out = tmp_path / "out"
-    if there:
-        out.mkdir()
-    code = (
-        "import os, pathlib, sys\n"
-        "from plusx.runs import files\n"
-        "done, write = [], files.write_synced\n"
-        "def killed(path, content):\n"
-        f"    if len(done) == {after}: path.write_bytes(b'half'); os.kill(os.getpid(), 9)\n"
-        "    done.append(write(path, content))\n"
-        "files.write_synced = killed\n"
-        f"files.write_folder(pathlib.Path({str(out)!r}), {{'a': b'1', 'b': b'2'}})\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    assert not (out / "a").exists() and not (out / "b").exists()
-    module.require_free(out)
-    writing.write_folder(out, {"a": b"1", "b": b"2"})
-    assert {file.name: file.read_bytes() for file in out.iterdir()} == {"a": b"1", "b": b"2"}
-    assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_folder_that_is_taken_is_refused_before_anything_is_read(digits_run: Path, photos: Path) -> None:

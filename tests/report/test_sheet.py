@@ -14,9 +14,14 @@ def cell(file: str, *shares: float, label: str | None = None) -> Cell:
 
 def page(*cells: Cell, classes: int = 1, unread: int = 0, left_out: int = 0) -> str:
     counts = [["predicted class", "images"], *([f"class{number}", "1"] for number in range(classes))]
-    lists = {name: [(f"{name}{n}", "why") for n in range(count)] for name, count in
-             (("unread", unread), ("left_out", left_out))}  # fmt: skip
-    return sheet("title", ["One finding."], cells, counts, **lists).decode()
+    return sheet(
+        "title",
+        ["One finding."],
+        cells,
+        counts,
+        unread=[(f"unread{number}", "why") for number in range(unread)],
+        left_out=[(f"left_out{number}", "why") for number in range(left_out)],
+    ).decode()
 
 
 def test_doubt_is_the_margin_and_not_the_probability() -> None:
