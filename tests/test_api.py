@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import plusx
+from plusx.data.found import find_images
 from plusx.data.images import ImageSet
 from tests.conftest import save_image
 
@@ -51,7 +52,10 @@ def test_the_whole_help_can_be_shown() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["analyse", "benchmark_training", "check_data", "demo", "evaluate", "predict", "reproduce", "resume", "train"],
+    [
+        *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "predict", "predict_files", "reproduce"),
+        *("resume", "train"),
+    ],
 )
 def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
     assert inspect.signature(getattr(plusx, name)).parameters["progress"].default is True
@@ -98,6 +102,7 @@ def calls(
         "evaluate": lambda of: plusx.evaluate(of(digits_run), out=of(new()), data_dir=of(folder)).score,
         "load": lambda of: plusx.load(of(digits_run))[1].to_dict(),
         "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),
+        "predict_files": lambda of: plusx.predict_files(of(digits_run), of(folder), out=of(new())).predictions,
         "reproduce": lambda of: refusal(plusx.reproduce, "degradation", out=of(new()), data_dir=of(folder)),
         "resume": lambda of: refusal(plusx.resume, of(digits_run), data_dir=of(folder)),
         "list_experiments": lambda of: plusx.list_experiments(of(folder)),
@@ -156,6 +161,8 @@ def test_what_a_notebook_shows_of_an_answer_is_a_line(
         plusx.check_data(class_folder([], {"ant": 2, "bee": 2})),
         plusx.cost(net, (1, 8, 8)),
         plusx.Predictor(digits_run),
+        plusx.predict_files(digits_run, weights),
+        find_images(weights),
         plusx.analyse(digits_run, "responses"),
     ]
     for answer in shown:

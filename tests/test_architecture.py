@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "engine": {"progress", "recipes", "nets", "data", "placement", "runs", "weights", "report"},
     "benchmark": {"progress", "recipes", "nets", "data", "placement", "engine"},
     "analysis": {"progress", "nets", "data", "runs", "report"},
-    "deploy": {"progress", "data", "runs", "placement"},
+    "deploy": {"progress", "data", "runs", "placement", "report"},
     "experiments": {
         *(
             "progress",

@@ -6,7 +6,8 @@ Everything that the command line does, as functions. Files and folders may be na
     resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
     evaluate(run)                 error, calibration and confusions on images that the run was not trained on
     predict(run, images)          the most probable classes of images
-    Predictor(run)                the same for many calls: the net is loaded once
+    predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
+    Predictor(run)                predict() for many calls: the net is loaded once
     load(run)                     the trained net, an nn.Module in evaluation mode, and its card
     analyse(run, question)        a question about a trained net, answered by a figure and its numbers
     convert(weights, net)         a run directory from other people's weights
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.benchmark.training import benchmark_training
     from plusx.data.check import check_data
     from plusx.data.views import Views
+    from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError

@@ -129,8 +129,11 @@ def test_undecodable_files_are_refused_with_path_and_reason(tmp_path: Path) -> N
         assert str(tmp_path / name) in str(fault.value) and "\n" not in str(fault.value)
     with pytest.raises(UndecodableError, match="no such file"):
         decode(tmp_path / "absent.jpg")
-    with pytest.raises(UndecodableError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(UndecodableError, match="a folder, not an image"):
         decode(tmp_path)
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    with pytest.raises(UndecodableError, match=r"cannot be read \(Too many levels of symbolic links\)"):
+        decode(tmp_path / "circle.png")
 
 
 def test_a_decompression_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:

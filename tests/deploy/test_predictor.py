@@ -55,6 +55,11 @@ def test_an_unreadable_image_is_named(digits_run: Path, tmp_path: Path) -> None:
         predict(digits_run, [tmp_path / "a.png"])
 
 
+def test_a_folder_is_answered_with_the_verb_that_takes_it(digits_run: Path, images: list[Path]) -> None:
+    with pytest.raises(ValueError, match="a folder, not an image; plusx.predict_files takes folders"):
+        predict(digits_run, images[0].parent)
+
+
 def test_bf16_moves_probabilities_by_less_than_a_hundredth(digits_run: Path, digits_files: Path) -> None:
     files = sorted(digits_files.glob("*/*.png"))
     exact, near = (predict(digits_run, files, top_k=10, precision=p) for p in ("fp32", "bf16"))

@@ -40,6 +40,7 @@ for _feature, _format, _name, _suffixes in (
     else:  # Pillow was built without
         NOT_READ |= dict.fromkeys(_suffixes, _name)
 
+A_FOLDER = "a folder, not an image"
 MAX_PIXELS = 100_000_000  # 300 MB as RGB: above any camera's usual image, far below a decompression bomb
 WHITES = (1.0, 255.0, 65_535.0)
 """What white may be in files that do not say so."""
@@ -179,6 +180,17 @@ def value_range(source: Path | bytes) -> Range | None:
     return _read(source, 1, None)[1]  # an eighth of a JPEG's size still reads its every byte
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name, of a format that is read or of one that is not.
+
+    Example:
+        >>> is_image_name("cat.JPG"), is_image_name("cat.heic"), is_image_name("cat.txt")
+        (True, True, False)
+    """
+    suffix = Path(name).suffix.lower()
+    return suffix in SUFFIXES or suffix in NOT_READ
+
+
 def not_read(name: str) -> str:
     """Why an image of a format that Pillow lacks is not read, and what to do.
 
@@ -213,6 +225,8 @@ def _read(source: ImageLike, at_least: int | None, full_scale: FullScale | None)
         reason = not_read("HEIC") if is_heic else "not an image that can be read"
     except FileNotFoundError:
         reason = "no such file"
+    except IsADirectoryError:
+        reason = A_FOLDER
     except OSError as fault:  # the system's, or Pillow's, which carry no error number
         reason = f"cannot be read ({fault.strerror})" if fault.strerror else f"damaged ({fault})"
     except Exception as fault:  # a damaged file can raise nearly anything inside a decoder

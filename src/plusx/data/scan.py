@@ -17,12 +17,12 @@ from typing import NamedTuple, get_args
 
 from plusx.data.decode import (
     NOT_READ,
-    SUFFIXES,
     FullScale,
     Kind,
     Range,
     UndecodableError,
     fits_none,
+    is_image_name,
     not_read,
     value_range,
 )
@@ -186,9 +186,7 @@ def _refuse_loose_splits(
 
 
 def _is_image(entry: Entry) -> bool:
-    """By its name."""
-    suffix = Path(entry.parts[-1]).suffix.lower()
-    return not entry.is_folder and (suffix in SUFFIXES or suffix in NOT_READ)
+    return not entry.is_folder and is_image_name(entry.parts[-1])
 
 
 def _is_unused(entry: Entry, splits: Mapping[str, str]) -> bool:

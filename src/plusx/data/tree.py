@@ -20,11 +20,15 @@ class Entry(NamedTuple):
     """Whether the reason is one that its owner would mend."""
 
 
-def walk(root: Path) -> Iterator[Entry]:
+def walk(root: Path, *, name_hidden: bool = False) -> Iterator[Entry]:
     """Everything below a folder but what is hidden: files, folders, and links that lead nowhere or back.
 
     A folder comes before what is in it; the order is no other. A link to a folder is entered unless the way to it leads
     through that folder already: two links to one folder give its files twice, and a circle ends.
+
+    Args:
+        root: The folder.
+        name_hidden: Whether a hidden file or folder is an entry, with that as its reason; none is entered.
 
     Raises:
         OSError: The folder itself cannot be read.
@@ -34,7 +38,7 @@ def walk(root: Path) -> Iterator[Entry]:
         folder, parts, way = ahead.pop()  # the way holds the real paths of the folder and of those above it
         try:
             with os.scandir(folder) as inside:
-                entries = [entry for entry in inside if not entry.name.startswith(".")]
+                entries = [entry for entry in inside if name_hidden or not entry.name.startswith(".")]
         except OSError as fault:
             if not parts:
                 raise
@@ -44,6 +48,9 @@ def walk(root: Path) -> Iterator[Entry]:
             yield Entry(parts, True)
         for entry in entries:
             here = (*parts, entry.name)
+            if entry.name.startswith("."):
+                yield Entry(here, False, "hidden")
+                continue
             try:
                 if not entry.is_dir():
                     yield Entry(here, False, *_refusal(entry))

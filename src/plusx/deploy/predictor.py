@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import ImageLike, UndecodableError, from_array, name_of
+from plusx.data.decode import A_FOLDER, ImageLike, UndecodableError, from_array, name_of
 from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
 from plusx.placement.inference.backend import BATCH, Forward, choose_backend
@@ -190,7 +190,7 @@ def predict(
     device: str = "auto",
     progress: bool | Callable[[int, int], None] = True,
 ) -> list[Prediction]:
-    """The most probable classes of each image.
+    """The most probable classes of each image, as many predictions as images. `predict_files` takes folders as well.
 
     Args:
         run: Run directory.
@@ -221,6 +221,8 @@ def predict(
     ):
         for result in predictor.predict_many(every, top_k=top_k):
             if isinstance(result, UndecodableError):
+                if result.reason == A_FOLDER:
+                    raise ValueError(f"{result}; plusx.predict_files takes folders")
                 raise result
             predictions.append(result)
             report(len(predictions), len(every))

@@ -4,7 +4,6 @@ Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from plusx.progress import shown
 from plusx.recipes import Recipe
 from plusx.report.evaluation import write_evaluation
 from plusx.runs.card import Card
-from plusx.runs.files import free_path
+from plusx.runs.files import free_path, require_writable
 from plusx.runs.images import RunImages, images_of, without_trained
 from plusx.runs.predictions import Predictions, Score, score
 from plusx.runs.store import load_run, require_free, unfinished
@@ -142,9 +141,7 @@ def _writable(runs: Sequence[Path], out: Path | None) -> Path:
         return runs[0] if len(runs) == 1 else free_path(Path("runs") / "ensemble")
     if out not in runs:
         require_free(out)
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"cannot write to {there}; choose another --out")
+    require_writable(out)
     return out
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from PIL import Image
 
 from plusx.report.figure import panels, svg
-from plusx.report.page import embedded, facts, heading, illustration, page, paragraph, scrolling, table
+from plusx.report.page import facts, heading, illustration, page, paragraph, scrolling, table, thumbnail
 from plusx.report.palette import INK, SOFT, SPLITS
 from plusx.runs.files import replace_file
 from plusx.runs.predictions import BINS, Predictions, Score, calibration, worst
 
 MISTAKES = 24
-SIDE = 112  # pixels of an image's longer side on the sheet
 LARGEST = 40  # classes that a confusion matrix and a table of classes have room for
 ACROSS = 60  # letters that names of columns may have side by side; others stand upright
 LISTED = 12  # classes, and pairs of classes, that are named where they have not
@@ -172,16 +171,8 @@ def _sheet(predictions: Predictions, image: Callable[[int], Image.Image]) -> str
             f"predicted <b>{html.escape(predicted)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
             f"<br>{html.escape(file)}"
         )
-        cells.append(f"<figure>{_thumbnail(image(position), file)}<figcaption>{caption}</figcaption></figure>")
+        cells.append(f"<figure>{thumbnail(image(position), file)}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="sheet">{"".join(cells)}</div>' if cells else paragraph("None.")
-
-
-def _thumbnail(image: Image.Image, alt: str) -> str:
-    """Small images as they are, in large pixels; photos at twice the size shown, for screens of double density."""
-    small = max(image.size) <= SIDE
-    if not small:
-        image.thumbnail((2 * SIDE, 2 * SIDE))
-    return embedded(image, alt, css="pixels" if small else "", lossless=small)
 
 
 def _pct(share: float) -> str:

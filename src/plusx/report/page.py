@@ -9,6 +9,7 @@ from PIL import Image
 
 from plusx.report.palette import declarations
 
+SIDE = 112  # pixels of a thumbnail's longer side
 STYLE = (
     f"""
 :root {{ color-scheme: light dark; {declarations(0)} }}
@@ -35,10 +36,14 @@ th { font-weight: inherit; } th:first-child { text-align: left; padding-left: 0;
 thead th { color: var(--soft); font-weight: 500; font-size: .88rem; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts th { color: var(--soft); width: 1%; vertical-align: top; }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1.2rem 1rem; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1.2rem 1rem;
+  margin-top: .8rem; }
 .sheet figure { margin: 0; } .sheet figcaption { line-height: 1.35; overflow-wrap: anywhere; }
 .sheet img { width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; display: block; }
-.sheet b { color: var(--ink); font-weight: 600; } .pixels { image-rendering: pixelated; }
+.sheet b { color: var(--ink); font-weight: 600; } .sheet .wrong { color: var(--wrong); }
+.pixels { image-rendering: pixelated; }
+.files { margin: .8rem 0; padding: 0; list-style: none; } .files li { padding: .3rem 0; overflow-wrap: anywhere;
+  border-bottom: 1px solid var(--line); } .files span { color: var(--soft); }
 .wide { width: 100%; max-width: 34rem; height: auto; display: block; }
 .confusion { width: auto; }
 .confusion td, .confusion th { text-align: center; padding: .3rem .5rem; min-width: 2.4rem; }
@@ -109,6 +114,12 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     )
 
 
+def files(named: Iterable[tuple[str, str]]) -> str:
+    """Files, each with what is said of it, as text; long paths are wrapped."""
+    each = (f"<li>{html.escape(file)} <span>{html.escape(said)}</span></li>" for file, said in named)
+    return f'<ul class="files">{"".join(each)}</ul>'
+
+
 def scrolling(table: str) -> str:
     """A table that may be wider than the page; where it is, its edge is shaded, and the arrow keys move it."""
     return f'<div class="scroll" tabindex="0">{table}</div>'
@@ -127,6 +138,14 @@ def embedded(image: Image.Image, alt: str, *, css: str = "", lossless: bool) -> 
     image.save(buffer, kind, quality=88)
     source = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return f'<img class="{css}" src="{source}" alt="{html.escape(alt)}" width="{image.width}" height="{image.height}">'
+
+
+def thumbnail(image: Image.Image, alt: str) -> str:
+    """Small images as they are, in large pixels; photos at twice the size shown, for screens of double density."""
+    small = max(image.size) <= SIDE
+    if not small:
+        image.thumbnail((2 * SIDE, 2 * SIDE))
+    return embedded(image, alt, css="pixels" if small else "", lossless=small)
 
 
 def _row(first: str, cells: Iterable[str], link: str | None = None) -> str:

@@ -1,7 +1,12 @@
 """Files written so that no instant of a crash leaves half of one."""
 
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+PARTIAL = ".partial"
+"""A folder that `write_folder` leaves where it is killed, and that its next call removes."""
 
 
 def free_path(path: Path) -> Path:
@@ -23,6 +28,42 @@ def replace_file(path: Path, content: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a folder that is new or empty, all of them or none.
+
+    A new folder is renamed into its place. An empty one stays, as it may be a mount or where somebody's shell is: each
+    file is renamed into it, whole, and only a kill between two renames leaves the first without the second.
+    """
+    is_new = not path.exists()
+    aside = path.with_name(f".{path.name}.partial") if is_new else path / PARTIAL
+    shutil.rmtree(aside, ignore_errors=True)
+    placed: list[Path] = []
+    try:
+        aside.mkdir(parents=True)
+        for name, content in files.items():
+            write_synced(aside / name, content)
+        _sync_folder(aside)
+        if is_new:
+            aside.rename(path)
+        else:
+            for name in files:
+                placed.append((aside / name).replace(path / name))
+            aside.rmdir()
+        _sync_folder(path.parent if is_new else path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        for file in placed:
+            file.unlink(missing_ok=True)
+        raise
+
+
+def require_writable(path: Path) -> None:
+    """Raises ValueError when a folder cannot be written to, or cannot be made."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"cannot write to {there}; choose another --out")
 
 
 def write_synced(path: Path, content: bytes) -> None:

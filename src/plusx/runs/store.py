@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from plusx.nets import build
 from plusx.runs.card import Card
-from plusx.runs.files import _sync_folder, replace_file, write_synced
+from plusx.runs.files import PARTIAL, _sync_folder, replace_file, write_synced
 from plusx.runs.metrics import Measurement
 
-BEFORE_CARD = {".lock", ".card.json.partial"}
+BEFORE_CARD = {".lock", ".card.json.partial", PARTIAL}
 METADATA = {"format": "pt"}  # by which other libraries know that a safetensors file is PyTorch's
 KEPT = 2  # resume points: the newest, and one more in case the disk damages it
 
@@ -122,7 +122,7 @@ def create_run(path: Path, card: Card) -> Run:
 
 
 def require_free(path: Path) -> None:
-    """Raises ValueError when the path is anything but absent, empty, or what a run left that died as it was created."""
+    """Raises ValueError when the path is anything but absent, empty, or what was left where a process died early."""
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - BEFORE_CARD):
         unfinished = (path / "card.json").is_file() and read_card(path).status != "finished"
         resume_it = f", or resume it: plusx train --resume {path}" if unfinished else ""
