@@ -89,14 +89,13 @@ def _groups(spec: Optim, net: nn.Module) -> list[dict[str, Any]]:
 
 def _rate(spec: SGD | Adam | Adagrad | Adadelta | RMSprop, net: nn.Module, parameter: str) -> float:
     """The peak rate of a parameter: of the stem and of each stage by how many parts follow; of all else, the head's."""
-    child, _, rest = parameter.partition(".")
-    stages = [name for name, _ in net.get_submodule("stages").named_children()] if child in ("stem", "stages") else []
-    if child == "stem":
-        behind = len(stages) + 1
-    elif child == "stages":
-        behind = len(stages) - stages.index(rest.partition(".")[0])
-    else:
+    if spec.layer_decay == 1 and spec.head_lr is None:
+        return spec.lr
+    part, _, rest = parameter.partition(".")
+    if part not in ("stem", "stages"):
         return spec.lr if spec.head_lr is None else spec.head_lr
+    stages = [name for name, _ in dict(net.named_children()).get("stages", nn.Sequential()).named_children()]
+    behind = len(stages) + 1 if part == "stem" else len(stages) - stages.index(rest.partition(".")[0])
     return spec.lr * spec.layer_decay**behind
 
 

@@ -36,7 +36,5 @@ class NetSpec:
     @property
     def frozen_in_words(self) -> str:
         """Which parts stay as they begin, and for how long."""
-        if not self.freeze:
-            return "none"
         until = "" if self.freeze_until == 1 else f" for the first {percent(self.freeze_until)} of the run"
         return f"{', '.join(self.freeze)}{until}"
