@@ -19,11 +19,14 @@ def test_a_recipe_trains(name: str, tmp_path: Path, class_folder: Callable[..., 
         write_cifar(tmp_path, "cifar10", "binary")
         half = dataclasses.replace(recipe.data, train="train[:100]", val="train[100:]")
         recipe, data = dataclasses.replace(recipe, data=half), "cifar10"
-    elif name in ("folder", "imagenet"):
+    elif name in ("folder", "imagenet", "finetune", "quick"):
         data = str(class_folder(["train", "val"], {"ant": 12, "bee": 12}))
     else:
         data = "digits"
-    trained = train(data, recipe=recipe, out=tmp_path / "run", data_dir=tmp_path)
+    weights = None
+    if recipe.net.fit_head:
+        weights = train(data, recipe=RECIPES["folder"]().smoke(), out=tmp_path / "start").run
+    trained = train(data, recipe=recipe, weights=weights, out=tmp_path / "run", data_dir=tmp_path)
     assert trained.card.results["steps"] == 6
     assert (trained.run / "report.html").stat().st_size > 5_000
     load_run(trained.run)

@@ -32,6 +32,9 @@ class Unheard:
     """Of no union; an optimizer as far as its groups look."""
 
     decay: Any = "biases"
+    lr: float = 0.1
+    layer_decay: float = 1.0
+    head_lr: float | None = None
 
 
 UNKNOWN: dict[str, Callable[[], object]] = {
@@ -64,7 +67,7 @@ def test_every_kind_of_the_unions_is_made() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("union", ["Augment", "Optim", "Schedule"])
 def test_a_kind_that_nobody_makes_is_found_by_the_type_checker(union: str, tmp_path: Path) -> None:
-    base, decay = ("_Optimizer", "Touched") if union == "Optim" else ("object", "str")
+    base, decay = ("_Layered", "Touched") if union == "Optim" else ("object", "str")
     new = f'@dataclass(frozen=True)\nclass Unheard({base}):\n    """New."""\n\n    decay: {decay} = "all"\n\n\n'
     shutil.copytree(ROOT / "src", tmp_path / "src")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

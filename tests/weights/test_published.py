@@ -86,7 +86,7 @@ def published(
     name = f"resnet18-{hashlib.sha256(raw).hexdigest()[:8]}.pth"
     server.files[f"/models/{name}"] = (raw, {})
     transforms = partial(ImageClassification, crop_size=224, resize_size=232)
-    meta = {"categories": [f"thing {i}" for i in range(1000)]}
+    meta = {"categories": [f"thing {i}" for i in range(1000)], "_file_size": len(raw) / 2**20}
     one = Weights(url=f"{server.address}/models/{name}", transforms=transforms, meta=meta)
     features = Weights(
         url=f"{server.address}/models/half-00000000.pth", transforms=transforms, meta={"categories": None}

@@ -28,6 +28,25 @@ def train(
         str | None,
         typer.Option(help="Name of a recipe; `plusx recipes` lists them. By default, the recipe for the data."),
     ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained",
+            help="Start from the weights that are published of the net; they are fetched if they are not in the cache.",
+        ),
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            help="Start from these weights: a run, a file, torchvision:IMAGENET1K_V1, timm/resnet50.a1_in1k.",
+        ),
+    ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option("--quick", help="Fit the last layer only, in seconds; goes with --pretrained or --from."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="New run directory; by default, a free name under runs/.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Random seed; overrides the recipe's.")] = None,
     settings: Settings = None,
@@ -57,11 +76,16 @@ def train(
     \b
     Examples:
       plusx train digits
-      plusx train ./photos --set epochs=20
+      plusx train ./photos --pretrained
+      plusx train ./photos --from runs/birds-resnet18-seed0 --quick
       plusx train --resume runs/digits-resnet20-seed0
     """
-    if resume is not None and (data, recipe, out, seed, settings, speed) != (None, None, None, None, None, None):
-        raise ValueError("--resume takes the run as it is; leave out DATA, --recipe, --out, --seed, --set and --speed")
+    if resume is not None and any((data, recipe, pretrained, weights, fast, out, seed is not None, settings, speed)):
+        raise ValueError("--resume takes the run as it is; only --data-dir, --device, --quiet and --json go with it")
+    if pretrained and weights is not None:
+        raise ValueError("--pretrained and --from both name the weights to start from; give one of them")
+    if fast and recipe is not None:
+        raise ValueError("--quick is the recipe `quick`; leave out --recipe")
     if resume is None and device is not None:
         raise ValueError("--device goes with --resume; for a new run, write --set placement.device=cpu")
     if resume is None and data is None:
@@ -76,14 +100,21 @@ def train(
             overrides = parse_settings(settings)
             if speed is not None:
                 overrides |= {"placement.choose": "measure"}
-            asked: dict[str, Any] = {"recipe": recipe, "out": out, "seed": seed, "overrides": overrides}
+            asked: dict[str, Any] = {
+                "recipe": "quick" if fast else recipe,
+                "weights": "pretrained" if pretrained else weights,
+                "out": out,
+                "seed": seed,
+                "overrides": overrides,
+            }
             trained = plusx.train(data, download=download, **asked, **common)
     results = trained.card.results
     if as_json:
         print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
         return
     print(_kept(trained.card))
-    print(f"{results['images_per_s']:,.0f} images/s, {results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
+    pace = f"{results['images_per_s']:,.0f} images/s, " if results["steps"] else ""
+    print(f"{pace}{results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
     print(f"next: plusx evaluate {trained.run}")
 
 
@@ -98,5 +129,8 @@ def _kept(card: "Card") -> str:
         which = "best"
         chosen = f"{errors['val']} validation error (step {results['kept_step']:,}), on {images['val']:,} images"
         measured[list(errors).index("val")] = chosen
+    if (cross := results.get("fitted_head", {}).get("cv_error")) is not None and not results["steps"]:
+        measured.append(f"{per_cent(cross)} in cross-validation")
     used = ", ".join([f"{images['train']:,} trained on", *card.left_out])
-    return f"{results['net']}, {which} of {results['steps']:,} steps: {', '.join(measured)}; {used}"
+    what = f"{which} of {results['steps']:,} steps" if results["steps"] else "its last layer fitted"
+    return f"{results['net']}, {what}: {', '.join(measured)}; {used}"

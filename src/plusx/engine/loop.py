@@ -9,6 +9,7 @@ import torch
 
 from plusx.data.randomness import derive_seed
 from plusx.engine.events import DivergedError, Event, StoppedError
+from plusx.engine.freeze import Frozen
 from plusx.engine.schedule import multiplier
 from plusx.engine.state import Clock, TrainState, average, averaged, keep_best, save
 from plusx.engine.step import Step
@@ -83,8 +84,13 @@ def fit(
         per_epoch = batches.num_images / recipe.batch_size
         progress(Event(state.step, total, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch))
 
-    clock, step = Clock(state), Step(state.net, state.optimizer, task, recipe.penalty, placement)
+    def new_step() -> Step:
+        return Step(state.net, state.optimizer, task, recipe.penalty, placement)
+
+    clock, frozen, step = Clock(state), Frozen(state.net, recipe.net, total), new_step()
     for batch in batches.steps(state.step, total, workers=recipe.data.workers):
+        if frozen.hold(state.step):
+            step = new_step()  # what was recorded trains other parameters
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
         torch.manual_seed(derive_seed(recipe.seed, "step", state.step))  # for dropout and its kin
         loss = step(batch, rate)
@@ -96,11 +102,11 @@ def fit(
         stopping = should_stop is not None and should_stop() and not last
         saving = last or stopping or clock.since_save() >= recipe.save_seconds
         if record or saving or placement.reads_are_free:  # elsewhere .item() would stall the device every step
-            _require_finite(loss.item(), state)
+            _require_finite(loss.item(), state.step, recipe.optim.lr * rate)
         clock.stepped()
         if record:
             mean = state.loss_sum.item() / recipe.log_every
-            run.log(state.step, _pace(mean, state.optimizer), seconds=state.seconds)
+            run.log(state.step, _pace(mean, recipe.optim.lr * rate), seconds=state.seconds)
             show(mean, clock.images_per_s(recipe.batch_size))
             state.loss_sum.zero_()
         elif time.monotonic() - shown > SHOWN_SECONDS:
@@ -128,17 +134,13 @@ def measure_all(
     return [m for split, images in splits.items() for m in task.measure(state.net, images, placement, split=split)]
 
 
-def _require_finite(loss: float, state: TrainState) -> None:
+def _require_finite(loss: float, step: int, rate: float) -> None:
     if not math.isfinite(loss):
-        rate = state.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"the loss is {loss} at step {state.step:,} with learning rate {rate:.3g}",
+            f"the loss is {loss} at step {step:,} with learning rate {rate:.3g}",
             "try a lower optim.lr (a third), a longer warmup, or placement.precision=fp32",
         )
 
 
-def _pace(mean_loss: float, optimizer: torch.optim.Optimizer) -> list[Measurement]:
-    return [
-        Measurement("batch_loss", mean_loss, "nats"),
-        Measurement("lr", float(optimizer.param_groups[0]["lr"]), "1"),
-    ]
+def _pace(mean_loss: float, rate: float) -> list[Measurement]:
+    return [Measurement("batch_loss", mean_loss, "nats"), Measurement("lr", rate, "1")]

@@ -75,13 +75,28 @@ def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> t
 
 
 def _groups(spec: Optim, net: nn.Module) -> list[dict[str, Any]]:
-    """One group of the parameters that weight decay shrinks, and one of the rest, if there are any; or Muon's own."""
+    """Muon's own groups; else the parameters by their rate, and by whether weight decay shrinks them."""
     if isinstance(spec, Muon):
         return muon.groups(spec, net)
-    shrunk = touched(net, spec.decay)
-    known = set(map(id, shrunk))
-    rest = [p for p in net.parameters() if id(p) not in known]
-    return [{"params": shrunk}, *([{"params": rest, "weight_decay": 0.0}] if rest else [])]
+    shrunk = set(map(id, touched(net, spec.decay)))
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in net.named_parameters():
+        rate, decays = _rate(spec, net, name), id(parameter) in shrunk
+        own = {} if decays else {"weight_decay": 0.0}
+        groups.setdefault((rate, decays), {"params": [], "lr": rate, **own})["params"].append(parameter)
+    return list(groups.values())
+
+
+def _rate(spec: SGD | Adam | Adagrad | Adadelta | RMSprop, net: nn.Module, parameter: str) -> float:
+    """The peak rate of a parameter: of the stem and of each stage by how many parts follow; of all else, the head's."""
+    if spec.layer_decay == 1 and spec.head_lr is None:
+        return spec.lr
+    part, _, rest = parameter.partition(".")
+    if part not in ("stem", "stages"):
+        return spec.lr if spec.head_lr is None else spec.head_lr
+    stages = [name for name, _ in dict(net.named_children()).get("stages", nn.Sequential()).named_children()]
+    behind = len(stages) + 1 if part == "stem" else len(stages) - stages.index(rest.partition(".")[0])
+    return spec.lr * spec.layer_decay**behind
 
 
 def set_multiplier(optimizer: torch.optim.Optimizer, multiplier: float) -> None:

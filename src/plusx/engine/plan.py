@@ -15,6 +15,7 @@ from plusx.data.images import ImageSet, require_every_class
 from plusx.data.preprocess import Preprocess, fit_preprocess, input_size
 from plusx.data.sources import Source, load_source
 from plusx.engine.events import Reading
+from plusx.engine.freeze import parts
 from plusx.engine.speed import chosen_placement
 from plusx.nets import build, entry, require_input
 from plusx.placement.choose import Choice
@@ -26,12 +27,16 @@ from plusx.recipes.schedule import Plateau
 from plusx.runs.card import Card
 from plusx.runs.images import splits_of
 from plusx.runs.store import require_free
-from plusx.weights.find import find_weights
+from plusx.weights.find import find_weights, net_of
 from plusx.weights.presets import in_words
+from plusx.weights.published import published_name
 from plusx.weights.start import starting_weights
 from plusx.weights.translate import Translation
 
 log = logging.getLogger(__name__)
+
+PRETRAINED = "pretrained"
+"""In place of weights: those that are published of the net."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ def asked_for(
     recipe: str | Recipe | None,
     overrides: Mapping[str, Any] | None,
     seed: int | None,
+    weights: str | os.PathLike[str] | None = None,
 ) -> tuple[Recipe, frozenset[str]]:
     """The recipe that somebody asks for, and the fields of `preprocess` that they set themselves.
 
@@ -62,12 +68,20 @@ def asked_for(
         recipe: As for `train`.
         overrides: As for `train`.
         seed: As for `train`.
+        weights: As for `train`.
 
     Raises:
         ValueError: A name or a key is unknown, or a value does not fit.
     """
-    began = recipe if isinstance(recipe, Recipe) else recipe_for(os.fspath(data), recipe)
-    asked = override_all(began, {**(overrides or {}), **({} if seed is None else {"seed": seed})})
+    given = weights is not None or "net.weights" in (overrides or {})
+    began = recipe if isinstance(recipe, Recipe) else recipe_for(os.fspath(data), recipe, from_weights=given)
+    changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
+    if weights is not None:
+        if "net.weights" in changes:
+            raise ValueError(f"net.weights is {changes['net.weights']}, but weights to start from are named as well")
+        chosen = began.net.name if isinstance(recipe, Recipe) else None
+        changes |= _started_from(os.fspath(weights), changes.get("net.name", chosen), began.net.name)
+    asked = override_all(began, changes)
     mine = {key.removeprefix("preprocess.") for key in overrides or {} if key.startswith("preprocess.")}
     if "preprocess" in (overrides or {}):
         mine |= _set_fields(asked.preprocess)
@@ -84,6 +98,7 @@ def make_plan(
     out: Path | None,
     data_dir: Path | None,
     download: bool,
+    download_weights: bool,
     progress: Callable[[Reading], None],
 ) -> Plan:
     """Decide all that a run needs, from what was asked for and the data.
@@ -95,7 +110,8 @@ def make_plan(
             the others.
         out: As for `train`.
         data_dir: As for `train`.
-        download: As for `train`.
+        download: Whether CIFAR may be fetched.
+        download_weights: Whether published weights may be fetched.
         progress: Called while a folder is read.
 
     Raises:
@@ -103,9 +119,14 @@ def make_plan(
     """
     rules = choose_placement(recipe.placement)  # what is misspelt or in the way stops here, before any data is read
     with torch.device("meta"):
-        build(recipe.net.name, **recipe.net.options)
+        parts(build(recipe.net.name, **recipe.net.options), recipe.net.freeze)
     if recipe.net.weights is not None:
-        find_weights(recipe.net.weights, recipe.net.name, download=download)
+        find_weights(recipe.net.weights, recipe.net.name, download=download_weights)
+    elif recipe.net.fit_head:
+        raise ValueError(
+            "net.fit_head is true, but the net has no weights to start from: add --pretrained, or --from with a run, a "
+            "file or published weights"
+        )
     if out is not None:
         require_free(out)
     source = load_source(
@@ -149,6 +170,14 @@ def make_plan(
         notes=(*start.notes, *_prepared(recipe, preprocess)) if start else (),
     )
     return Plan(card, source, splits, start, choice)
+
+
+def _started_from(weights: str, net: str | None, usual: str) -> dict[str, str]:
+    """The overrides that have a net start from weights; the weights decide which net, where nobody chose one."""
+    if weights == PRETRAINED:
+        return {"net.weights": published_name(net or usual)}
+    told = net_of(weights) if net is None else None
+    return {"net.weights": weights, **({} if told is None else {"net.name": told})}
 
 
 def _set_fields(spec: PreprocessSpec) -> set[str]:

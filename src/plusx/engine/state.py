@@ -1,5 +1,6 @@
 """All that changes during a run, and so all that a resume point holds."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from plusx.data.batches import EvalBatches
 from plusx.data.images import ImageSet, spread
 from plusx.data.randomness import derive_seed
+from plusx.engine.head import fit_head
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from plusx.nets import build
 from plusx.nets.net import FittedStem
@@ -43,6 +45,8 @@ class TrainState:
     """Wall time of training, evaluations included, over all starts of the run."""
     step_seconds: float = 0.0
     """The seconds of it that training steps took."""
+    fitted_head: dict[str, float | int | None] = field(default_factory=dict)
+    """What the last layer was fitted with before the first step, if it was."""
     not_captured: str | None = None
     """Why the steps since this start were not recorded, where the placement asked for it."""
 
@@ -59,22 +63,26 @@ def fresh_state(
         card: The run's.
         placement: The net's.
         start: Somebody's weights; what they lack is drawn from the seed; without them, everything is.
-        images: The training images; without `start`, a net with a `FittedStem` has it fitted to some of them.
+        images: The training images, to some of which the stem of a net with a `FittedStem` is fitted where there is no
+            `start`, and to all of which the recipe may have the last layer fitted. None fits nothing, as before a
+            resume point is read.
     """
-    seconds = 0.0
+    began, fitted_head = time.perf_counter(), {}
     torch.manual_seed(derive_seed(card.recipe.seed, "init"))
     net = build(card.recipe.net.name, **card.net_options)
     if start is not None:
         net.load_state_dict(start.tensors, strict=False)
     elif images is not None and isinstance(net, FittedStem):
-        began = time.perf_counter()
         some = spread(images, max(1, STEM_PIXELS // math.prod(card.preprocess.size)))
         x_BCHW, _ = EvalBatches(some, card.preprocess, len(some), readers=placement.threads)[0]
         net.fit_stem(x_BCHW)
-        seconds = time.perf_counter() - began  # part of what the run costs
+    if card.recipe.net.fit_head and images is not None:
+        fitted_head = dataclasses.asdict(fit_head(net, images, card.preprocess, placement))
+    seconds = time.perf_counter() - began  # part of what the run costs
     net = placement.place(net).train()
     optimizer = make_optimizer(card.recipe.optim, net, precision=placement.precision)
-    return TrainState(net, optimizer, torch.zeros((), device=placement.device), seconds=seconds)
+    loss_sum = torch.zeros((), device=placement.device)
+    return TrainState(net, optimizer, loss_sum, seconds=seconds, fitted_head=fitted_head)
 
 
 @torch.no_grad()
@@ -138,6 +146,7 @@ def save(state: TrainState, run: Run) -> None:
         "best_step": state.best_step,
         "seconds": state.seconds,
         "step_seconds": state.step_seconds,
+        "fitted_head": state.fitted_head,
     }
     run.save(state.step, tensors, scalars)
 
@@ -154,6 +163,7 @@ def restore(state: TrainState, point: ResumePoint) -> None:
     state.val_errors = list(point.scalars["val_errors"])
     state.best_step = point.scalars["best_step"]
     state.seconds, state.step_seconds = point.scalars["seconds"], point.scalars["step_seconds"]
+    state.fitted_head = point.scalars.get("fitted_head", {})  # which version 0.1 did not know
 
 
 class Clock:

@@ -14,7 +14,7 @@ from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.engine.events import Event, Reading, StoppedError
 from plusx.engine.loop import fit, measure_all
-from plusx.engine.plan import asked_for, make_plan
+from plusx.engine.plan import PRETRAINED, asked_for, make_plan
 from plusx.engine.state import TrainState, fresh_state, restore
 from plusx.engine.task import Task, task_of
 from plusx.placement.choose import Choice
@@ -28,8 +28,12 @@ from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
 from plusx.runs.store import Run, create_run, read_card, reopen_run
+from plusx.weights.published import published_name
 from plusx.weights.start import starting_weights
 from plusx.weights.translate import Translation
+
+FEW_IMAGES = 20_000
+"""Below this, a net that starts from random weights is likely to end worse than one that starts from others'."""
 
 Progress = Callable[[Reading | Choice | Event], None]
 """Called while the data is read, when it is decided where the run will run, and during training."""
@@ -52,6 +56,7 @@ def train(
     recipe: str | Recipe | None = None,
     out: str | Path | None = None,
     seed: int | None = None,
+    weights: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
@@ -65,6 +70,10 @@ def train(
         recipe: A recipe or its name; by default, the recipe for the data.
         out: Run directory, new or empty; without one, a free name under runs/.
         seed: Random seed; overrides the recipe's.
+        weights: Weights to start from: a run directory, a file, published ones by name (torchvision:IMAGENET1K_V1,
+            timm/resnet50.a1_in1k), or `pretrained`, which fetches those that are published of the net into their cache
+            if they are not there. The weights decide which net, if you do not; for a folder, the recipe is then
+            `finetune`.
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
@@ -83,7 +92,7 @@ def train(
         6
     """
     require_one_process()
-    asked, preprocess_set = asked_for(data, recipe, overrides, seed)
+    asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights)
     with shown(progress, str(data), stopping=should_stop) as show:
         plan = make_plan(
             data,
@@ -92,6 +101,7 @@ def train(
             out=Path(out) if out is not None else None,
             data_dir=Path(data_dir) if data_dir is not None else None,
             download=download,
+            download_weights=download or weights == PRETRAINED,
             progress=show,
         )
         show(plan.choice)
@@ -220,7 +230,7 @@ def _finish(
         for split, images in splits.items()
     }
     measured = {split: images for split, images in every.items() if split in recipe.evaluation.splits}
-    progress(Event(state.step, total, notes=(_splits_in_words(run.card),)))
+    progress(Event(state.step, total, notes=(_splits_in_words(run.card), *(_advice(run.card) if total else ()))))
     try:
         fit(state, recipe, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
@@ -246,6 +256,21 @@ def _splits_in_words(card: Card) -> str:
     return f"images: {'; '.join([', '.join(counts), *card.left_out])}"
 
 
+def _advice(card: Card) -> tuple[str, ...]:
+    """That weights of others are likely to help, where few images are learnt from nothing."""
+    images, net = card.source["images"]["train"], card.recipe.net
+    if card.source["name"] in NAMES or net.weights is not None or images >= FEW_IMAGES:
+        return ()
+    try:
+        published_name(net.name)
+    except ValueError:
+        return ()
+    return (
+        f"{net.name} starts from random weights, and {images:,} images are few to learn from: published weights are "
+        "likely to be better; add --pretrained",
+    )
+
+
 def _results(state: TrainState, recipe: Recipe, task: Task, measured: Iterable[Measurement]) -> dict[str, Any]:
     return {
         "net": recipe.net.name,
@@ -253,6 +278,7 @@ def _results(state: TrainState, recipe: Recipe, task: Task, measured: Iterable[M
         "seed": recipe.seed,
         "steps": state.step,
         "kept_step": state.best_step if state.best_weights else state.step,
+        **({"fitted_head": state.fitted_head} if state.fitted_head else {}),
         **task.results(measured),
         "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
         "seconds": round(state.seconds, 2),

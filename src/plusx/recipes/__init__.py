@@ -14,6 +14,7 @@ from plusx.recipes.cifar10 import (
     cifar10_resnet20_fast,
 )
 from plusx.recipes.digits import digits, digits_degradation
+from plusx.recipes.finetune import finetune, quick
 from plusx.recipes.folder import folder
 from plusx.recipes.imagenet import imagenet
 from plusx.recipes.recipe import Recipe
@@ -29,6 +30,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cifar10-94": cifar10_94,
     "imagenet": imagenet,
     "folder": folder,
+    "finetune": finetune,
+    "quick": quick,
 }
 """Name -> function that makes the recipe."""
 
@@ -79,8 +82,13 @@ def recipe_entry(name: str) -> RecipeEntry:
     return RecipeEntry(name, recipe, "\n".join(" ".join(each.split()) for each in text.split("\n\n")), found[1])
 
 
-def recipe_for(source: str, name: str | None) -> Recipe:
+def recipe_for(source: str, name: str | None, *, from_weights: bool = False) -> Recipe:
     """The recipe of that name, or the default one of a data source.
+
+    Args:
+        source: A data set's name, or a folder.
+        name: Of a recipe; None takes the default.
+        from_weights: Whether the net starts from weights, for which folders have a default of their own.
 
     Raises:
         ValueError: No recipe has that name; the nearest is named.
@@ -89,7 +97,7 @@ def recipe_for(source: str, name: str | None) -> Recipe:
         >>> recipe_for("cifar100", None).name
         'cifar10-quick'
     """
-    name = name or _DEFAULTS.get(source, "folder")
+    name = name or _DEFAULTS.get(source, "finetune" if from_weights else "folder")
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(RECIPES)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from plusx.recipes.bounds import require
@@ -37,7 +37,9 @@ class _Optimizer:
         for field_ in dataclasses.fields(self):  # type: ignore[arg-type]
             name, value = field_.name, getattr(self, field_.name)
             if name in ("lr", "head_lr", "vector_lr", "eps"):
-                require(value > 0, f"optim.{name}", value, "more than 0")
+                require(value is None or value > 0, f"optim.{name}", value, "more than 0")
+            elif name == "layer_decay":
+                require(0 < value <= 1, f"optim.{name}", value, "in (0, 1]")
             elif name == "weight_decay":
                 require(value >= 0, f"optim.{name}", value, "0 or more")
             elif name in ("momentum", "sgd_momentum", "beta1", "beta2", "rho", "alpha"):
@@ -45,7 +47,23 @@ class _Optimizer:
 
 
 @dataclass(frozen=True)
-class SGD(_Optimizer):
+class _Layered(_Optimizer):
+    """An optimizer that gives each part of a net a rate of its own: the stem, each stage, the head."""
+
+    head_lr: float | None = field(default=None, kw_only=True)
+    """Learning rate of the head at the peak; none is `lr`."""
+    layer_decay: float = field(default=1.0, kw_only=True)
+    """What the rate of the last stage, relative to `lr`, and of every part before it, relative to the next, is
+    multiplied by; Howard and Ruder (2018), arXiv:1801.06146, Sec. 3.1. 1 gives all the same."""
+
+    def _words(self, *settings: str) -> str:
+        head = [f"the head at {self.head_lr:g}"] if self.head_lr is not None else []
+        parts = [f"each part at {self.layer_decay:g} of the next one's rate"] if self.layer_decay < 1 else []
+        return super()._words(*head, *parts, *settings)
+
+
+@dataclass(frozen=True)
+class SGD(_Layered):
     """b <- momentum b + g;  w <- w - lr b, with g the gradient plus weight_decay times w (PyTorch's form)."""
 
     lr: float = 0.1
@@ -71,7 +89,7 @@ class SGD(_Optimizer):
 
 
 @dataclass(frozen=True)
-class Adam(_Optimizer):
+class Adam(_Layered):
     """m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;  w <- w - lr m' / (sqrt(v') + eps).
 
     Kingma and Ba (2014); m' and v' are m and v divided by 1 - beta^t, which undoes their start at 0. The defaults are
@@ -106,7 +124,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class Adagrad(_Optimizer):
+class Adagrad(_Layered):
     """s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps); Duchi et al. (2011). The rate only ever falls."""
 
     lr: float = 0.01
@@ -125,7 +143,7 @@ class Adagrad(_Optimizer):
 
 
 @dataclass(frozen=True)
-class Adadelta(_Optimizer):
+class Adadelta(_Layered):
     """v <- rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u <- rho u + (1 - rho) d^2;  w <- w - lr d.
 
     Zeiler (2012).
@@ -149,7 +167,7 @@ class Adadelta(_Optimizer):
 
 
 @dataclass(frozen=True)
-class RMSprop(_Optimizer):
+class RMSprop(_Layered):
     """v <- alpha v + (1 - alpha) g^2;  w <- w - lr g / (sqrt(v) + eps); Hinton's lecture (2012)."""
 
     lr: float = 0.01

@@ -191,6 +191,8 @@ def _facts(run: _Finished, *, several: bool) -> str:
         shown["averaging"] = recipe.averaging.in_words
     if recipe.progressive:
         shown["smaller images"] = recipe.progressive.in_words
+    if recipe.net.freeze:
+        shown["frozen"] = recipe.net.frozen_in_words
     if not several:
         shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
     if card.source["left_out"]:

@@ -8,7 +8,7 @@ from typing import Any
 from plusx.data.preprocess import Preprocess
 from plusx.nets import entry
 from plusx.runs.store import read_card
-from plusx.weights.published import find_published, is_published
+from plusx.weights.published import TIMM, find_published, is_published
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,22 @@ def find_weights(weights: str, net: str | None = None, *, download: bool = False
     if net is None:
         raise ValueError(f"nothing tells which net {file} is of; add --net NAME (`plusx nets` lists them)")
     return Weights(net, file)
+
+
+def net_of(weights: str) -> str | None:
+    """The net that weights are of, by catalog name, where their name or their run's card tells; else None.
+
+    Args:
+        weights: As for `find_weights`.
+
+    Example:
+        >>> net_of("timm/resnet50.a1_in1k"), net_of("torchvision:IMAGENET1K_V1")
+        ('resnet50', None)
+    """
+    path = Path(weights).expanduser()
+    folder = path if path.is_dir() else path.parent
+    if (path.is_dir() or path.name == "weights.safetensors") and (folder / "card.json").is_file():
+        return read_card(folder).recipe.net.name
+    if weights.startswith(TIMM) and not path.exists():
+        return weights.removeprefix(TIMM).partition(".")[0]
+    return None

@@ -4,6 +4,8 @@ Every file is held to its hash each time that it is used: torchvision writes the
 the Hugging Face cache calls each file by it.
 """
 
+import importlib.util
+import logging
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,8 @@ from plusx.nets import entry
 from plusx.runs.card import told_apart
 from plusx.weights.presets import TRANSFORMED, channelwise
 from plusx.weights.reading import sha256
+
+log = logging.getLogger(__name__)
 
 TORCHVISION, TIMM = "torchvision:", "timm/"
 
@@ -49,6 +53,33 @@ def find_published(weights: str, net: str | None, *, download: bool = False, pro
     """
     find = _find_torchvision if weights.startswith(TORCHVISION) else _find_timm
     return find(weights, net, download, progress)
+
+
+def published_name(net: str) -> str:
+    """What `--pretrained` means for a net: the first weights that torchvision publishes of it, or else timm.
+
+    Args:
+        net: Catalog name.
+
+    Raises:
+        ValueError: Neither publishes any.
+
+    Example:
+        >>> published_name("resnet50")
+        'torchvision:IMAGENET1K_V1'
+    """
+    from torchvision import models
+
+    entry(net)
+    if net in models.list_models():
+        members = models.get_model_weights(net).__members__
+        return TORCHVISION + next(name for name, weights in members.items() if weights.meta["categories"])
+    if importlib.util.find_spec("timm") is not None:
+        import timm
+
+        if known := timm.list_pretrained(f"{net}.*"):
+            return TIMM + str(known[0])
+    raise ValueError(f"no published weights of {net} are known; name a file or a run of your own with --from")
 
 
 def imagenet_class_names() -> tuple[str, ...]:
@@ -95,6 +126,7 @@ def _find_torchvision(weights: str, net: str | None, download: bool, progress: b
     if not file.is_file():
         if not download:
             raise ValueError(f"{weights} of {net} are not in the cache ({file}); add --download to fetch them")
+        log.warning("fetching %.0f MB from %s to %s", chosen.meta["_file_size"], chosen.url, file)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(chosen.url, str(file), hash_prefix=claimed, progress=progress)
@@ -146,6 +178,7 @@ def _find_timm(weights: str, net: str | None, download: bool, progress: bool) ->
     if not isinstance(cached, str):
         if not download:
             raise ValueError(f"{weights} are not in the cache ({constants.HF_HUB_CACHE}); add --download to fetch them")
+        log.warning("fetching %s from %s to %s", weights, constants.ENDPOINT, constants.HF_HUB_CACHE)
         mute = not progress and not are_progress_bars_disabled()
         if mute:
             disable_progress_bars()

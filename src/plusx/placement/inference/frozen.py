@@ -7,7 +7,8 @@ of the shortcut, in the shortcut's memory, and a ReLU.
 
 These are oneDNN's operators under the names by which `torch.compile` calls them, so that no compiler is needed and
 nothing has to be compiled. Weights are laid out once as oneDNN wants them. In bf16 the last layer with weights and all
-that follows it stay in fp32, so that logits are not rounded to three digits. Where these operators are missing, the
+that follows it stay in fp32, so that logits are not rounded to three digits; a net that ends with a shortcut around
+that layer is all in bf16. Where these operators are missing, the
 same graph runs on PyTorch's own, and a net that cannot be traced runs as it is, under autocast.
 
 The logits of an image never depend on which images are beside it. In bf16 on AMX they do not depend on how many there
@@ -218,10 +219,11 @@ def _conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
 
 
 def _lower(graph: fx.GraphModule, dtype: torch.dtype) -> None:
-    """Computes everything before the last layer with weights in `dtype`."""
+    """Computes everything before the last layer with weights in `dtype`, and this too where others join its result."""
     nodes = list(graph.graph.nodes)
     last = max((i for i, node in enumerate(nodes) if _is(graph, node, nn.Conv2d, nn.Linear)), default=0)
-    for node in nodes[:last]:
+    joined = any(nodes.index(x) < last for node in nodes[last + 1 :] for x in node.all_input_nodes)
+    for node in nodes if joined else nodes[:last]:
         if node.op == "call_module" and any(True for _ in _module(graph, node).parameters()):
             module = _module(graph, node)
             lower = {id(p): nn.Parameter(p.to(dtype), requires_grad=False) for p in module.parameters()}
@@ -236,6 +238,8 @@ def _lower(graph: fx.GraphModule, dtype: torch.dtype) -> None:
             with graph.graph.inserting_after(node):
                 back = graph.graph.call_method("to", (node, dtype))
             node.replace_all_uses_with(back, lambda user, back=back: user is not back)
+    if joined:
+        return
     with graph.graph.inserting_before(nodes[last]):
         nodes[last].update_arg(0, graph.graph.call_method("float", (nodes[last].args[0],)))
 
