@@ -73,8 +73,10 @@ def asked_for(
     Raises:
         ValueError: A name or a key is unknown, or a value does not fit.
     """
-    given = weights is not None or "net.weights" in (overrides or {})
-    began = recipe if isinstance(recipe, Recipe) else recipe_for(os.fspath(data), recipe, from_weights=given)
+    usual = recipe_for(
+        os.fspath(data), None if isinstance(recipe, Recipe) else recipe, from_weights=weights is not None
+    )
+    began = recipe if isinstance(recipe, Recipe) else usual
     changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
     if weights is not None:
         if "net.weights" in changes:
