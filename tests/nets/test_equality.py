@@ -301,6 +301,7 @@ def test_the_cifar_repositories_files_are_known(name: str, shortcut: str, source
 
 def test_akamasters_option_a_pads_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its channels come in another order; the net that pads as it does gives our logits."""
+    torch.manual_seed(0)  # sums of other orders differ in their last digits, for some weights in more than others
     theirs = build("resnet20").eval()
     translation = translate("resnet20", to_cifar_names(theirs.state_dict(), "shortcut"))
     assert translation.source == "akamaster" and not translation.missing and not translation.dropped

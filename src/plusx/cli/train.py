@@ -129,8 +129,9 @@ def _kept(card: "Card") -> str:
         which = "best"
         chosen = f"{errors['val']} validation error (step {results['kept_step']:,}), on {images['val']:,} images"
         measured[list(errors).index("val")] = chosen
-    if (cross := results.get("fitted_head", {}).get("cv_error")) is not None and not results["steps"]:
-        measured.append(f"{per_cent(cross)} in cross-validation")
+    fitted = results.get("fitted_head") if not results["steps"] else None
+    if fitted and fitted["cv_error"] is not None:
+        measured.append(f"{per_cent(fitted['cv_error'])} in cross-validation")
     used = ", ".join([f"{images['train']:,} trained on", *card.left_out])
-    what = f"{which} of {results['steps']:,} steps" if results["steps"] else "its last layer fitted"
+    what = "its last layer fitted" if fitted else f"{which} of {results['steps']:,} steps"
     return f"{results['net']}, {what}: {', '.join(measured)}; {used}"
