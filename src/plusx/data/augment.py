@@ -89,8 +89,8 @@ def make_augmentation(
             case ColorJitter(light, contrast, saturation, hue):
                 jitter = partial(color_jitter, brightness=light, contrast=contrast, saturation=saturation, hue=hue)
                 pixels.append(jitter)
-            case MixUp(alpha, probability):
-                mixes.append(partial(mixup, alpha=alpha, probability=probability))
+            case MixUp(alpha):
+                mixes.append(partial(mixup, alpha=alpha))
             case CutMix(alpha, probability):
                 mixes.append(partial(cutmix, alpha=alpha, probability=probability))
             case _:

@@ -36,23 +36,22 @@ def one_of(x_BCHW: Tensor, shares_BK: Tensor, *, mixes: Sequence[Mix], generator
     return mix(x_BCHW, shares_BK, generator=generator)
 
 
-def mixup(x_BCHW: Tensor, shares_BK: Tensor, *, alpha: float, probability: float, generator: torch.Generator) -> Mixed:
+def mixup(x_BCHW: Tensor, shares_BK: Tensor, *, alpha: float, generator: torch.Generator) -> Mixed:
     """lam of each image and 1 - lam of another, likewise their labels; Zhang et al. (2017), Sec. 2.
 
     Args:
         x_BCHW: Normalised images.
         shares_BK: The share of each class.
         alpha: lam is drawn from Beta(alpha, alpha), once for the batch.
-        probability: Of being mixed, for the batch.
         generator: Where chance comes from.
 
     Example:
         >>> x, labels = torch.tensor([0.0, 1.0])[:, None, None, None], torch.eye(2)
-        >>> mixed, shares = mixup(x, labels, alpha=1, probability=1, generator=torch.Generator())
+        >>> mixed, shares = mixup(x, labels, alpha=1, generator=torch.Generator())
         >>> torch.equal(mixed.flatten(), shares[:, 1])
         True
     """
-    lam = _kept(alpha, probability, generator)
+    lam = _beta(alpha, generator)
     return _blend(x_BCHW, lam), _blend(shares_BK, lam)
 
 
@@ -68,7 +67,9 @@ def cutmix(x_BCHW: Tensor, shares_BK: Tensor, *, alpha: float, probability: floa
         generator: Where chance comes from.
     """
     height, width = x_BCHW.shape[2:]
-    side = math.sqrt(1 - _kept(alpha, probability, generator))
+    if float(torch.rand((), generator=generator)) >= probability:
+        return x_BCHW, shares_BK
+    side = math.sqrt(1 - _beta(alpha, generator))
     down, across = torch.rand(2, generator=generator).tolist()
     top, bottom = _part(height, side, down)
     left, right = _part(width, side, across)
@@ -77,10 +78,8 @@ def cutmix(x_BCHW: Tensor, shares_BK: Tensor, *, alpha: float, probability: floa
     return mixed_BCHW, _blend(shares_BK, 1 - (bottom - top) * (right - left) / (height * width))
 
 
-def _kept(alpha: float, probability: float, rng: torch.Generator) -> float:
-    """The share that an image keeps of itself: a draw from Beta(alpha, alpha), or all of it."""
-    if float(torch.rand((), generator=rng)) >= probability:
-        return 1.0
+def _beta(alpha: float, rng: torch.Generator) -> float:
+    """A draw from Beta(alpha, alpha)."""
     seed = int(torch.randint(2**62, (), generator=rng))
     return random.Random(seed).betavariate(alpha, alpha)  # PyTorch's Beta draws from the global generator alone
 

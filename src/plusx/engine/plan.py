@@ -73,17 +73,17 @@ def asked_for(
     Raises:
         ValueError: A name or a key is unknown, or a value does not fit.
     """
-    usual = recipe_for(
-        os.fspath(data), None if isinstance(recipe, Recipe) else recipe, from_weights=weights is not None
-    )
-    began = recipe if isinstance(recipe, Recipe) else usual
+    if isinstance(recipe, Recipe):
+        began = recipe
+    else:
+        began = recipe_for(os.fspath(data), recipe, from_weights=weights is not None)
     changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
+    asked = override_all(began, changes)
     if weights is not None:
         if "net.weights" in changes:
             raise ValueError(f"net.weights is {changes['net.weights']}, but weights to start from are named as well")
-        chosen = began.net.name if isinstance(recipe, Recipe) else None
-        changes |= _started_from(os.fspath(weights), changes.get("net.name", chosen), began.net.name)
-    asked = override_all(began, changes)
+        chosen = isinstance(recipe, Recipe) or not changes.keys().isdisjoint(("net", "net.name"))
+        asked = override_all(asked, _started_from(os.fspath(weights), asked.net.name, chosen=chosen))
     mine = {key.removeprefix("preprocess.") for key in overrides or {} if key.startswith("preprocess.")}
     if "preprocess" in (overrides or {}):
         mine |= _set_fields(asked.preprocess)
@@ -174,12 +174,11 @@ def make_plan(
     return Plan(card, source, splits, start, choice)
 
 
-def _started_from(weights: str, net: str | None, usual: str) -> dict[str, str]:
-    """The overrides that have a net start from weights; the weights decide which net, where nobody chose one."""
+def _started_from(weights: str, net: str, *, chosen: bool) -> dict[str, str]:
+    """The overrides that have a net start from weights; the weights decide which net, where nobody has chosen it."""
     if weights == PRETRAINED:
-        return {"net.weights": published_name(net or usual)}
-    told = net_of(weights) if net is None else None
-    return {"net.weights": weights, **({} if told is None else {"net.name": told})}
+        return {"net.weights": published_name(net)}
+    return {"net.weights": weights, "net.name": net if chosen else net_of(weights) or net}
 
 
 def _set_fields(spec: PreprocessSpec) -> set[str]:

@@ -200,17 +200,14 @@ class MixUp:
 
     alpha: float = 0.2
     """The share of the first image is drawn from Beta(alpha, alpha), once for a batch."""
-    probability: float = 1.0
-    """Share of the batches that are blended, of those that it is drawn for."""
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "MixUp.alpha", self.alpha, "more than 0")
-        require(0 <= self.probability <= 1, "MixUp.probability", self.probability, "in [0, 1]")
 
     @property
     def in_words(self) -> str:
         """What it does, with its numbers."""
-        return f"MixUp with alpha {self.alpha:g} of {percent(self.probability)} of the batches"
+        return f"MixUp with alpha {self.alpha:g}"
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,8 @@ def _figure(cell: Cell) -> str:
         is_right = cell.label == cell.classes[0]
         lines.append("right" if is_right else f'is <b class="wrong">{html.escape(cell.label)}</b>')
     try:
-        picture = thumbnail(cell.image(), name)
+        shown = thumbnail(cell.image(), name)
     except UndecodableError as fault:  # it could be read a moment ago
-        picture = paragraph(fault.reason)
+        shown = paragraph(fault.reason)
     lines.append(f'<span title="{html.escape(cell.file)}">{html.escape(name)}</span>')
-    return f"<figure>{picture}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
+    return f"<figure>{shown}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"

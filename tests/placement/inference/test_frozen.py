@@ -174,3 +174,21 @@ def test_a_net_that_cannot_be_traced_runs_as_it_is_in_the_same_precision(precisi
     forward = freeze(net, precision=precision)
     assert isinstance(forward, Eager) and forward.net is net
     assert error(forward(x), expected) < (1e-4 if precision == "fp32" else 0.01)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_net_may_end_with_a_shortcut_around_its_last_layer(precision: frozen.Precision) -> None:
+    class Ending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return y + self.last(y)
+
+    torch.manual_seed(0)
+    net, x = Ending().eval(), torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        expected = net(x)
+    assert error(freeze(net, precision=precision)(x), expected) < (1e-5 if precision == "fp32" else 0.02)

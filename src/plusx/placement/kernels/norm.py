@@ -83,7 +83,7 @@ class FusedNorm(nn.BatchNorm2d):
             return False
         if residual is None:
             return True
-        if not self.training and torch.is_grad_enabled() and residual.requires_grad:
+        if not self.training and _differentiated(residual):
             return False
         batch, channels, height, width = x.shape
         has = residual.shape[1] if stride and residual.dim() == 4 else channels
@@ -108,15 +108,12 @@ class FusedNorm(nn.BatchNorm2d):
             and x.is_contiguous(memory_format=torch.channels_last)
             # More than one value a channel, without which PyTorch refuses to train, and some to evaluate.
             and x.numel() > (x.shape[1] if self.training else 0)
-            and (self.training or not self._differentiated(x))
+            and (self.training or not _differentiated(x, self.weight, self.bias))
             and self.momentum is not None
             and self.num_batches_tracked is not None
             and all(v is not None and v.is_cpu and v.dtype == torch.float32 for v in vectors)
             and all(v is not None and v.shape == (self.num_features,) and v.is_contiguous() for v in vectors)
         )
-
-    def _differentiated(self, x: Tensor) -> bool:
-        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, self.weight, self.bias))
 
     def _plain(self, x: Tensor) -> Tensor:
         if self.training and _again:  # momentum 0 leaves the running moments as they are
@@ -133,6 +130,11 @@ class FusedNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
+
+def _differentiated(*tensors: Tensor | None) -> bool:
+    """Whether a gradient with respect to one of them will be asked for."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 @contextmanager
