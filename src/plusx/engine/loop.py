@@ -85,7 +85,15 @@ def fit(
         progress(Event(state.step, total, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch))
 
     def new_step() -> Step:
-        return Step(state.net, state.optimizer, task, recipe.penalty, placement)
+        return Step(
+            state.net,
+            state.optimizer,
+            task,
+            recipe.penalty,
+            placement,
+            clip=recipe.optim.clip,
+            accumulate=recipe.accumulate,
+        )
 
     clock, frozen, step = Clock(state), Frozen(state.net, recipe.net, total), new_step()
     for batch in batches.steps(state.step, total, workers=recipe.data.workers):

@@ -244,6 +244,22 @@ def _require_inputs(recipe: Recipe, net_options: Mapping[str, Any], preprocess: 
     """Raises ValueError when the net does not take images of the sizes that the run will have."""
     batch_size = recipe.batch_size if recipe.total_steps(1) else None  # with no step, nothing is trained
     require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=batch_size)
+    if recipe.accumulate > 1:
+        _require_pieces(recipe, net_options, preprocess)
     if recipe.progressive is not None:
         height, width = (shrunk_side(side, recipe.progressive.scale) for side in preprocess.size)
         require_input(recipe.net.name, net_options, (preprocess.channels, height, width), batch_size=batch_size)
+
+
+def _require_pieces(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
+    """Raises ValueError when a batch has fewer images than pieces, or when the net cannot be trained on a piece."""
+    if recipe.accumulate > recipe.batch_size:
+        raise ValueError(f"accumulate is {recipe.accumulate}; batch_size is {recipe.batch_size}, so it is that at most")
+    try:
+        piece = recipe.batch_size // recipe.accumulate
+        require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=piece)
+    except ValueError:
+        raise ValueError(
+            f"accumulate is {recipe.accumulate}, which leaves {recipe.net.name} pieces of one image, too few for its "
+            f"batch norm; batch_size is {recipe.batch_size}, so it is {recipe.batch_size // 2} at most"
+        ) from None

@@ -48,6 +48,7 @@ def chosen_placement(
             "net": recipe.net.name,
             "net_options": {name: repr(value) for name, value in sorted(net_options.items())},
             "batch_size": recipe.batch_size,
+            **({"accumulate": recipe.accumulate} if recipe.accumulate > 1 else {}),
             "image": list(image),
             "optim": type(recipe.optim).__name__,
             "machine": describe(),
@@ -72,7 +73,15 @@ def step_seconds(
     torch.manual_seed(0)
     net = placement.place(build(recipe.net.name, **net_options)).train()
     optimizer = make_optimizer(recipe.optim, net, precision=placement.precision)
-    step = Step(net, optimizer, task_of(recipe), recipe.penalty, placement)
+    step = Step(
+        net,
+        optimizer,
+        task_of(recipe),
+        recipe.penalty,
+        placement,
+        clip=recipe.optim.clip,
+        accumulate=recipe.accumulate,
+    )
     x_BCHW = torch.randn(recipe.batch_size, *image)
     labels_B = torch.arange(recipe.batch_size) % net_options["num_classes"]
     seconds: list[float] = []

@@ -60,6 +60,9 @@ class Recipe:
     """Passes over the training images, or a rule for their number."""
     batch_size: int = 128
     """Images per optimizer step; changing it does not rescale the learning rate."""
+    accumulate: int = 1
+    """Pieces that a batch is computed in, one after another, for less memory. Their gradients add up to that of the
+    mean loss over the whole batch, but batch norm sees each piece by itself."""
     seed: int = 0
     """Decides initial weights, data order and augmentation."""
     evaluation: Evaluation = Evaluation()
@@ -79,6 +82,7 @@ class Recipe:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         if mixing := [type(item).__name__ for item in self.augment if isinstance(item, Mixing)]:
             require(self.batch_size > 1, "batch_size", self.batch_size, f"2 or more with {mixing[0]}")
+        require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more")
         require(self.log_every >= 1, "log_every", self.log_every, "1 or more")
         require(self.save_seconds >= 0, "save_seconds", self.save_seconds, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
@@ -124,6 +128,7 @@ class Recipe:
             steps=6,
             epochs=None,
             batch_size=min(self.batch_size, 16),
+            accumulate=min(self.accumulate, self.batch_size, 16),
             data=dataclasses.replace(self.data, limit=64, workers=0),
             preprocess=dataclasses.replace(
                 self.preprocess, size=self.preprocess.size and min(self.preprocess.size, 64)

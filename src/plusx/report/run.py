@@ -166,7 +166,8 @@ def _facts(run: _Finished, *, several: bool) -> str:
     card, recipe, results = run.card, run.card.recipe, run.card.results
     machine = results.get("machine", {})
     images = ", ".join(f"{n:,} {_SPLIT_NAMES[split]}" for split, n in card.source["images"].items())
-    steps = f"{results['steps']:,} steps of {recipe.batch_size} images"
+    pieces = f" in {recipe.accumulate} pieces" if recipe.accumulate > 1 else ""
+    steps = f"{results['steps']:,} steps of {recipe.batch_size} images{pieces}"
     shown = {
         "recipe": recipe.name,
         "data": f"{card.source['name']}: {images} images, {len(card.class_names)} classes",
