@@ -10,7 +10,7 @@ Shapes: B images in a batch, C channels, H height, W width.
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,6 +42,8 @@ class Augmentation:
     long."""
     shrink: Callable[..., Tensor] | None = None
     """Applied after `change`, to the batches of the first `shrink_until` steps."""
+    shrink_share: float = 0.0
+    """Of the run, that these steps are."""
     shrink_until: int = 0
     pixels: tuple[Callable[..., Tensor], ...] = ()
     """Applied before normalisation, in turn, to uint8 pixels, with a keyword `generators`: one for each image."""
@@ -146,6 +148,17 @@ class TrainBatches(Dataset[Batch]):
             return x_BCHW, labels_B
         shares_BK = F.one_hot(labels_B, len(self.images.class_names)).float()
         return self.augmentation.mix(x_BCHW, shares_BK, generator=generator(self.seed, "mix", step))
+
+    def planned(self, step_at: Callable[[float], int]) -> "TrainBatches":
+        """The same batches in a run in which a share is done at another step.
+
+        Args:
+            step_at: The step of a share.
+        """
+        if self.augmentation.shrink is None:
+            return self
+        until = step_at(self.augmentation.shrink_share)
+        return replace(self, augmentation=replace(self.augmentation, shrink_until=until))
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1, in order."""

@@ -22,8 +22,10 @@ from plusx.placement.choose import Choice
 from plusx.placement.place import choose_placement
 from plusx.recipes import Recipe, override_all, recipe_for
 from plusx.recipes.data import PreprocessSpec
+from plusx.recipes.length import seconds_of
 from plusx.recipes.net import NetSpec
 from plusx.recipes.schedule import Plateau
+from plusx.recipes.text import LENGTHS
 from plusx.runs.card import Card
 from plusx.runs.images import splits_of
 from plusx.runs.store import require_free
@@ -58,6 +60,7 @@ def asked_for(
     overrides: Mapping[str, Any] | None,
     seed: int | None,
     weights: str | os.PathLike[str] | None = None,
+    max_time: float | str | None = None,
 ) -> tuple[Recipe, frozenset[str]]:
     """The recipe that somebody asks for, and the fields of `preprocess` that they set themselves.
 
@@ -69,6 +72,7 @@ def asked_for(
         overrides: As for `train`.
         seed: As for `train`.
         weights: As for `train`.
+        max_time: As for `train`.
 
     Raises:
         ValueError: A name or a key is unknown, or a value does not fit.
@@ -78,6 +82,12 @@ def asked_for(
     else:
         began = recipe_for(os.fspath(data), recipe, from_weights=weights is not None)
     changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
+    if max_time is not None:
+        if other := [length for length in LENGTHS if length in changes]:
+            raise ValueError(f"max_time and {other[0]} both say how long the run is; give one of them")
+        if began.steps == 0:
+            raise ValueError(f"max_time is {max_time}, but the recipe {began.name} takes no step; leave it out")
+        changes["max_time"] = seconds_of(max_time) if isinstance(max_time, str) else max_time
     asked = override_all(began, changes)
     if weights is not None:
         if "net.weights" in changes:
@@ -155,7 +165,8 @@ def make_plan(
     require_fitting(recipe.augment, images, preprocess)
     _require_inputs(recipe, net_options, preprocess)
     image = (preprocess.channels, *preprocess.size)
-    choice = chosen_placement(recipe, net_options, image, recipe.total_steps(len(images)), rules)
+    total = recipe.total_steps(len(images)) if recipe.max_time is None else None
+    choice = chosen_placement(recipe, net_options, image, total, rules)
     card = Card(
         recipe=recipe,
         net_options=net_options,
@@ -242,7 +253,7 @@ def _net_options(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
 
 def _require_inputs(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
     """Raises ValueError when the net does not take images of the sizes that the run will have."""
-    batch_size = recipe.batch_size if recipe.total_steps(1) else None  # with no step, nothing is trained
+    batch_size = None if recipe.steps == 0 else recipe.batch_size  # with no step, nothing is trained
     require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=batch_size)
     if recipe.accumulate > 1:
         _require_pieces(recipe, net_options, preprocess)

@@ -21,7 +21,11 @@ LONG_STEPS, LONG_SECONDS = 200, 300
 
 
 def chosen_placement(
-    recipe: Recipe, net_options: Mapping[str, Any], image: tuple[int, int, int], total_steps: int, rules: Placement
+    recipe: Recipe,
+    net_options: Mapping[str, Any],
+    image: tuple[int, int, int],
+    total_steps: int | None,
+    rules: Placement,
 ) -> Choice:
     """The fastest placement for a run, where measuring pays; else that of the rules.
 
@@ -29,7 +33,7 @@ def chosen_placement(
         recipe: The run's; its `placement.choose` says when to measure.
         net_options: The net's.
         image: Channels, height and width of the net's input.
-        total_steps: The run's.
+        total_steps: The run's; None where it has a time instead.
         rules: The placement that is taken without measuring.
     """
     spec, unmeasured = recipe.placement, Choice(rules, (), remembered=False)
@@ -40,10 +44,14 @@ def chosen_placement(
         return step_seconds(recipe, net_options, image, placement, best)
 
     with torch.random.fork_rng(devices=[]):
-        if spec.choose == "auto" and (
-            total_steps < LONG_STEPS or total_steps * seconds_of(rules, float("inf")) < LONG_SECONDS
-        ):
-            return unmeasured
+        if spec.choose == "auto":
+            if total_steps is None:
+                assert recipe.max_time is not None
+                is_long = recipe.max_time >= LONG_SECONDS
+            else:
+                is_long = total_steps >= LONG_STEPS and total_steps * seconds_of(rules, float("inf")) >= LONG_SECONDS
+            if not is_long:
+                return unmeasured
         key = {
             "net": recipe.net.name,
             "net_options": {name: repr(value) for name, value in sorted(net_options.items())},
