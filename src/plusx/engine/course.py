@@ -10,7 +10,8 @@ run of so many steps has one leg. The rule for a run that has a time, `max_time`
    and the report will take is set aside, and the rest is filled with steps as long as those of the leg before. The
    share rises evenly over them, from where it is to 1. So the rate always ends where its schedule ends.
 3. A leg is over when half of its steps are done, or half of the time that was left at its beginning is gone: a machine
-   that becomes busy, or free, is noticed while there is time. The last hundredth of the time is not planned again.
+   that becomes busy, or free, is noticed while there is time. The last 4 % of the time are not planned again, and
+   the plans leave 2 % of it free.
 4. The time is that of all sittings, each from its call to its end; reading the images and measuring them count. What a
    killed sitting did after its last resume point is lost and does not count. A resumed run begins a new leg at once. It
    takes one more step at least, so that one whose time is over ends, too.
@@ -29,8 +30,9 @@ from plusx.recipes.length import duration
 
 PILOT_SHARE, PILOT_SECONDS = 0.02, 10.0
 """Of the time, for the first leg after its first step; the lesser counts."""
-FINEST = 0.01
-"""Share of the time that is not planned again."""
+AIM, FINEST = 0.98, 0.04
+"""Share of the time that is filled, and the share at its end that is not planned again: so the last steps, too, go
+through the schedule evenly, though the machine may be somewhat slower than it was."""
 WRITING_SECONDS = 1.5
 """For the weights, the card and the report at the end."""
 NEVER = 1 << 40
@@ -135,7 +137,7 @@ class Pace:
             done: Share of the run.
             evaluations: How many the whole run would have with so many more steps.
         """
-        left = self.max_time - self.spent() - self._the_end
+        left = AIM * self.max_time - self.spent() - self._the_end
         steps = max(0, int(left / self.a_step))
         remaining = math.ceil((1 - done) * evaluations(steps)) if steps else 0
         return max(0, int((left - remaining * self.on_the_way * self.an_image) / self.a_step))

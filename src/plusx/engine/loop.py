@@ -12,7 +12,7 @@ from plusx.engine.course import Course
 from plusx.engine.events import DivergedError, Event, StoppedError
 from plusx.engine.freeze import Frozen
 from plusx.engine.schedule import multiplier
-from plusx.engine.state import Clock, TrainState, average, averaged, keep_best, save
+from plusx.engine.state import Clock, TrainState, average, averaged, keep_best, out_of_patience, save
 from plusx.engine.step import Step
 from plusx.engine.task import Batch, Task
 from plusx.placement.place import Placement
@@ -103,6 +103,8 @@ def fit(
             accumulate=recipe.accumulate,
         )
 
+    if out_of_patience(state, recipe):  # it was killed after its last step
+        return
     clock, frozen, step = Clock(state), Frozen(state.net, recipe.net), new_step()
     for batch in course.batches(lambda: state.step, batches, workers=recipe.data.workers):
         if frozen.hold(state.step < course.leg.step_at(recipe.net.freeze_until)):
@@ -135,9 +137,12 @@ def fit(
             course.evaluated(clock.evaluated())
             run.log(state.step, measured, seconds=state.seconds)
             show(measurements=measured)
-        if saving:
+            last = last or out_of_patience(state, recipe)
+        if saving or last:
             save(state, run)
             clock.saved()
+        if last:
+            break
         if stopping:
             raise StoppedError(
                 f"stopped at step {state.step:,}{f' of {course.total:,}' if course.total else ''}",

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from plusx.data.augment import require_fitting, shrunk_side
+from plusx.data.balance import require_weights
 from plusx.data.images import ImageSet, require_every_class
 from plusx.data.preprocess import Preprocess, fit_preprocess, input_size
 from plusx.data.sources import Source, load_source
 from plusx.engine.events import Reading
 from plusx.engine.freeze import parts
+from plusx.engine.memory import fitted_to
 from plusx.engine.speed import chosen_placement
 from plusx.nets import build, entry, require_input
 from plusx.placement.choose import Choice
@@ -52,6 +54,8 @@ class Plan:
     """The weights that the net starts from; None draws them."""
     choice: Choice
     """Where it runs, and what else was measured."""
+    note: str | None = None
+    """What was decided for a limit of memory."""
 
 
 def asked_for(
@@ -112,6 +116,7 @@ def make_plan(
     download: bool,
     download_weights: bool,
     progress: Callable[[Reading], None],
+    memory: int | None = None,
 ) -> Plan:
     """Decide all that a run needs, from what was asked for and the data.
 
@@ -125,10 +130,14 @@ def make_plan(
         download: Whether CIFAR may be fetched.
         download_weights: Whether published weights may be fetched.
         progress: Called while a folder is read.
+        memory: Bytes that the run may hold; None leaves the batch size as it is.
 
     Raises:
         ValueError: Something that was asked for does not exist or does not fit.
     """
+    if recipe.steps == 0 and (memory is not None or recipe.evaluation.patience is not None):
+        what = "memory" if memory is not None else "evaluation.patience"
+        raise ValueError(f"{what} is for runs that take steps; the recipe {recipe.name} takes none: leave it out")
     rules = choose_placement(recipe.placement)  # what is misspelt or in the way stops here, before any data is read
     with torch.device("meta"):
         parts(build(recipe.net.name, **recipe.net.options), recipe.net.freeze)
@@ -152,8 +161,18 @@ def make_plan(
     splits = splits_of(recipe, source.splits)
     images = splits["train"]
     require_every_class(images, recipe.data.train)
+    if recipe.balance != "none":
+        require_weights(images, recipe.balance, recipe.data.train)
     if isinstance(recipe.schedule, Plateau) and "val" not in splits:
         raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
+    if (patience := recipe.evaluation.patience) is not None:
+        if "val" not in splits or "val" not in recipe.evaluation.splits:
+            raise ValueError(
+                f"evaluation.patience is {patience}, which watches the validation error; set data.val, and "
+                "evaluation.splits with val"
+            )
+        if recipe.evaluation.keep != "best":
+            raise ValueError(f"evaluation.patience is {patience}, which ends after the best; set evaluation.keep=best")
     net_options = _net_options(recipe, images)
     start, of_weights = None, None
     if recipe.net.weights is not None:
@@ -167,6 +186,10 @@ def make_plan(
     image = (preprocess.channels, *preprocess.size)
     total = recipe.total_steps(len(images)) if recipe.max_time is None else None
     choice = chosen_placement(recipe, net_options, image, total, rules)
+    note, notes = None, (*start.notes, *_prepared(recipe, preprocess)) if start else ()
+    if memory is not None:
+        recipe, note = fitted_to(recipe, memory, net_options, image, choice.placement)
+        notes = (*notes, note)
     card = Card(
         recipe=recipe,
         net_options=net_options,
@@ -180,9 +203,9 @@ def make_plan(
             "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
         },
         placement=choice.placement.to_dict(),
-        notes=(*start.notes, *_prepared(recipe, preprocess)) if start else (),
+        notes=notes,
     )
-    return Plan(card, source, splits, start, choice)
+    return Plan(card, source, splits, start, choice, note)
 
 
 def _started_from(weights: str, net: str, *, chosen: bool) -> dict[str, str]:

@@ -84,7 +84,7 @@ def step_seconds(
     step = Step(
         net,
         optimizer,
-        task_of(recipe),
+        task_of(recipe, torch.ones(net_options["num_classes"]), placement.device),
         recipe.penalty,
         placement,
         clip=recipe.optim.clip,

@@ -88,8 +88,9 @@ def fresh_state(
         some = spread(images, max(1, STEM_PIXELS // math.prod(card.preprocess.size)))
         x_BCHW, _ = EvalBatches(some, card.preprocess, len(some), readers=placement.threads)[0]
         net.fit_stem(x_BCHW)
+    balanced = card.recipe.balance != "none"
     if card.recipe.net.fit_head and images is not None:
-        fitted_head = dataclasses.asdict(fit_head(net, images, card.preprocess, placement))
+        fitted_head = dataclasses.asdict(fit_head(net, images, card.preprocess, placement, balanced=balanced))
     seconds = time.perf_counter() - began  # part of what the run costs
     net = placement.place(net).train()
     optimizer = make_optimizer(card.recipe.optim, net, precision=placement.precision)
@@ -142,6 +143,14 @@ def keep_best(state: TrainState, recipe: Recipe, rank: float | None) -> None:
     if recipe.evaluation.keep == "best" and rank < best_before:
         state.best_step = state.step
         state.best_weights = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
+
+
+def out_of_patience(state: TrainState, recipe: Recipe) -> bool:
+    """Whether so many evaluations in a row had no lower rank than those before that the run stops."""
+    patience, ranks = recipe.evaluation.patience, state.val_errors
+    if patience is None or not ranks:
+        return False
+    return len(ranks) - 1 - ranks.index(min(ranks)) >= patience
 
 
 def save(state: TrainState, run: Run) -> None:

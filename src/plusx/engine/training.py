@@ -11,20 +11,24 @@ from typing import Any
 import torch
 
 from plusx.data.augment import make_augmentation
+from plusx.data.balance import images_of_classes
 from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
+from plusx.data.preprocess import Preprocess
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.engine.course import Course, Leg, Pace, TooShortError, rows_of
 from plusx.engine.events import Event, Reading, StoppedError
 from plusx.engine.loop import SplitImages, fit, measure_all
+from plusx.engine.memory import bytes_of
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
-from plusx.engine.state import TrainState, fresh_state, restore
+from plusx.engine.state import TrainState, fresh_state, out_of_patience, restore
 from plusx.engine.task import Task, task_of
 from plusx.placement.choose import Choice
 from plusx.placement.machine import accelerator, describe, peak_memory_bytes, require_one_process
 from plusx.placement.place import Placement, placement_after
 from plusx.progress import shown
 from plusx.recipes import Recipe
+from plusx.recipes.length import duration
 from plusx.report.run import write_report
 from plusx.runs.card import Card
 from plusx.runs.files import free_path
@@ -61,6 +65,7 @@ def train(
     seed: int | None = None,
     weights: str | Path | None = None,
     max_time: float | str | None = None,
+    memory: int | str | None = None,
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
@@ -81,6 +86,9 @@ def train(
         max_time: Seconds, or a time such as 20m or 1h30m, from this call to its end, in place of the recipe's length.
             As many steps are taken as fit into it, and the learning rate goes through its whole schedule; the rule,
             also of a run that is resumed, is in `plusx.engine.course`.
+        memory: Bytes, or a size such as 4GB or 800MB, that the run may hold, on CUDA of the device's memory: where the
+            recipe's batches need more, the largest power of two that does not is taken, and learning rates in
+            proportion; the rule is in `plusx.engine.memory`.
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
@@ -100,6 +108,7 @@ def train(
     """
     began = time.monotonic()
     require_one_process()
+    limit = bytes_of(memory) if isinstance(memory, str) else memory
     asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights, max_time)
     with shown(progress, str(data), stopping=should_stop) as show:
         plan = make_plan(
@@ -111,8 +120,11 @@ def train(
             download=download,
             download_weights=download or weights == PRETRAINED,
             progress=show,
+            memory=limit,
         )
         show(plan.choice)
+        if plan.note is not None:
+            show(Event(0, 0, notes=(plan.note,)))
         card, placement = plan.card, plan.choice.placement
         with torch.random.fork_rng(devices=[]):
             state = fresh_state(card, placement, plan.start, plan.splits["train"])
@@ -234,13 +246,13 @@ def _finish(
     should_stop: Callable[[], bool] | None,
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
-    recipe, preprocess, task = run.card.recipe, run.card.preprocess, task_of(run.card.recipe)
+    recipe, preprocess = run.card.recipe, run.card.preprocess
+    task = task_of(recipe, images_of_classes(splits["train"]), placement.device)
     if placement.holds(sum(images.size_bytes for images in splits.values())):
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
-    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive)
-    readers = 1 if recipe.data.workers else placement.threads
-    batches = TrainBatches(splits["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
+    readers = _readers(recipe, placement)
+    batches = train_batches(recipe, splits["train"], preprocess, placement)
     every = {
         split: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
         for split, images in splits.items()
@@ -254,7 +266,8 @@ def _finish(
         fit(state, recipe, course, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
-        run.finish(state.net.state_dict(), _results(state, recipe, task, measure_all(state, task, last, placement)))
+        results = _results(state, recipe, task, measure_all(state, task, last, placement))
+        run.finish(state.net.state_dict(), {**results, "stopped": _stopped(state, recipe, course)})
         title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
@@ -265,6 +278,17 @@ def _finish(
     finally:
         run.close()
     return Trained(run.path, run.card)
+
+
+def _stopped(state: TrainState, recipe: Recipe, course: Course) -> str:
+    """Why the run ended where it did."""
+    if out_of_patience(state, recipe):
+        patience, total = recipe.evaluation.patience, course.total
+        waited = f"{patience} evaluations" if patience != 1 else "1 evaluation"
+        return f"at step {state.step:,} of {total:,}: no lower validation error in {waited}"
+    if recipe.max_time is not None:
+        return f"after {state.step:,} steps: they fill the time of {duration(recipe.max_time)}"
+    return f"after all {state.step:,} steps"
 
 
 def _course(
@@ -284,7 +308,7 @@ def _course(
 
     if recipe.max_time is None:
         return Course([Leg(0, 0.0, recipe.total_steps(batches.num_images))], evaluations)
-    a_step = state.seconds / max(1, state.step)
+    a_step = state.spent_before / max(1, state.step)  # of the sittings before, if there were any
     an_image = _seconds_an_image(state, task, last, placement)
     pace = Pace(recipe.max_time, lambda: state.spent, a_step, an_image, on_the_way, at_the_end, placement.wait)
     return Course(state.legs, evaluations, pace)
@@ -301,6 +325,25 @@ def _seconds_an_image(state: TrainState, task: Task, splits: Mapping[str, SplitI
             list(task.measure(state.net, [batch], placement, split=split))
             count += len(batch[0])
     return (time.perf_counter() - began) / max(1, count)
+
+
+def train_batches(recipe: Recipe, images: ImageSet, preprocess: Preprocess, placement: Placement) -> TrainBatches:
+    """What a run learns from.
+
+    Args:
+        recipe: The run's.
+        images: Its training images.
+        preprocess: Its own, where the images are.
+        placement: Where it runs.
+    """
+    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive)
+    readers, balanced = _readers(recipe, placement), recipe.balance == "sampler"
+    return TrainBatches(images, preprocess, augmentation, recipe.batch_size, recipe.seed, readers, balanced=balanced)
+
+
+def _readers(recipe: Recipe, placement: Placement) -> int:
+    """Threads that read image files, in each process that does."""
+    return 1 if recipe.data.workers else placement.threads
 
 
 def _splits_in_words(card: Card) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from plusx.recipes.augment import Augment, Mixing, Progressive
 from plusx.recipes.bounds import require
@@ -49,6 +50,11 @@ class Recipe:
     """How the learning rate begins; none begins with the schedule."""
     loss: CrossEntropy = CrossEntropy()
     """What is minimised."""
+    balance: Literal["none", "loss", "sampler"] = "none"
+    """How classes of unequal numbers of images come to count the same. `loss`: an image of class k counts N / (K n_k)
+    times, of N images in all, n_k in the class and K classes, which is 1 in the mean over the images. `sampler`: every
+    class is drawn as often as every other, so that images of small classes come more often. Errors that are measured
+    count every image once."""
     averaging: Averaging | None = None
     """A moving average of the weights; none keeps the weights of the last step."""
     progressive: Progressive | None = None
