@@ -19,7 +19,6 @@ import torch
 
 from plusx.data.balance import images_of_classes
 from plusx.data.randomness import derive_seed
-from plusx.engine.events import Reading
 from plusx.engine.freeze import Frozen
 from plusx.engine.loop import Batches
 from plusx.engine.optim import make_optimizer
@@ -72,7 +71,7 @@ def find_lr(
     data_dir: str | Path | None = None,
     download: bool = False,
     steps: int = 100,
-    progress: bool | Callable[[int, int], None] = True,
+    progress: bool | Callable[..., None] = True,
 ) -> FoundRate:
     """Take the first steps of a run with growing learning rates, and suggest one. Nothing is written or changed.
 
@@ -87,8 +86,8 @@ def find_lr(
         data_dir: As for `train`.
         download: As for `train`.
         steps: Of the sweep, at most.
-        progress: True shows a bar in a terminal or a notebook; a callable is called with the files of a folder read
-            and the files in all, then with the steps taken and the steps in all.
+        progress: True shows a bar in a terminal or a notebook; a callable is called with each `Reading` of a folder,
+            then with the steps taken and the steps in all.
 
     Raises:
         ValueError: As for `train`, or the recipe takes no step.
@@ -104,10 +103,6 @@ def find_lr(
     if asked.steps == 0:
         raise ValueError(f"the recipe {asked.name} takes no step, so it has no learning rate to find")
     with shown(progress, f"{os.fspath(data)}, rates", unit="steps") as report:
-
-        def read(reading: Reading) -> None:
-            report(reading.done, reading.total)
-
         plan = make_plan(
             data,
             asked,
@@ -116,7 +111,7 @@ def find_lr(
             data_dir=Path(data_dir) if data_dir is not None else None,
             download=download,
             download_weights=download or weights == PRETRAINED,
-            progress=read,
+            progress=report,
         )
         card, placement, images = plan.card, plan.choice.placement, plan.splits["train"]
         with torch.random.fork_rng(devices=[]):
