@@ -53,8 +53,8 @@ def test_the_whole_help_can_be_shown() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "predict", "predict_files", "reproduce"),
-        *("resume", "train"),
+        *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "find_lr", "predict", "predict_files"),
+        *("reproduce", "resume", "train"),
     ],
 )
 def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
@@ -100,6 +100,7 @@ def calls(
         "convert": converted,
         "demo": lambda of: refusal(plusx.demo, of(digits_run)),
         "evaluate": lambda of: plusx.evaluate(of(digits_run), out=of(new()), data_dir=of(folder)).score,
+        "find_lr": lambda of: plusx.find_lr("digits", data_dir=of(folder), steps=10, overrides={"data.limit": 20}),
         "load": lambda of: plusx.load(of(digits_run))[1].to_dict(),
         "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),
         "predict_files": lambda of: plusx.predict_files(of(digits_run), of(folder), out=of(new())).predictions,
