@@ -64,4 +64,9 @@ void plusx_parallel(plusx_task task, void *work, int shares) {
   for (int share = 0; share < shares; share++) task(work, share, shares);
 }
 
+void plusx_parallel_own(void) {
+  plusx_apart(0, 0); /* its team is kept apart from now on, and no longer that of another thread */
+  plusx_pool_own();
+}
+
 int plusx_parallel_force(int who) { return atomic_exchange(&forced, who); }
