@@ -28,7 +28,7 @@ class Busy:
     def __init__(self, busy: bool = True) -> None:
         self.busy = busy
 
-    def plusx_busy(self) -> int:
+    def plusx_parallel_busy(self) -> int:
         return self.busy
 
 

@@ -46,11 +46,14 @@ static void run(void *team_) {
     do_share(team, share, team->shares);
 }
 
-static int by_pool(int shares) {
+int plusx_parallel_busy(void) {
   int who = atomic_load_explicit(&forced, memory_order_relaxed);
-  if (who != BY_LOAD) return who == POOL;
-  int busy = plusx_busy();
-  plusx_apart(busy, shares);
+  return who == BY_LOAD ? plusx_busy() : who == POOL;
+}
+
+static int by_pool(int shares) {
+  int busy = plusx_parallel_busy();
+  if (atomic_load_explicit(&forced, memory_order_relaxed) == BY_LOAD) plusx_apart(busy, shares);
   return busy;
 }
 

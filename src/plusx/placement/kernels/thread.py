@@ -36,7 +36,7 @@ class OwnThread:
         """What the call returns or raises. Whatever ends the wait, the call itself has ended."""
         if self._process != os.getpid():  # the thread is not in a child
             self._thread, self._process = None, os.getpid()
-        if self._library is None or torch.get_num_threads() == 1 or not self._library.plusx_busy():
+        if self._library is None or torch.get_num_threads() == 1 or not self._library.plusx_parallel_busy():
             self._thread = None  # ends it
             return call(*args, **kwargs)
         if self._thread is None:
