@@ -15,7 +15,7 @@ from plusx.engine.losses import LossFn, make_loss
 from plusx.engine.probabilities import mean_softmax
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
-from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.loss import BinaryCrossEntropy, CrossEntropy
 from plusx.runs.metrics import Measurement, name_of, quantity_of, split_of
 
 Batch = tuple[Tensor, ...]
@@ -121,7 +121,7 @@ class Classification:
 def task_of(recipe: Recipe) -> Task:
     """What a recipe teaches, by its loss."""
     match recipe.loss:
-        case CrossEntropy():
+        case CrossEntropy() | BinaryCrossEntropy():
             return Classification(make_loss(recipe.loss), flip=recipe.evaluation.flip)
         case _:
             assert_never(recipe.loss)
