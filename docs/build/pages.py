@@ -35,6 +35,7 @@ PAGES: Mapping[str, Tables] = {
         "training": training.training_table,
         "profile": training.profile_table,
         "busy": busy.busy_table,
+        "kernels": performance.kernels_table,
         "depth": performance.depth_table,
         "inference": inference.inference_table,
         "accuracy": performance.accuracy_table,
