@@ -3,6 +3,7 @@
 Everything that the command line does, as functions. Files and folders may be named by str or Path.
 
     train(data)                   train a net on digits, CIFAR, ImageNet or a folder of images; leaves a run directory
+    find_lr(data)                 a learning rate to begin with, by a sweep that leaves nothing changed
     resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
     evaluate(run)                 error, calibration and confusions on images that the run was not trained on
     predict(run, images)          the most probable classes of images
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError
+    from plusx.engine.rate import find_lr
     from plusx.engine.training import resume, train
     from plusx.experiments.demo import demo
     from plusx.experiments.reproduce import list_experiments, reproduce

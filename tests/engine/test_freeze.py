@@ -67,7 +67,7 @@ def test_every_family_trains_behind_a_frozen_part(name: str) -> None:
     side = 64 if name in ("googlenet", "dpn68") else 32
     x = torch.randn(4, 1 if name == "lenet5" else 3, side, side).contiguous(memory_format=torch.channels_last)
     Placement("cpu", "channels_last", "fp32", torch.get_num_threads(), "fused").place(net)
-    Frozen(net, NetSpec(name, freeze=("stem",)), 10).hold(0)
+    Frozen(net, NetSpec(name, freeze=("stem",))).hold(True)
     twin.get_submodule("stem").eval()
     for each in (net, twin):
         torch.manual_seed(1)
@@ -82,12 +82,12 @@ def test_every_family_trains_behind_a_frozen_part(name: str) -> None:
 
 def test_parts_are_trained_from_the_share_of_the_run_that_thaws_them() -> None:
     net = build("resnet20")
-    frozen = Frozen(net, NetSpec("resnet20", freeze=("stages.0",), freeze_until=0.4), 10)
+    frozen = Frozen(net, NetSpec("resnet20", freeze=("stages.0",)))
     part = net.get_submodule("stages.0")
     changes, modes = [], []
     for step in range(10):
         net.train()  # as an evaluation leaves it
-        changes.append(frozen.hold(step))
+        changes.append(frozen.hold(step < 4))
         modes.append((part.training, all(p.requires_grad for p in part.parameters())))
     assert changes == [step in (0, 4) for step in range(10)]
     assert modes == [(step >= 4, step >= 4) for step in range(10)]
@@ -97,9 +97,9 @@ def test_parts_are_trained_from_the_share_of_the_run_that_thaws_them() -> None:
 def test_what_never_trains_is_not_trained_after_the_thaw() -> None:
     net = build("airbench94")
     never = [name for name, p in net.named_parameters() if not p.requires_grad]
-    frozen = Frozen(net, NetSpec("airbench94", freeze=("stem", "stages"), freeze_until=0.5), 2)
-    frozen.hold(0)
-    frozen.hold(1)
+    frozen = Frozen(net, NetSpec("airbench94", freeze=("stem", "stages")))
+    frozen.hold(True)
+    frozen.hold(False)
     assert never and [name for name, p in net.named_parameters() if not p.requires_grad] == never
 
 

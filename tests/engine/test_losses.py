@@ -54,6 +54,15 @@ def test_binary_cross_entropy_asks_of_every_class_whether_it_is_shown(num_aux: i
         torch.testing.assert_close(loss, terms[0] + 0.3 * sum(terms[1:]))
 
 
+def test_binary_cross_entropy_counts_an_image_as_often_as_its_classes() -> None:
+    net, weights_K = nn.Linear(5, 4), torch.tensor([0.5, 1.0, 2.0, 4.0])
+    shares = 0.3 * torch.eye(4)[LABELS] + 0.7 * torch.eye(4)[LABELS.flip(0)]
+    for labels, weights_B in ((LABELS, weights_K[LABELS]), (shares, shares @ weights_K)):
+        one_by_one = [make_loss(BinaryCrossEntropy())(net, X[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
+        expected = (weights_B * torch.stack(one_by_one)).mean()
+        torch.testing.assert_close(make_loss(BinaryCrossEntropy(), weights_K)(net, X, labels), expected)
+
+
 @pytest.mark.parametrize("num_aux", [0, 1, 2])
 def test_each_auxiliary_head_adds_its_weighted_loss(num_aux: int) -> None:
     net = ThreeHeads(num_aux)

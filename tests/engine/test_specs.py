@@ -40,8 +40,8 @@ class Unheard:
 UNKNOWN: dict[str, Callable[[], object]] = {
     "augmentation": lambda: make_augmentation((Unheard(),), PREPROCESS),  # type: ignore[arg-type]
     "optimizer": lambda: make_optimizer(Unheard(decay="all"), NET),  # type: ignore[arg-type]
-    "schedule": lambda: multiplier(Unheard(), 0, 10),  # type: ignore[arg-type]
-    "warmup": lambda: multiplier(Constant(), 0, 10, warmup=Warmup(shape="cosine")),  # type: ignore[arg-type]
+    "schedule": lambda: multiplier(Unheard(), 0 / 10),  # type: ignore[arg-type]
+    "warmup": lambda: multiplier(Constant(), 0 / 10, warmup=Warmup(shape="cosine")),  # type: ignore[arg-type]
     "loss": lambda: make_loss(Unheard()),  # type: ignore[arg-type]
     "penalty": lambda: touched(NET, "biases"),  # type: ignore[arg-type]
     "decay": lambda: make_optimizer(Unheard(), NET),  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_every_kind_of_the_unions_is_made() -> None:
     for spec in get_args(Optim):
         make_optimizer(spec(), NET)
     for schedule in get_args(Schedule):
-        assert multiplier(schedule(), 0, 10) > 0
+        assert multiplier(schedule(), 0 / 10) > 0
 
 
 @pytest.mark.slow

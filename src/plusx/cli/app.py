@@ -24,6 +24,7 @@ from plusx.cli.nets import nets, summary
 from plusx.cli.predict import predict
 from plusx.cli.recipes import recipes
 from plusx.cli.reproduce import reproduce
+from plusx.cli.sections import Sectioned
 from plusx.cli.train import train
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
 
 for typed, verb in VERBS.items():
     group, _, name = typed.rpartition(" ")
-    GROUPS[group].command(name)(verb)
+    GROUPS[group].command(name, cls=Sectioned)(verb)
 for group, verbs in GROUPS.items():
     if group:
         app.add_typer(verbs, name=group)

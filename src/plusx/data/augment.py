@@ -57,7 +57,7 @@ def make_augmentation(
         augment: The recipe's.
         preprocess: Normalised the images that the functions will change.
         progressive: The recipe's.
-        total: Steps of the run.
+        total: Steps of the run, where they are known.
     """
     crop: Callable[..., Box] | None = None
     by_epoch: list[Callable[..., Tensor]] = []
@@ -100,7 +100,7 @@ def make_augmentation(
     if progressive is None:
         return whole
     smaller = partial(shrink, scale=progressive.scale, by=progressive.by)
-    return replace(whole, shrink=smaller, shrink_until=round(progressive.until * total))
+    return replace(whole, shrink=smaller, shrink_share=progressive.until, shrink_until=round(progressive.until * total))
 
 
 def require_fitting(augment: Iterable[Augment], images: ImageSet, preprocess: Preprocess) -> None:

@@ -2,7 +2,8 @@
 
 The training images form one endless stream, epoch after epoch, each a fresh permutation; step s takes the images from
 s B to (s + 1) B of it. So every image is seen once an epoch, no batch is short, and the batch of any step can be made
-again, which is why resume needs no loader state and the number of workers changes nothing.
+again, which is why resume needs no loader state and the number of workers changes nothing. Where classes are balanced,
+the stream is that of `BalancedVisits`, and an epoch is as many images.
 
 Shapes: B images in a batch, C channels, H height, W width.
 """
@@ -10,8 +11,8 @@ Shapes: B images in a batch, C channels, H height, W width.
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from plusx.data.balance import BalancedVisits
 from plusx.data.images import ImageSet, epoch_order
 from plusx.data.preprocess import Box, CropBox, Preprocess
 from plusx.data.randomness import generator
@@ -42,6 +44,8 @@ class Augmentation:
     long."""
     shrink: Callable[..., Tensor] | None = None
     """Applied after `change`, to the batches of the first `shrink_until` steps."""
+    shrink_share: float = 0.0
+    """Of the run, that these steps are."""
     shrink_until: int = 0
     pixels: tuple[Callable[..., Tensor], ...] = ()
     """Applied before normalisation, in turn, to uint8 pixels, with a keyword `generators`: one for each image."""
@@ -70,7 +74,6 @@ class Visits:
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed = length, seed
         self._orders: dict[int, list[int]] = {}
-        self._coins: Tensor | None = None
 
     def __reduce__(self) -> tuple[type["Visits"], tuple[int, int]]:
         return Visits, (self.length, self.seed)
@@ -83,12 +86,15 @@ class Visits:
             self._orders = {**dict(list(self._orders.items())[1 - self.KEPT :]), epoch: order}
         return order
 
-    @property
-    def coins_N(self) -> Tensor:
-        """For each image a number in [0, 1), the same in every epoch."""
-        if self._coins is None:
-            self._coins = torch.rand(self.length, generator=generator(self.seed, "coin"))
-        return self._coins
+    def at(self, places: range) -> tuple[list[int], list[int]]:
+        """The positions of the images at these places of the stream, and the epoch of each."""
+        indices, epochs = [], []
+        for epoch in range(places.start // self.length, (places.stop - 1) // self.length + 1):
+            begin = epoch * self.length
+            visited = self.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
+            indices += visited
+            epochs += [epoch] * len(visited)
+        return indices, epochs
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,18 @@ class TrainBatches(Dataset[Batch]):
     seed: int
     readers: int = 1
     """Threads that read image files; with worker processes, in each of them."""
-    visits: Visits = field(init=False, repr=False, compare=False)
+    balanced: bool = False
+    """Whether every class comes as often as every other, not every image."""
+    visits: Visits | BalancedVisits = field(init=False, repr=False, compare=False)
     """The order of the images."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "visits", Visits(len(self.images), self.seed))
+        if self.balanced:
+            labels = self.images.labels_N.tolist()
+            visits: Visits | BalancedVisits = BalancedVisits(labels, len(self.images.class_names), self.seed)
+        else:
+            visits = Visits(len(self.images), self.seed)
+        object.__setattr__(self, "visits", visits)
 
     @property
     def num_images(self) -> int:
@@ -114,13 +127,7 @@ class TrainBatches(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, step: int) -> Batch:
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        indices, epochs, length = [], [], len(self.images)
-        for epoch in range(places.start // length, (places.stop - 1) // length + 1):
-            begin = epoch * length
-            visited = self.visits.order(epoch)[max(places.start - begin, 0) : places.stop - begin]
-            indices += visited
-            epochs += [epoch] * len(visited)
+        indices, epochs = self.visits.at(range(step * self.batch_size, (step + 1) * self.batch_size))
 
         def generators(purpose: str) -> list[torch.Generator]:
             return [generator(self.seed, purpose, *seen) for seen in zip(epochs, indices, strict=True)]
@@ -135,7 +142,7 @@ class TrainBatches(Dataset[Batch]):
                 pixels_BCHW = change(pixels_BCHW, generators=rngs)
         x_BCHW = self.preprocess.normalise(pixels_BCHW)
         for change in self.augmentation.by_epoch:
-            x_BCHW = change(x_BCHW, coin_B=self.visits.coins_N[indices], epoch_B=torch.tensor(epochs))
+            x_BCHW = change(x_BCHW, coin_B=_coins(len(self.images), self.seed)[indices], epoch_B=torch.tensor(epochs))
         rng = generator(self.seed, "augment", step)
         for change in self.augmentation.change:
             x_BCHW = change(x_BCHW, generator=rng)
@@ -146,6 +153,17 @@ class TrainBatches(Dataset[Batch]):
             return x_BCHW, labels_B
         shares_BK = F.one_hot(labels_B, len(self.images.class_names)).float()
         return self.augmentation.mix(x_BCHW, shares_BK, generator=generator(self.seed, "mix", step))
+
+    def planned(self, step_at: Callable[[float], int]) -> "TrainBatches":
+        """The same batches in a run in which a share is done at another step.
+
+        Args:
+            step_at: The step of a share.
+        """
+        if self.augmentation.shrink is None:
+            return self
+        until = step_at(self.augmentation.shrink_share)
+        return replace(self, augmentation=replace(self.augmentation, shrink_until=until))
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1, in order."""
@@ -193,6 +211,12 @@ def _read(
         return torch.stack([preprocess.pixels(file, crop) for file, crop in zip(files, choices, strict=True)])
     with ThreadPoolExecutor(readers) as pool:  # Pillow releases the interpreter's lock while it decodes and resizes
         return torch.stack(list(pool.map(preprocess.pixels, files, choices)))
+
+
+@lru_cache(maxsize=2)
+def _coins(length: int, seed: int) -> Tensor:
+    """For each image a number in [0, 1), the same in every epoch."""
+    return torch.rand(length, generator=generator(seed, "coin"))
 
 
 def _at(rows: Tensor, indices: Sequence[int]) -> Tensor:

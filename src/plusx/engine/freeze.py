@@ -46,23 +46,21 @@ class Frozen:
 
     Args:
         net: Placed already.
-        spec: Which parts, and for which share of the run.
-        total: Steps of the run.
+        spec: Which parts.
     """
 
-    def __init__(self, net: nn.Module, spec: NetSpec, total: int) -> None:
+    def __init__(self, net: nn.Module, spec: NetSpec) -> None:
         self._parts = parts(net, spec.freeze) if spec.freeze else []
         self._trained = [p for part in self._parts for p in part.parameters() if p.requires_grad]
-        self._until = total if spec.freeze_until == 1 else round(spec.freeze_until * total)
         self._held = False
 
-    def hold(self, step: int) -> bool:
+    def hold(self, still: bool) -> bool:
         """Put the parts into the mode of a step, which evaluations change; whether other parameters are trained now.
 
         Args:
-            step: The next one, from 0.
+            still: Whether they are frozen at the next step.
         """
-        held = bool(self._parts) and step < self._until
+        held = bool(self._parts) and still
         changed, self._held = held != self._held, held
         for part in self._parts:
             if part.training == held:

@@ -45,7 +45,9 @@ class FittedHead:
     folds: int
 
 
-def fit_head(net: nn.Module, images: ImageSet, preprocess: Preprocess, placement: Placement) -> FittedHead:
+def fit_head(
+    net: nn.Module, images: ImageSet, preprocess: Preprocess, placement: Placement, *, balanced: bool = False
+) -> FittedHead:
     """Set the last layer of a net, and leave the rest as it is.
 
     Args:
@@ -53,6 +55,7 @@ def fit_head(net: nn.Module, images: ImageSet, preprocess: Preprocess, placement
         images: The training images; of every class at least one.
         preprocess: The net's.
         placement: Where the net will run.
+        balanced: Whether classes count the same, each image N / (K n_k) times; `cv_error` counts images all the same.
 
     Raises:
         ValueError: The net does not end with a linear layer.
@@ -63,8 +66,8 @@ def fit_head(net: nn.Module, images: ImageSet, preprocess: Preprocess, placement
     mean_F, std_F = features_NF.mean(0), features_NF.std(0)
     scale_F = np.where(std_F > 0, 1 / np.maximum(std_F, 1e-12), 0.0)
     scaled_NF = (features_NF - mean_F) * scale_F
-    fitted = _chosen(scaled_NF, labels_N)
-    model = _fit(scaled_NF, labels_N, fitted.inverse_penalty)
+    fitted = _chosen(scaled_NF, labels_N, balanced)
+    model = _fit(scaled_NF, labels_N, fitted.inverse_penalty, balanced)
     weight_KF, bias_K = _of_every_class(model, last.out_features)
     weight_KF = weight_KF * scale_F
     with torch.no_grad():
@@ -121,7 +124,7 @@ def features(net: nn.Module, last: str, images: ImageSet, preprocess: Preprocess
         return torch.cat(list(streams.apart(lambda number: forward(batches[number][0]), range(len(batches)))))
 
 
-def _chosen(scaled_NF: np.ndarray, labels_N: np.ndarray) -> FittedHead:
+def _chosen(scaled_NF: np.ndarray, labels_N: np.ndarray, balanced: bool) -> FittedHead:
     """The penalty of the least cross entropy on images that were left out; a strong one where none can be."""
     some = np.linspace(0, len(labels_N) - 1, min(len(labels_N), CHOSEN_ON)).round().astype(int)
     x_NF, y_N = scaled_NF[some], labels_N[some]
@@ -131,19 +134,21 @@ def _chosen(scaled_NF: np.ndarray, labels_N: np.ndarray) -> FittedHead:
     nats, wrong = np.zeros(len(STRENGTHS)), np.zeros(len(STRENGTHS))
     for inside, outside in StratifiedKFold(folds, shuffle=True, random_state=0).split(x_NF, y_N):
         for place, strength in enumerate(STRENGTHS):
-            model = _fit(x_NF[inside], y_N[inside], strength)
+            model = _fit(x_NF[inside], y_N[inside], strength, balanced)
             logs_NK = model.predict_log_proba(x_NF[outside])
             columns = np.searchsorted(model.classes_, y_N[outside])
-            nats[place] -= logs_NK[np.arange(len(outside)), columns].sum()
+            counted_N = 1 / np.bincount(y_N)[y_N[outside]] if balanced else np.ones(len(outside))
+            nats[place] -= (counted_N * logs_NK[np.arange(len(outside)), columns]).sum()
             wrong[place] += (model.predict(x_NF[outside]) != y_N[outside]).sum()
     best = int(nats.argmin())
     return FittedHead(STRENGTHS[best], float(wrong[best]) / len(y_N), folds)
 
 
-def _fit(x_NF: np.ndarray, y_N: np.ndarray, strength: float) -> LogisticRegression:
+def _fit(x_NF: np.ndarray, y_N: np.ndarray, strength: float, balanced: bool) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are near enough
-        return LogisticRegression(C=strength, max_iter=200).fit(x_NF, y_N)
+        weights = "balanced" if balanced else None
+        return LogisticRegression(C=strength, max_iter=200, class_weight=weights).fit(x_NF, y_N)
 
 
 def _of_every_class(model: LogisticRegression, classes: int) -> tuple[np.ndarray, np.ndarray]:

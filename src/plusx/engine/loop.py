@@ -3,15 +3,16 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
 from plusx.data.randomness import derive_seed
+from plusx.engine.course import Course
 from plusx.engine.events import DivergedError, Event, StoppedError
 from plusx.engine.freeze import Frozen
 from plusx.engine.schedule import multiplier
-from plusx.engine.state import Clock, TrainState, average, averaged, keep_best, save
+from plusx.engine.state import Clock, TrainState, average, averaged, keep_best, out_of_patience, save
 from plusx.engine.step import Step
 from plusx.engine.task import Batch, Task
 from plusx.placement.place import Placement
@@ -30,6 +31,9 @@ class Batches(Protocol):
     def num_images(self) -> int:
         """How many there are in an epoch."""
 
+    def planned(self, step_at: Callable[[float], int]) -> Self:
+        """The same batches in a run in which a share is done at another step."""
+
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1."""
 
@@ -47,6 +51,7 @@ class SplitImages(Protocol):
 def fit(
     state: TrainState,
     recipe: Recipe,
+    course: Course,
     task: Task,
     batches: Batches,
     splits: Mapping[Any, SplitImages],
@@ -56,11 +61,12 @@ def fit(
     progress: Callable[[Event], None],
     should_stop: Callable[[], bool] | None,
 ) -> None:
-    """Train from the state's step to the recipe's last.
+    """Train from the state's step to the last of the course.
 
     Args:
         state: Changed in place.
         recipe: Resolved for the training images.
+        course: Which share of the run is done at a step, and when it ends.
         task: What is learnt.
         batches: What is learnt from.
         splits: What is measured at each evaluation, by split.
@@ -72,9 +78,9 @@ def fit(
     Raises:
         DivergedError: The loss is no longer a number.
         StoppedError: `should_stop` said yes.
+        TooShortError: The run's time is over before it can end.
     """
-    total, shown = recipe.total_steps(batches.num_images), 0.0
-    evaluations = recipe.evaluations(batches.num_images, sum(split.num_images for split in splits.values()))
+    shown = 0.0
 
     def show(
         loss: float | None = None, images_per_s: float | None = None, measurements: Iterable[Measurement] = ()
@@ -82,23 +88,36 @@ def fit(
         nonlocal shown
         shown = time.monotonic()
         per_epoch = batches.num_images / recipe.batch_size
-        progress(Event(state.step, total, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch))
+        progress(
+            Event(state.step, course.total or 0, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch)
+        )
 
     def new_step() -> Step:
-        return Step(state.net, state.optimizer, task, recipe.penalty, placement)
+        return Step(
+            state.net,
+            state.optimizer,
+            task,
+            recipe.penalty,
+            placement,
+            clip=recipe.optim.clip,
+            accumulate=recipe.accumulate,
+        )
 
-    clock, frozen, step = Clock(state), Frozen(state.net, recipe.net, total), new_step()
-    for batch in batches.steps(state.step, total, workers=recipe.data.workers):
-        if frozen.hold(state.step):
+    if out_of_patience(state, recipe):  # it was killed after its last step
+        return
+    clock, frozen, step = Clock(state), Frozen(state.net, recipe.net), new_step()
+    for batch in course.batches(lambda: state.step, batches, workers=recipe.data.workers):
+        if frozen.hold(state.step < course.leg.step_at(recipe.net.freeze_until)):
             step = new_step()  # what was recorded trains other parameters
-        rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)
+        share = course.share(state.step)
+        rate = multiplier(recipe.schedule, share, warmup=recipe.warmup, val_errors=state.val_errors)
         torch.manual_seed(derive_seed(recipe.seed, "step", state.step))  # for dropout and its kin
         loss = step(batch, rate)
         state.loss_sum += loss
         state.not_captured = step.not_captured
         state.step += 1
         average(state, recipe.averaging)
-        last, record = state.step == total, state.step % recipe.log_every == 0
+        last, record = state.step == course.total, state.step % recipe.log_every == 0
         stopping = should_stop is not None and should_stop() and not last
         saving = last or stopping or clock.since_save() >= recipe.save_seconds
         if record or saving or placement.reads_are_free:  # elsewhere .item() would stall the device every step
@@ -111,19 +130,23 @@ def fit(
             state.loss_sum.zero_()
         elif time.monotonic() - shown > SHOWN_SECONDS:
             show()
-        if state.step * evaluations // total > (state.step - 1) * evaluations // total:
+        if course.evaluates(state.step):
             with averaged(state):
                 measured = measure_all(state, task, splits, placement)
                 keep_best(state, recipe, task.selects.rank(measured))
-            clock.evaluated()
+            course.evaluated(clock.evaluated())
             run.log(state.step, measured, seconds=state.seconds)
             show(measurements=measured)
-        if saving:
+            last = last or out_of_patience(state, recipe)
+        if saving or last:
             save(state, run)
             clock.saved()
+        if last:
+            break
         if stopping:
             raise StoppedError(
-                f"stopped at step {state.step:,} of {total:,}", f"resume with: plusx train --resume {run.path}"
+                f"stopped at step {state.step:,}{f' of {course.total:,}' if course.total else ''}",
+                f"resume with: plusx train --resume {run.path}",
             )
 
 

@@ -18,13 +18,18 @@ OfLogits = Callable[[Tensor, Tensor], Tensor]
 """(logits_BK, labels) of one head -> a scalar."""
 
 
-def make_loss(spec: Loss) -> LossFn:
-    """The loss that a recipe names."""
+def make_loss(spec: Loss, weights_K: Tensor | None = None) -> LossFn:
+    """The loss that a recipe names.
+
+    Args:
+        spec: The recipe's.
+        weights_K: How often an image of each class counts, on the device of the logits; None counts all once.
+    """
     match spec:
         case CrossEntropy(label_smoothing, aux_weight):
-            of_logits: OfLogits = partial(cross_entropy, label_smoothing=label_smoothing)
+            of_logits: OfLogits = partial(cross_entropy, label_smoothing=label_smoothing, weights_K=weights_K)
         case BinaryCrossEntropy(aux_weight):
-            of_logits = binary_cross_entropy
+            of_logits = partial(binary_cross_entropy, weights_K=weights_K)
         case _:
             assert_never(spec)
     return partial(of_all_heads, of_logits=of_logits, aux_weight=aux_weight)
@@ -61,27 +66,48 @@ def of_all_heads(
     return loss
 
 
-def cross_entropy(logits_BK: Tensor, labels_B: Tensor, *, label_smoothing: float) -> Tensor:
-    """Mean cross entropy in nats.
+def cross_entropy(
+    logits_BK: Tensor, labels: Tensor, *, label_smoothing: float, weights_K: Tensor | None = None
+) -> Tensor:
+    """Mean cross entropy in nats; with weights, the mean of sum_k share_k weight_k (cross entropy with class k).
+
+    PyTorch's own `weight` would also weigh what smoothing gives to each class, so that every image pulled at the rarest
+    class, and would divide by the batch's weights, so that pieces of a batch would not add up to it.
 
     Args:
         logits_BK: Of one head.
-        labels_B: Classes, or the share of each class, B x K.
+        labels: Classes, or the share of each class, B x K.
         label_smoothing: Share of the target that is spread over all classes.
+        weights_K: How often an image of each class counts; of a mixed one, its share of the class does.
     """
-    return F.cross_entropy(logits_BK, labels_B, label_smoothing=label_smoothing)
+    if weights_K is None:
+        return F.cross_entropy(logits_BK, labels, label_smoothing=label_smoothing)
+    weights_B = _weights(labels, weights_K)
+    if labels.is_floating_point():
+        labels = labels * weights_K / weights_B[:, None]
+    return (weights_B * F.cross_entropy(logits_BK, labels, label_smoothing=label_smoothing, reduction="none")).mean()
 
 
-def binary_cross_entropy(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+def binary_cross_entropy(logits_BK: Tensor, labels: Tensor, *, weights_K: Tensor | None = None) -> Tensor:
     """Mean binary cross entropy in nats, over images and classes.
 
     Args:
         logits_BK: Of one head.
-        labels_B: Classes, or the share of each class, B x K, of which every share above 0 is a class that is shown.
+        labels: Classes, or the share of each class, B x K, of which every share above 0 is a class that is shown.
+        weights_K: How often an image of each class counts; a mixed one counts as often as its classes do by their
+            shares.
 
     Example:
         >>> round(float(binary_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 2]))), 4)
         0.6931
     """
-    shown_BK = labels_B > 0 if labels_B.ndim == 2 else F.one_hot(labels_B, logits_BK.shape[1])
-    return F.binary_cross_entropy_with_logits(logits_BK, shown_BK.to(logits_BK.dtype))
+    shown_BK = labels > 0 if labels.is_floating_point() else F.one_hot(labels, logits_BK.shape[1])
+    nats_BK = F.binary_cross_entropy_with_logits(logits_BK, shown_BK.to(logits_BK.dtype), reduction="none")
+    if weights_K is not None:
+        nats_BK = nats_BK * _weights(labels, weights_K)[:, None]
+    return nats_BK.mean()
+
+
+def _weights(labels: Tensor, weights_K: Tensor) -> Tensor:
+    """How often each image counts."""
+    return labels @ weights_K if labels.is_floating_point() else weights_K[labels]

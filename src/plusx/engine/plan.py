@@ -11,19 +11,23 @@ from typing import Any
 import torch
 
 from plusx.data.augment import require_fitting, shrunk_side
+from plusx.data.balance import require_weights
 from plusx.data.images import ImageSet, require_every_class
 from plusx.data.preprocess import Preprocess, fit_preprocess, input_size
 from plusx.data.sources import Source, load_source
 from plusx.engine.events import Reading
 from plusx.engine.freeze import parts
+from plusx.engine.memory import fitted_to
 from plusx.engine.speed import chosen_placement
 from plusx.nets import build, entry, require_input
 from plusx.placement.choose import Choice
 from plusx.placement.place import choose_placement
 from plusx.recipes import Recipe, override_all, recipe_for
 from plusx.recipes.data import PreprocessSpec
+from plusx.recipes.length import seconds_of
 from plusx.recipes.net import NetSpec
 from plusx.recipes.schedule import Plateau
+from plusx.recipes.text import LENGTHS
 from plusx.runs.card import Card
 from plusx.runs.images import splits_of
 from plusx.runs.store import require_free
@@ -50,6 +54,8 @@ class Plan:
     """The weights that the net starts from; None draws them."""
     choice: Choice
     """Where it runs, and what else was measured."""
+    note: str | None = None
+    """What was decided for a limit of memory."""
 
 
 def asked_for(
@@ -58,6 +64,7 @@ def asked_for(
     overrides: Mapping[str, Any] | None,
     seed: int | None,
     weights: str | os.PathLike[str] | None = None,
+    max_time: float | str | None = None,
 ) -> tuple[Recipe, frozenset[str]]:
     """The recipe that somebody asks for, and the fields of `preprocess` that they set themselves.
 
@@ -69,6 +76,7 @@ def asked_for(
         overrides: As for `train`.
         seed: As for `train`.
         weights: As for `train`.
+        max_time: As for `train`.
 
     Raises:
         ValueError: A name or a key is unknown, or a value does not fit.
@@ -78,6 +86,12 @@ def asked_for(
     else:
         began = recipe_for(os.fspath(data), recipe, from_weights=weights is not None)
     changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
+    if max_time is not None:
+        if other := [length for length in LENGTHS if length in changes]:
+            raise ValueError(f"max_time and {other[0]} both say how long the run is; give one of them")
+        if began.steps == 0:
+            raise ValueError(f"max_time is {max_time}, but the recipe {began.name} takes no step; leave it out")
+        changes["max_time"] = seconds_of(max_time) if isinstance(max_time, str) else max_time
     asked = override_all(began, changes)
     if weights is not None:
         if "net.weights" in changes:
@@ -102,6 +116,7 @@ def make_plan(
     download: bool,
     download_weights: bool,
     progress: Callable[[Reading], None],
+    memory: int | None = None,
 ) -> Plan:
     """Decide all that a run needs, from what was asked for and the data.
 
@@ -115,10 +130,14 @@ def make_plan(
         download: Whether CIFAR may be fetched.
         download_weights: Whether published weights may be fetched.
         progress: Called while a folder is read.
+        memory: Bytes that the run may hold; None leaves the batch size as it is.
 
     Raises:
         ValueError: Something that was asked for does not exist or does not fit.
     """
+    if recipe.steps == 0 and (memory is not None or recipe.evaluation.patience is not None):
+        what = "memory" if memory is not None else "evaluation.patience"
+        raise ValueError(f"{what} is for runs that take steps; the recipe {recipe.name} takes none: leave it out")
     rules = choose_placement(recipe.placement)  # what is misspelt or in the way stops here, before any data is read
     with torch.device("meta"):
         parts(build(recipe.net.name, **recipe.net.options), recipe.net.freeze)
@@ -142,8 +161,18 @@ def make_plan(
     splits = splits_of(recipe, source.splits)
     images = splits["train"]
     require_every_class(images, recipe.data.train)
+    if recipe.balance != "none":
+        require_weights(images, recipe.balance, recipe.data.train)
     if isinstance(recipe.schedule, Plateau) and "val" not in splits:
         raise ValueError("schedule is Plateau, which watches the validation error; set data.val")
+    if (patience := recipe.evaluation.patience) is not None:
+        if "val" not in splits or "val" not in recipe.evaluation.splits:
+            raise ValueError(
+                f"evaluation.patience is {patience}, which watches the validation error; set data.val, and "
+                "evaluation.splits with val"
+            )
+        if recipe.evaluation.keep != "best":
+            raise ValueError(f"evaluation.patience is {patience}, which ends after the best; set evaluation.keep=best")
     net_options = _net_options(recipe, images)
     start, of_weights = None, None
     if recipe.net.weights is not None:
@@ -155,7 +184,12 @@ def make_plan(
     require_fitting(recipe.augment, images, preprocess)
     _require_inputs(recipe, net_options, preprocess)
     image = (preprocess.channels, *preprocess.size)
-    choice = chosen_placement(recipe, net_options, image, recipe.total_steps(len(images)), rules)
+    total = recipe.total_steps(len(images)) if recipe.max_time is None else None
+    choice = chosen_placement(recipe, net_options, image, total, rules)
+    note, notes = None, (*start.notes, *_prepared(recipe, preprocess)) if start else ()
+    if memory is not None:
+        recipe, note = fitted_to(recipe, memory, net_options, image, choice.placement)
+        notes = (*notes, note)
     card = Card(
         recipe=recipe,
         net_options=net_options,
@@ -169,9 +203,9 @@ def make_plan(
             "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
         },
         placement=choice.placement.to_dict(),
-        notes=(*start.notes, *_prepared(recipe, preprocess)) if start else (),
+        notes=notes,
     )
-    return Plan(card, source, splits, start, choice)
+    return Plan(card, source, splits, start, choice, note)
 
 
 def _started_from(weights: str, net: str, *, chosen: bool) -> dict[str, str]:
@@ -242,8 +276,24 @@ def _net_options(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
 
 def _require_inputs(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
     """Raises ValueError when the net does not take images of the sizes that the run will have."""
-    batch_size = recipe.batch_size if recipe.total_steps(1) else None  # with no step, nothing is trained
+    batch_size = None if recipe.steps == 0 else recipe.batch_size  # with no step, nothing is trained
     require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=batch_size)
+    if recipe.accumulate > 1:
+        _require_pieces(recipe, net_options, preprocess)
     if recipe.progressive is not None:
         height, width = (shrunk_side(side, recipe.progressive.scale) for side in preprocess.size)
         require_input(recipe.net.name, net_options, (preprocess.channels, height, width), batch_size=batch_size)
+
+
+def _require_pieces(recipe: Recipe, net_options: Mapping[str, Any], preprocess: Preprocess) -> None:
+    """Raises ValueError when a batch has fewer images than pieces, or when the net cannot be trained on a piece."""
+    if recipe.accumulate > recipe.batch_size:
+        raise ValueError(f"accumulate is {recipe.accumulate}; batch_size is {recipe.batch_size}, so it is that at most")
+    try:
+        piece = recipe.batch_size // recipe.accumulate
+        require_input(recipe.net.name, net_options, (preprocess.channels, *preprocess.size), batch_size=piece)
+    except ValueError:
+        raise ValueError(
+            f"accumulate is {recipe.accumulate}, which leaves {recipe.net.name} pieces of one image, too few for its "
+            f"batch norm; batch_size is {recipe.batch_size}, so it is {recipe.batch_size // 2} at most"
+        ) from None

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function: (schedule, step, total) to a multiplier of the peak rate.
+"""The learning rate as a pure function: (schedule, share of the run) to a multiplier of the peak rate.
 
 `Plateau` also needs the validation errors so far, which are an argument like the others.
 """
@@ -11,22 +11,20 @@ from plusx.recipes.schedule import Constant, Cosine, Linear, OneCycle, Plateau, 
 
 
 def multiplier(
-    schedule: Schedule, step: int, total: int, *, warmup: Warmup | None = None, val_errors: Sequence[float] = ()
+    schedule: Schedule, t: float, *, warmup: Warmup | None = None, val_errors: Sequence[float] = ()
 ) -> float:
     """What the peak rate is multiplied by at a step.
 
     Args:
         schedule: Its shape.
-        step: From 0.
-        total: Steps of the run.
+        t: The share of the run that is done before the step, in [0, 1).
         warmup: Multiplied onto it.
         val_errors: Validation errors measured before this step, oldest first; only `Plateau` uses them.
 
     Example:
-        >>> [multiplier(Steps(at=(0.5, 0.75)), step, 64_000) for step in (0, 31_999, 32_000, 48_000)]
+        >>> [multiplier(Steps(at=(0.5, 0.75)), step / 64_000) for step in (0, 31_999, 32_000, 48_000)]
         [1.0, 1.0, 0.1, 0.010000000000000002]
     """
-    t = step / total
     m = _shape(schedule, t, val_errors)
     if warmup is not None and t < warmup.fraction:
         m *= warmup.start + (1 - warmup.start) * _rise(warmup, t)

@@ -21,7 +21,11 @@ LONG_STEPS, LONG_SECONDS = 200, 300
 
 
 def chosen_placement(
-    recipe: Recipe, net_options: Mapping[str, Any], image: tuple[int, int, int], total_steps: int, rules: Placement
+    recipe: Recipe,
+    net_options: Mapping[str, Any],
+    image: tuple[int, int, int],
+    total_steps: int | None,
+    rules: Placement,
 ) -> Choice:
     """The fastest placement for a run, where measuring pays; else that of the rules.
 
@@ -29,7 +33,7 @@ def chosen_placement(
         recipe: The run's; its `placement.choose` says when to measure.
         net_options: The net's.
         image: Channels, height and width of the net's input.
-        total_steps: The run's.
+        total_steps: The run's; None where it has a time instead.
         rules: The placement that is taken without measuring.
     """
     spec, unmeasured = recipe.placement, Choice(rules, (), remembered=False)
@@ -40,14 +44,19 @@ def chosen_placement(
         return step_seconds(recipe, net_options, image, placement, best)
 
     with torch.random.fork_rng(devices=[]):
-        if spec.choose == "auto" and (
-            total_steps < LONG_STEPS or total_steps * seconds_of(rules, float("inf")) < LONG_SECONDS
-        ):
-            return unmeasured
+        if spec.choose == "auto":
+            if total_steps is None:
+                assert recipe.max_time is not None
+                is_long = recipe.max_time >= LONG_SECONDS
+            else:
+                is_long = total_steps >= LONG_STEPS and total_steps * seconds_of(rules, float("inf")) >= LONG_SECONDS
+            if not is_long:
+                return unmeasured
         key = {
             "net": recipe.net.name,
             "net_options": {name: repr(value) for name, value in sorted(net_options.items())},
             "batch_size": recipe.batch_size,
+            **({"accumulate": recipe.accumulate} if recipe.accumulate > 1 else {}),
             "image": list(image),
             "optim": type(recipe.optim).__name__,
             "machine": describe(),
@@ -72,7 +81,15 @@ def step_seconds(
     torch.manual_seed(0)
     net = placement.place(build(recipe.net.name, **net_options)).train()
     optimizer = make_optimizer(recipe.optim, net, precision=placement.precision)
-    step = Step(net, optimizer, task_of(recipe), recipe.penalty, placement)
+    step = Step(
+        net,
+        optimizer,
+        task_of(recipe, torch.ones(net_options["num_classes"]), placement.device),
+        recipe.penalty,
+        placement,
+        clip=recipe.optim.clip,
+        accumulate=recipe.accumulate,
+    )
     x_BCHW = torch.randn(recipe.batch_size, *image)
     labels_B = torch.arange(recipe.batch_size) % net_options["num_classes"]
     seconds: list[float] = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from plusx.data.batches import EvalBatches
 from plusx.data.images import ImageSet, spread
 from plusx.data.randomness import derive_seed
+from plusx.engine.course import Leg, legs_from, rows_of
 from plusx.engine.head import fit_head
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from plusx.nets import build
@@ -47,8 +48,19 @@ class TrainState:
     """The seconds of it that training steps took."""
     fitted_head: dict[str, float | int | None] = field(default_factory=dict)
     """What the last layer was fitted with before the first step, if it was."""
+    legs: list[Leg] = field(default_factory=list)
+    """The parts that a run with a time has planned so far."""
+    began: float = field(default_factory=time.monotonic)
+    """When this sitting began, by `time.monotonic`."""
+    spent_before: float = 0.0
+    """Seconds of the sittings before, each up to the resume point that the next one began with."""
     not_captured: str | None = None
     """Why the steps since this start were not recorded, where the placement asked for it."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all sittings so far, all that they did counted."""
+        return self.spent_before + time.monotonic() - self.began
 
 
 STEM_PIXELS = 5_000 * 32 * 32  # that a net's stem is fitted to: 5,000 images of CIFAR, as in airbench
@@ -76,8 +88,9 @@ def fresh_state(
         some = spread(images, max(1, STEM_PIXELS // math.prod(card.preprocess.size)))
         x_BCHW, _ = EvalBatches(some, card.preprocess, len(some), readers=placement.threads)[0]
         net.fit_stem(x_BCHW)
+    balanced = card.recipe.balance != "none"
     if card.recipe.net.fit_head and images is not None:
-        fitted_head = dataclasses.asdict(fit_head(net, images, card.preprocess, placement))
+        fitted_head = dataclasses.asdict(fit_head(net, images, card.preprocess, placement, balanced=balanced))
     seconds = time.perf_counter() - began  # part of what the run costs
     net = placement.place(net).train()
     optimizer = make_optimizer(card.recipe.optim, net, precision=placement.precision)
@@ -132,6 +145,14 @@ def keep_best(state: TrainState, recipe: Recipe, rank: float | None) -> None:
         state.best_weights = {name: t.detach().clone() for name, t in state.net.state_dict().items()}
 
 
+def out_of_patience(state: TrainState, recipe: Recipe) -> bool:
+    """Whether so many evaluations in a row had no lower rank than those before that the run stops."""
+    patience, ranks = recipe.evaluation.patience, state.val_errors
+    if patience is None or not ranks:
+        return False
+    return len(ranks) - 1 - ranks.index(min(ranks)) >= patience
+
+
 def save(state: TrainState, run: Run) -> None:
     """Write a resume point."""
     tensors = {
@@ -147,6 +168,7 @@ def save(state: TrainState, run: Run) -> None:
         "seconds": state.seconds,
         "step_seconds": state.step_seconds,
         "fitted_head": state.fitted_head,
+        **({"spent": state.spent, "legs": rows_of(state.legs)} if state.legs else {}),
     }
     run.save(state.step, tensors, scalars)
 
@@ -164,6 +186,7 @@ def restore(state: TrainState, point: ResumePoint) -> None:
     state.best_step = point.scalars["best_step"]
     state.seconds, state.step_seconds = point.scalars["seconds"], point.scalars["step_seconds"]
     state.fitted_head = point.scalars.get("fitted_head", {})  # which version 0.1 did not know
+    state.spent_before, state.legs = point.scalars.get("spent", 0.0), legs_from(point.scalars.get("legs", ()))
 
 
 class Clock:
@@ -180,9 +203,9 @@ class Clock:
         self.state.step_seconds += elapsed
         self.steps += 1
 
-    def evaluated(self) -> None:
-        """An evaluation ended."""
-        self._elapsed()
+    def evaluated(self) -> float:
+        """An evaluation ended; the seconds that it took."""
+        return self._elapsed()
 
     def saved(self) -> None:
         """A resume point was written."""

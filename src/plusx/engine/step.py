@@ -23,12 +23,23 @@ class Step:
         task: What is learnt.
         penalty: Adds its gradient to that of the loss.
         placement: The net's.
+        clip: Largest length of the gradient; None leaves it as it is.
+        accumulate: Pieces that a batch is computed in.
     """
 
     def __init__(
-        self, net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, penalty: Penalty, placement: Placement
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        task: Task,
+        penalty: Penalty,
+        placement: Placement,
+        *,
+        clip: float | None = None,
+        accumulate: int = 1,
     ) -> None:
         self.net, self.optimizer, self.task, self.penalty, self.placement = net, optimizer, task, penalty, placement
+        self.clip, self.accumulate = clip, accumulate
         self._thread, self._learn = placement.thread(), placement.captured(self._once, self._changed)
         if self._learn.record is not None and not hold_rates(optimizer, placement.device):
             self._learn.record = None
@@ -50,15 +61,33 @@ class Step:
         return self._learn.refused
 
     def _once(self, *batch: Tensor) -> Tensor:
+        if self.accumulate == 1:
+            loss = self._loss(batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        else:
+            loss = self._backward_by_pieces(batch)
+        add_gradient(self.penalty, self.net)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _loss(self, batch: Batch) -> Tensor:
         x_BCHW, *rest = batch
         placed = (self.placement.place_images(x_BCHW), *(tensor.to(self.placement.device) for tensor in rest))
         with self.placement.autocast():
-            loss = self.task.loss(self.net, placed)
+            return self.task.loss(self.net, placed)
+
+    def _backward_by_pieces(self, batch: Batch) -> Tensor:
+        """The gradient of the mean loss over the batch, and that loss: a piece counts by its images."""
+        total = torch.zeros((), device=self.placement.device)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        add_gradient(self.penalty, self.net)
-        self.optimizer.step()
-        return loss.detach()
+        for piece in zip(*(tensor.tensor_split(self.accumulate) for tensor in batch), strict=True):
+            loss = self._loss(piece) * (len(piece[0]) / len(batch[0]))
+            loss.backward()
+            total += loss.detach()
+        return total
 
     def _changed(self) -> list[Tensor]:
         """The tensors that a step changes."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plusx.data.balance import class_weights
 from plusx.engine.losses import LossFn, make_loss
 from plusx.engine.probabilities import mean_softmax
 from plusx.placement.place import Placement
@@ -20,6 +21,8 @@ from plusx.runs.metrics import Measurement, name_of, quantity_of, split_of
 
 Batch = tuple[Tensor, ...]
 """Normalised images, B x C x H x W, and whatever else the task needs of them."""
+IMBALANCED = 1.5
+"""How many times the images of its smallest class a split's largest one has, for the balanced error to be told."""
 READ_AT_ONCE = 64
 """Batches whose logits wait on a device until they are read back."""
 
@@ -77,7 +80,7 @@ class Classification:
     def measure(
         self, net: nn.Module, batches: Iterable[Batch], placement: Placement, *, split: str
     ) -> Iterator[Measurement]:
-        """Error and mean cross entropy.
+        """Error and mean cross entropy; where classes are of unequal size also the mean of their own errors.
 
         Args:
             net: Placed already.
@@ -86,14 +89,18 @@ class Classification:
             split: What the measurements are named after.
         """
         wrong, nats, images, was_training = 0, 0.0, 0, net.training
+        wrong_K = images_K = torch.zeros((), dtype=torch.int64)
         waiting: list[tuple[list[Tensor], Tensor]] = []  # on the device, which reading each batch back would stall
         most = 1 if placement.reads_are_free else READ_AT_ONCE
 
         def read() -> None:
-            nonlocal wrong, nats, images
+            nonlocal wrong, nats, images, wrong_K, images_K
             for logits, labels in waiting:
                 logs_BK, labels_B = mean_softmax([logits_BK.cpu() for logits_BK in logits]), labels.cpu()
-                wrong += int((logs_BK.argmax(1) != labels_B).sum())
+                wrong_B = logs_BK.argmax(1) != labels_B
+                wrong += int(wrong_B.sum())
+                wrong_K = wrong_K + torch.bincount(labels_B[wrong_B], minlength=logs_BK.shape[1])
+                images_K = images_K + torch.bincount(labels_B, minlength=logs_BK.shape[1])
                 nats += float(F.nll_loss(logs_BK, labels_B, reduction="sum"))
                 images += len(labels_B)
             waiting.clear()
@@ -110,6 +117,10 @@ class Classification:
         net.train(was_training)
         yield Measurement(name_of(split, "error"), wrong / images, "1")
         yield Measurement(name_of(split, "loss"), nats / images, "nats")
+        present_K = images_K > 0
+        if images_K.max() > IMBALANCED * images_K[present_K].min():
+            balanced = (wrong_K[present_K] / images_K[present_K]).double().mean()
+            yield Measurement(name_of(split, "balanced_error"), float(balanced), "1")
 
     def results(self, measured: Iterable[Measurement]) -> Mapping[str, Any]:
         """Each measurement by its name, and the accuracy beside each error."""
@@ -118,10 +129,17 @@ class Classification:
         return values | {name_of(s, "accuracy"): 1 - values[name_of(s, "error")] for s in splits}
 
 
-def task_of(recipe: Recipe) -> Task:
-    """What a recipe teaches, by its loss."""
+def task_of(recipe: Recipe, counts_K: Tensor, device: str) -> Task:
+    """What a recipe teaches, by its loss.
+
+    Args:
+        recipe: The run's.
+        counts_K: Training images of each class.
+        device: The net's.
+    """
     match recipe.loss:
         case CrossEntropy() | BinaryCrossEntropy():
-            return Classification(make_loss(recipe.loss), flip=recipe.evaluation.flip)
+            weights_K = class_weights(counts_K).to(device) if recipe.balance == "loss" else None
+            return Classification(make_loss(recipe.loss, weights_K), flip=recipe.evaluation.flip)
         case _:
             assert_never(recipe.loss)

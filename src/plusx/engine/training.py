@@ -1,6 +1,8 @@
 """Training: a run from what was asked for, and its exact continuation after any crash."""
 
 import dataclasses
+import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,25 +11,30 @@ from typing import Any
 import torch
 
 from plusx.data.augment import make_augmentation
+from plusx.data.balance import images_of_classes
 from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
+from plusx.data.preprocess import Preprocess
 from plusx.data.sources import NAMES, Source, load_source
+from plusx.engine.course import Course, Leg, Pace, TooShortError, rows_of
 from plusx.engine.events import Event, Reading, StoppedError
-from plusx.engine.loop import fit, measure_all
+from plusx.engine.loop import SplitImages, fit, measure_all
+from plusx.engine.memory import bytes_of
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
-from plusx.engine.state import TrainState, fresh_state, restore
+from plusx.engine.state import TrainState, fresh_state, out_of_patience, restore
 from plusx.engine.task import Task, task_of
 from plusx.placement.choose import Choice
 from plusx.placement.machine import accelerator, describe, peak_memory_bytes, require_one_process
 from plusx.placement.place import Placement, placement_after
 from plusx.progress import shown
 from plusx.recipes import Recipe
+from plusx.recipes.length import duration
 from plusx.report.run import write_report
 from plusx.runs.card import Card
 from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
-from plusx.runs.store import Run, create_run, read_card, reopen_run
+from plusx.runs.store import Run, create_run, discard_run, read_card, reopen_run
 from plusx.weights.published import published_name
 from plusx.weights.start import starting_weights
 from plusx.weights.translate import Translation
@@ -57,6 +64,8 @@ def train(
     out: str | Path | None = None,
     seed: int | None = None,
     weights: str | Path | None = None,
+    max_time: float | str | None = None,
+    memory: int | str | None = None,
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
@@ -74,6 +83,12 @@ def train(
             timm/resnet50.a1_in1k), or `pretrained`, which fetches those that are published of the net into their cache
             if they are not there. The weights decide which net, if you do not; for a folder, the recipe is then
             `finetune`.
+        max_time: Seconds, or a time such as 20m or 1h30m, from this call to its end, in place of the recipe's length.
+            As many steps are taken as fit into it, and the learning rate goes through its whole schedule; the rule,
+            also of a run that is resumed, is in `plusx.engine.course`.
+        memory: Bytes, or a size such as 4GB or 800MB, that the run may hold, on CUDA of the device's memory: where the
+            recipe's batches need more, the largest power of two that does not is taken, and learning rates in
+            proportion; the rule is in `plusx.engine.memory`.
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
@@ -91,8 +106,10 @@ def train(
         >>> trained.card.results["steps"]
         6
     """
+    began = time.monotonic()
     require_one_process()
-    asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights)
+    limit = bytes_of(memory) if isinstance(memory, str) else memory
+    asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights, max_time)
     with shown(progress, str(data), stopping=should_stop) as show:
         plan = make_plan(
             data,
@@ -103,15 +120,25 @@ def train(
             download=download,
             download_weights=download or weights == PRETRAINED,
             progress=show,
+            memory=limit,
         )
         show(plan.choice)
+        if plan.note is not None:
+            show(Event(0, 0, notes=(plan.note,)))
         card, placement = plan.card, plan.choice.placement
         with torch.random.fork_rng(devices=[]):
             state = fresh_state(card, placement, plan.start, plan.splits["train"])
+            state.began = began
             name = f"{Path(plan.source.name).name}-{card.recipe.net.name}-seed{card.recipe.seed}"
-            run = create_run(Path(out) if out is not None else free_path(Path("runs") / name), card)
+            path = Path(out) if out is not None else free_path(Path("runs") / name)
+            new = [folder for folder in (path, *path.parents) if not folder.exists()]
+            run = create_run(path, card)
             write_images(run.path, plan.source, plan.splits)
-            return _finish(run, state, plan.splits, placement, progress=show, should_stop=should_stop)
+            try:
+                return _finish(run, state, plan.splits, placement, progress=show, should_stop=should_stop)
+            except TooShortError:
+                discard_run(run, new)
+                raise
 
 
 def resume(
@@ -138,6 +165,7 @@ def resume(
             device that it began on.
         StoppedError: As for `train`.
     """
+    began = time.monotonic()
     require_one_process()
     path = Path(run)
     card = read_card(path)
@@ -160,6 +188,7 @@ def resume(
             else:
                 state = fresh_state(card, placement)
                 restore(state, point)
+            state.began = began
             return _finish(opened, state, splits, placement, progress=show, should_stop=should_stop)
 
 
@@ -217,26 +246,28 @@ def _finish(
     should_stop: Callable[[], bool] | None,
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
-    recipe, preprocess, task = run.card.recipe, run.card.preprocess, task_of(run.card.recipe)
+    recipe, preprocess = run.card.recipe, run.card.preprocess
+    task = task_of(recipe, images_of_classes(splits["train"]), placement.device)
     if placement.holds(sum(images.size_bytes for images in splits.values())):
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
-    total = recipe.total_steps(len(splits["train"]))
-    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive, total)
-    readers = 1 if recipe.data.workers else placement.threads
-    batches = TrainBatches(splits["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
+    readers = _readers(recipe, placement)
+    batches = train_batches(recipe, splits["train"], preprocess, placement)
     every = {
         split: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
         for split, images in splits.items()
     }
     measured = {split: images for split, images in every.items() if split in recipe.evaluation.splits}
-    progress(Event(state.step, total, notes=(_splits_in_words(run.card), *(_advice(run.card) if total else ()))))
+    last = {split: images for split, images in every.items() if split in measured or split == "test"}
+    notes = (_splits_in_words(run.card), *(_advice(run.card) if recipe.steps != 0 else ()))
     try:
-        fit(state, recipe, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
+        course = _course(state, recipe, task, batches, measured, last, placement)
+        progress(Event(state.step, course.total or 0, notes=notes))
+        fit(state, recipe, course, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
-        last = {split: images for split, images in every.items() if split in measured or split == "test"}
-        run.finish(state.net.state_dict(), _results(state, recipe, task, measure_all(state, task, last, placement)))
+        results = _results(state, recipe, task, measure_all(state, task, last, placement))
+        run.finish(state.net.state_dict(), {**results, "stopped": _stopped(state, recipe, course)})
         title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
@@ -247,6 +278,72 @@ def _finish(
     finally:
         run.close()
     return Trained(run.path, run.card)
+
+
+def _stopped(state: TrainState, recipe: Recipe, course: Course) -> str:
+    """Why the run ended where it did."""
+    if out_of_patience(state, recipe):
+        patience, total = recipe.evaluation.patience, course.total
+        waited = f"{patience} evaluations" if patience != 1 else "1 evaluation"
+        return f"at step {state.step:,} of {total:,}: no lower validation error in {waited}"
+    if recipe.max_time is not None:
+        return f"after {state.step:,} steps: they fill the time of {duration(recipe.max_time)}"
+    return f"after all {state.step:,} steps"
+
+
+def _course(
+    state: TrainState,
+    recipe: Recipe,
+    task: Task,
+    batches: TrainBatches,
+    measured: Mapping[Any, EvalBatches],
+    last: Mapping[Any, EvalBatches],
+    placement: Placement,
+) -> Course:
+    """The way of the run: so many steps, or as many as fit into its time."""
+    on_the_way, at_the_end = (sum(images.num_images for images in each.values()) for each in (measured, last))
+
+    def evaluations(steps: int) -> int:
+        return recipe.evaluations(batches.num_images, on_the_way, steps=steps)
+
+    if recipe.max_time is None:
+        return Course([Leg(0, 0.0, recipe.total_steps(batches.num_images))], evaluations)
+    a_step = state.spent_before / max(1, state.step)  # of the sittings before, if there were any
+    an_image = _seconds_an_image(state, task, last, placement)
+    pace = Pace(recipe.max_time, lambda: state.spent, a_step, an_image, on_the_way, at_the_end, placement.wait)
+    return Course(state.legs, evaluations, pace)
+
+
+def _seconds_an_image(state: TrainState, task: Task, splits: Mapping[str, SplitImages], placement: Placement) -> float:
+    """How long measuring an image takes, reading included; of the first batch of a split, the second time."""
+    for split, images in splits.items():
+        for batch in itertools.islice(images, 1):
+            list(task.measure(state.net, [batch], placement, split=split))
+    began, count = time.perf_counter(), 0
+    for split, images in splits.items():
+        for batch in itertools.islice(images, 1):
+            list(task.measure(state.net, [batch], placement, split=split))
+            count += len(batch[0])
+    return (time.perf_counter() - began) / max(1, count)
+
+
+def train_batches(recipe: Recipe, images: ImageSet, preprocess: Preprocess, placement: Placement) -> TrainBatches:
+    """What a run learns from.
+
+    Args:
+        recipe: The run's.
+        images: Its training images.
+        preprocess: Its own, where the images are.
+        placement: Where it runs.
+    """
+    augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive)
+    readers, balanced = _readers(recipe, placement), recipe.balance == "sampler"
+    return TrainBatches(images, preprocess, augmentation, recipe.batch_size, recipe.seed, readers, balanced=balanced)
+
+
+def _readers(recipe: Recipe, placement: Placement) -> int:
+    """Threads that read image files, in each process that does."""
+    return 1 if recipe.data.workers else placement.threads
 
 
 def _splits_in_words(card: Card) -> str:
@@ -280,6 +377,7 @@ def _results(state: TrainState, recipe: Recipe, task: Task, measured: Iterable[M
         "kept_step": state.best_step if state.best_weights else state.step,
         **({"fitted_head": state.fitted_head} if state.fitted_head else {}),
         **task.results(measured),
+        **({"legs": rows_of(state.legs)} if state.legs else {}),
         "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),

@@ -133,6 +133,18 @@ def describe() -> dict[str, str | int]:
     }
 
 
+def memory_bytes(statm: Path = Path("/proc/self/statm")) -> int:
+    """The memory that this process holds now; where the system does not tell, the most that it has held.
+
+    Args:
+        statm: Where Linux tells it, in pages.
+    """
+    try:
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return peak_memory_bytes() or 0
+
+
 def peak_memory_bytes() -> int | None:
     """The most memory that this process has held, or None where the system does not tell (Windows)."""
     try:

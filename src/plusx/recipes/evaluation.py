@@ -22,6 +22,9 @@ class Evaluation:
     """Splits that are measured each time; a split that the data lacks is left out."""
     keep: Literal["best", "last"] = "best"
     """Which weights the run keeps: those of the lowest validation error (earliest of equals), or the last."""
+    patience: int | None = None
+    """Evaluations without a lower validation error after which the run stops and keeps its best weights; none goes on
+    to the last step."""
     batch_size: int = 256
     """Images at a time; it changes no result."""
     flip: bool = False
@@ -29,4 +32,5 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         require(self.count is None or self.count >= 1, "evaluation.count", self.count, "1 or more")
+        require(self.patience is None or self.patience >= 1, "evaluation.patience", self.patience, "1 or more")
         require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "1 or more")

@@ -1,7 +1,8 @@
-"""How long a run is, where that follows from the number of training images."""
+"""How long a run is, where that follows from the number of training images, and how a time is written."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from plusx.recipes.bounds import require
@@ -35,3 +36,36 @@ class ByImages:
     def in_words(self) -> str:
         """What it does, with its numbers."""
         return f"{self.least:g} to {self.most:g} epochs, such that about {self.images:,} images are seen"
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a time that is written with its units.
+
+    Raises:
+        ValueError: It is not written so, or is no time.
+
+    Example:
+        >>> [seconds_of(text) for text in ("90s", "20m", "1h30m", "1.5h")]
+        [90.0, 1200.0, 5400.0, 5400.0]
+    """
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip().lower().replace(" ", ""))
+    if found is None or not any(found.groups()):
+        raise ValueError(f"{text!r} is not a time; write it with its units: 90s, 20m, 1h30m")
+    hours, minutes, seconds = (float(each or 0) for each in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def duration(seconds: float) -> str:
+    """A time as it is typed, whole seconds from 10 on and two digits below.
+
+    Example:
+        >>> [duration(seconds) for seconds in (5400, 1200, 90.4, 3.14159, 0.0312)]
+        ['1h30m', '20m', '1m30s', '3.1s', '0.031s']
+    """
+    if seconds < 10:
+        return f"{seconds:.2g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count)

@@ -36,7 +36,7 @@ class _Optimizer:
     def __post_init__(self) -> None:
         for field_ in dataclasses.fields(self):  # type: ignore[arg-type]
             name, value = field_.name, getattr(self, field_.name)
-            if name in ("lr", "head_lr", "vector_lr", "eps"):
+            if name in ("lr", "head_lr", "vector_lr", "eps", "clip"):
                 require(value is None or value > 0, f"optim.{name}", value, "more than 0")
             elif name == "layer_decay":
                 require(0 < value <= 1, f"optim.{name}", value, "in (0, 1]")
@@ -47,7 +47,21 @@ class _Optimizer:
 
 
 @dataclass(frozen=True)
-class _Layered(_Optimizer):
+class _Clipped(_Optimizer):
+    """An optimizer whose gradients may be shortened."""
+
+    clip: float | None = field(default=None, kw_only=True)
+    """Largest length of a step's gradient, all parameters taken as one vector; a longer one is shortened to it, with
+    the L1 penalty's and before weight decay and momentum; Pascanu et al. (2012), arXiv:1211.5063, Sec. 3.2. None leaves
+    gradients as they are."""
+
+    def _words(self, *settings: str) -> str:
+        clip = [f"gradients of a length of {self.clip:g} at most"] if self.clip is not None else []
+        return super()._words(*settings, *clip)
+
+
+@dataclass(frozen=True)
+class _Layered(_Clipped):
     """An optimizer that gives each part of a net a rate of its own: the stem, each stage, the head."""
 
     head_lr: float | None = field(default=None, kw_only=True)
@@ -209,7 +223,7 @@ class RMSprop(_Layered):
 
 
 @dataclass(frozen=True)
-class Muon(_Optimizer):
+class Muon(_Clipped):
     """b <- momentum b + g;  w <- sqrt(out) w / ||w|| - lr O(g + momentum b), for the matrices; Jordan et al. (2024).
 
     A matrix is the weight of a linear layer, or of a convolution as out x (in height width). O moves its singular

@@ -16,6 +16,9 @@ from typing import Any, Literal
 from plusx.recipes.codec import RENAMED
 from plusx.recipes.recipe import Recipe
 
+LENGTHS = ("steps", "epochs", "max_time")
+"""Fields that say how long a run is; one of them is set."""
+
 
 def override(recipe: Recipe, key: str, value: Any) -> Recipe:
     """A recipe with one field changed; what `--set key=value` does.
@@ -37,9 +40,9 @@ def override(recipe: Recipe, key: str, value: Any) -> Recipe:
         (RandomCrop(pad=2, mode='zeros'), FlipLR(alternate=False))
     """
     changed = _override(recipe, key.split("."), value, key)
-    for length, other in (("epochs", "steps"), ("steps", "epochs")):
-        if changed.get(length) is not None:
-            changed[other] = None
+    (field,) = changed
+    if field in LENGTHS and changed[field] is not None:
+        changed |= {other: None for other in LENGTHS if other != field}
     return dataclasses.replace(recipe, **changed)
 
 

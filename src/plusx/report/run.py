@@ -166,7 +166,9 @@ def _facts(run: _Finished, *, several: bool) -> str:
     card, recipe, results = run.card, run.card.recipe, run.card.results
     machine = results.get("machine", {})
     images = ", ".join(f"{n:,} {_SPLIT_NAMES[split]}" for split, n in card.source["images"].items())
-    steps = f"{results['steps']:,} steps of {recipe.batch_size} images"
+    stopped = f"; stopped {results['stopped']}" if recipe.max_time or recipe.evaluation.patience else ""
+    pieces = f" in {recipe.accumulate} pieces" if recipe.accumulate > 1 else ""
+    steps = f"{results['steps']:,} steps of {recipe.batch_size} images{pieces}"
     shown = {
         "recipe": recipe.name,
         "data": f"{card.source['name']}: {images} images, {len(card.class_names)} classes",
@@ -176,15 +178,17 @@ def _facts(run: _Finished, *, several: bool) -> str:
         "loss": recipe.loss.in_words,
         "optimizer": recipe.optim.in_words,
         "schedule": f"{recipe.schedule.in_words}; {recipe.warmup.in_words if recipe.warmup else 'no warm-up'}",
-        "length": steps
+        "length": f"{steps}{stopped}"
         if several
-        else f"{steps} in {_duration(results['seconds'])}, {results['images_per_s']:,.0f} images/s",
+        else f"{steps} in {_duration(results['seconds'])}, {results['images_per_s']:,.0f} images/s{stopped}",
         "seed": f"{recipe.seed}",
         "weights kept": _kept(run, several=several),
         "placement": _placed(card.placement),
         "machine": f"{machine.get('cpu', '')}, {machine.get('cpus', '?')} processors",
         "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
     }
+    if recipe.balance != "none":
+        shown["classes balanced"] = "by the loss" if recipe.balance == "loss" else "by what is drawn"
     if recipe.penalty.l1:
         shown["penalty"] = recipe.penalty.in_words
     if recipe.averaging:

@@ -121,6 +121,21 @@ def create_run(path: Path, card: Card) -> Run:
     return Run(path, card, lock)
 
 
+def discard_run(run: Run, new: Iterable[Path]) -> None:
+    """Take a run directory away that nobody has use for.
+
+    Args:
+        run: Just created.
+        new: The folders that were made for it, the innermost first; others stay, empty.
+    """
+    run.close()
+    for file in run.path.iterdir():
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    for folder in new:
+        with contextlib.suppress(OSError):  # something else was put there meanwhile
+            folder.rmdir()
+
+
 def require_free(path: Path) -> None:
     """Raises ValueError when the path is anything but absent, empty, or what was left where a process died early."""
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - BEFORE_CARD):
