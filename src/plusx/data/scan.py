@@ -49,6 +49,8 @@ class LabelledFile(NamedTuple):
     class_name: str
     digest: str
     """Hash of the file's content."""
+    group: str | None = None
+    """What it stays together with; None where nothing says."""
 
 
 class LeftOut(NamedTuple):
@@ -117,7 +119,7 @@ def scan(root: Path, *, progress: Progress | None = None) -> Folder:
             candidates.append((entry.parts, *place))
     if not candidates and not (classes and any(each.fault for each in left_out)):
         raise ValueError(_no_images(root, splits or ("",)))
-    images, faults, scale = _examined(root, candidates, progress)
+    images, faults, scale = examine(root, candidates, progress)
     return Folder(
         root,
         images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
@@ -247,10 +249,16 @@ def _no_images(root: Path, splits: Iterable[str]) -> str:
     )
 
 
-def _examined(
+def examine(
     root: Path, candidates: Sequence[tuple[Parts, str, str]], progress: Progress | None
 ) -> tuple[list[LabelledFile], list[LeftOut], FullScale]:
-    """Read every image once; and find the one scale of those whose format does not say what is white."""
+    """Read every image once; and find the one scale of those whose format does not say what is white.
+
+    Args:
+        root: What the paths are below.
+        candidates: The path, the split and the class of each.
+        progress: Called with how many files were read, and how many there are.
+    """
     images: list[LabelledFile] = []
     faults: list[LeftOut] = []
     ranges: dict[Kind, dict[LabelledFile, Range]] = {kind: {} for kind in get_args(Kind)}
@@ -284,8 +292,20 @@ def _examine(path: Path) -> tuple[str, Range | None] | str:
     """The hash of a file and the range of its values where it matters; or why it cannot be read."""
     try:
         raw = path.read_bytes()
-        return hashlib.blake2b(raw, digest_size=16).hexdigest(), value_range(raw)
+        return _digest(raw), value_range(raw)
     except OSError as fault:
         return f"cannot be read ({fault.strerror})"
     except UndecodableError as fault:
         return fault.reason
+
+
+def digest_of(file: Path) -> str:
+    """The hash of a file's content, by which images are told apart; empty where it cannot be read."""
+    try:
+        return _digest(file.read_bytes())
+    except OSError:
+        return ""
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
