@@ -5,6 +5,7 @@ Everything that the command line does, as functions. Files and folders may be na
     train(data)                   train a net on digits, CIFAR, ImageNet or a folder of images; leaves a run directory
     resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
     evaluate(run)                 error, calibration and confusions on images that the run was not trained on
+    calibrate(run)                probabilities that are right as often as they say, and when to answer `unknown`
     predict(run, images)          the most probable classes of images
     predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
     Predictor(run)                predict() for many calls: the net is loaded once
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.data.views import Views
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
+    from plusx.engine.calibration import calibrate
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError
     from plusx.engine.training import resume, train

@@ -16,6 +16,7 @@ import typer
 
 from plusx.cli.analyse import analyse
 from plusx.cli.benchmark import benchmark_train
+from plusx.cli.calibrate import calibrate
 from plusx.cli.check import data_check
 from plusx.cli.convert import convert
 from plusx.cli.demo import demo
@@ -41,6 +42,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "calibrate": calibrate,
     "predict": predict,
     "analyse": analyse,
     "reproduce": reproduce,

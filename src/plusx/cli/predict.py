@@ -68,7 +68,8 @@ def predict(
                 if sys.stdout.isatty():
                     screen.close()  # the predictions themselves show the progress
                 shares = zip(result.classes[:top], result.probabilities, strict=False)
-                print(f"{result.file}: {', '.join(f'{name} {100 * p:.1f} %' for name, p in shares)}")
+                answer = "unknown, perhaps " if result.unknown else ""
+                print(f"{result.file}: {answer}{', '.join(f'{name} {100 * p:.1f} %' for name, p in shares)}")
 
         def report(done: int, total: int) -> None:
             if total > FEW and not (lines and sys.stdout.isatty()):
@@ -127,6 +128,7 @@ def _as_json(predicted: "PredictedFiles", top: int) -> dict[str, Any]:
         "left_out": [{"file": each.path, "reason": each.reason} for each in predicted.left_out],
         "repeated": list(predicted.repeated),
         "counts": predicted.counts,
+        **({"unknown": predicted.unknown} if predicted.rejects else {}),
         **({"labelled": len(predicted.labels), "right": predicted.right} if predicted.labels else {}),
         "report": str(predicted.out / "report.html") if predicted.out else None,
     }

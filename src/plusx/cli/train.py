@@ -13,6 +13,7 @@ from plusx.cli.tables import per_cent, print_json
 from plusx.progress import watching
 
 if TYPE_CHECKING:
+    from plusx.engine.training import Trained
     from plusx.runs.card import Card
 
 
@@ -110,12 +111,22 @@ def train(
             trained = plusx.train(data, download=download, **asked, **common)
     results = trained.card.results
     if as_json:
-        print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
+        found = trained.card.calibration
+        about = {"run": str(trained.run), "recipe": trained.card.recipe.name}
+        print_json({**about, **results, "temperature": found.temperature if found else None})
         return
     print(_kept(trained.card))
     pace = f"{results['images_per_s']:,.0f} images/s, " if results["steps"] else ""
     print(f"{pace}{results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
+    print(_calibrated(trained))
     print(f"next: plusx evaluate {trained.run}")
+
+
+def _calibrated(trained: "Trained") -> str:
+    """Whether the probabilities are calibrated, and on what, or why they are not."""
+    if (found := trained.card.calibration) is not None:
+        return f"probabilities calibrated: {found.in_words}"
+    return f"probabilities not calibrated, for want of validation images: plusx calibrate {trained.run} FOLDER"
 
 
 def _kept(card: "Card") -> str:

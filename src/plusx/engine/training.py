@@ -12,6 +12,7 @@ from plusx.data.augment import make_augmentation
 from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES, Source, load_source
+from plusx.engine.calibration import calibration_after_training
 from plusx.engine.events import Event, Reading, StoppedError
 from plusx.engine.loop import fit, measure_all
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
@@ -218,6 +219,7 @@ def _finish(
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess, task = run.card.recipe, run.card.preprocess, task_of(run.card.recipe)
+    train, val = splits["train"], splits.get("val")
     if placement.holds(sum(images.size_bytes for images in splits.values())):
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
@@ -236,7 +238,10 @@ def _finish(
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
         last = {split: images for split, images in every.items() if split in measured or split == "test"}
-        run.finish(state.net.state_dict(), _results(state, recipe, task, measure_all(state, task, last, placement)))
+        results = _results(state, recipe, task, measure_all(state, task, last, placement))
+        found = calibration_after_training(run.card, state.net.state_dict(), val, train, placement.device)
+        run.card = dataclasses.replace(run.card, calibration=found)
+        run.finish(state.net.state_dict(), results)
         title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
