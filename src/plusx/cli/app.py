@@ -18,6 +18,7 @@ from plusx.cli.analyse import analyse
 from plusx.cli.benchmark import benchmark_train
 from plusx.cli.calibrate import calibrate
 from plusx.cli.check import data_check
+from plusx.cli.compare import compare
 from plusx.cli.convert import convert
 from plusx.cli.demo import demo
 from plusx.cli.evaluate import evaluate
@@ -43,6 +44,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "calibrate": calibrate,
+    "compare": compare,
     "predict": predict,
     "analyse": analyse,
     "reproduce": reproduce,
