@@ -69,6 +69,12 @@ def train(
     download: Annotated[
         bool, typer.Option("--download", help="Download CIFAR or published weights if they are missing.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Rewrite the run's report.html during training; an open page follows.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write files for TensorBoard to the run's folder tensorboard.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -82,7 +88,10 @@ def train(
       plusx train --resume runs/digits-resnet20-seed0
     """
     if resume is not None and any((data, recipe, pretrained, weights, fast, out, seed is not None, settings, speed)):
-        raise ValueError("--resume takes the run as it is; only --data-dir, --device, --quiet and --json go with it")
+        raise ValueError(
+            "--resume takes the run as it is; only --data-dir, --device, --watch, --tensorboard, --quiet and --json "
+            "go with it"
+        )
     if pretrained and weights is not None:
         raise ValueError("--pretrained and --from both name the weights to start from; give one of them")
     if fast and recipe is not None:
@@ -94,6 +103,7 @@ def train(
     title = str(resume or data)
     with stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as bar:
         common: dict[str, Any] = {"data_dir": data_dir, "progress": bar, "should_stop": should_stop}
+        common |= {"watch": watch, "tensorboard": tensorboard}
         if resume is not None:
             trained = plusx.resume(resume, device=device, **common)
         else:

@@ -1,7 +1,7 @@
 """Training: a run from what was asked for, and its exact continuation after any crash."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from plusx.data.images import ImageSet
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.engine.calibration import calibration_after_training
 from plusx.engine.events import Event, Reading, StoppedError
+from plusx.engine.follow import EventFiles, Follower, LivePage, require_tensorboard
 from plusx.engine.loop import fit, measure_all
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
 from plusx.engine.state import TrainState, fresh_state, restore
@@ -61,6 +62,8 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
+    watch: bool = False,
+    tensorboard: bool = False,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
@@ -78,6 +81,8 @@ def train(
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
+        watch: Rewrite the run's report.html during training; an open page follows by itself.
+        tensorboard: Write what is measured for TensorBoard as well, to the run's folder tensorboard.
         progress: True shows a bar in a terminal or notebook, False shows nothing; a function is called with each
             `Reading`, `Choice` and `Event`.
         should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
@@ -93,6 +98,8 @@ def train(
         6
     """
     require_one_process()
+    if tensorboard:
+        require_tensorboard()
     asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights)
     with shown(progress, str(data), stopping=should_stop) as show:
         plan = make_plan(
@@ -112,7 +119,8 @@ def train(
             name = f"{Path(plan.source.name).name}-{card.recipe.net.name}-seed{card.recipe.seed}"
             run = create_run(Path(out) if out is not None else free_path(Path("runs") / name), card)
             write_images(run.path, plan.source, plan.splits)
-            return _finish(run, state, plan.splits, placement, progress=show, should_stop=should_stop)
+            follow = _followers(run.path, state.step, watch, tensorboard, show)
+            return _finish(run, state, plan.splits, placement, follow, progress=show, should_stop=should_stop)
 
 
 def resume(
@@ -120,6 +128,8 @@ def resume(
     *,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    watch: bool = False,
+    tensorboard: bool = False,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
@@ -130,6 +140,8 @@ def resume(
         data_dir: Folder that now contains its images, if they have moved: the folder itself, or the one that CIFAR is
             in.
         device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
+        watch: As for `train`.
+        tensorboard: As for `train`.
         progress: As for `train`.
         should_stop: As for `train`.
 
@@ -140,6 +152,8 @@ def resume(
         StoppedError: As for `train`.
     """
     require_one_process()
+    if tensorboard:
+        require_tensorboard()
     path = Path(run)
     card = read_card(path)
     if card.status == "finished":
@@ -161,7 +175,8 @@ def resume(
             else:
                 state = fresh_state(card, placement)
                 restore(state, point)
-            return _finish(opened, state, splits, placement, progress=show, should_stop=should_stop)
+            follow = _followers(path, state.step, watch, tensorboard, show)
+            return _finish(opened, state, splits, placement, follow, progress=show, should_stop=should_stop)
 
 
 def _placement_again(run: Path, card: Card, device: str | None) -> Placement:
@@ -213,6 +228,7 @@ def _finish(
     state: TrainState,
     splits: Mapping[str, ImageSet],
     placement: Placement,
+    follow: Sequence[Follower],
     *,
     progress: Progress,
     should_stop: Callable[[], bool] | None,
@@ -232,9 +248,15 @@ def _finish(
         for split, images in splits.items()
     }
     measured = {split: images for split, images in every.items() if split in recipe.evaluation.splits}
-    progress(Event(state.step, total, notes=(_splits_in_words(run.card), *(_advice(run.card) if total else ()))))
+
+    def tell(event: Event) -> None:
+        progress(event)
+        for follower in follow:
+            follower(event)
+
+    tell(Event(state.step, total, notes=(_splits_in_words(run.card), *(_advice(run.card) if total else ()))))
     try:
-        fit(state, recipe, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
+        fit(state, recipe, task, batches, measured, placement, run, progress=tell, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
         last = {split: images for split, images in every.items() if split in measured or split == "test"}
@@ -251,7 +273,14 @@ def _finish(
         ) from None
     finally:
         run.close()
+        for follower in follow:
+            follower.close(finished=run.card.status == "finished")
     return Trained(run.path, run.card)
+
+
+def _followers(run: Path, step: int, watch: bool, tensorboard: bool, progress: Progress) -> list[Follower]:
+    """What follows a training, as was asked for."""
+    return [*([LivePage(run, progress)] if watch else []), *([EventFiles(run, step)] if tensorboard else [])]
 
 
 def _splits_in_words(card: Card) -> str:
