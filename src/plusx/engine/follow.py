@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from plusx.engine.events import Event
-from plusx.report.live import write_live
+from plusx.report.live import load_figures, write_live
 
 SHARE = 0.02
 """Of a run's time, the most that rewriting its page may take."""
@@ -36,8 +36,8 @@ class LivePage:
     def __init__(
         self, run: Path, progress: Callable[[Event], None], clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        import matplotlib.figure  # noqa: F401 (which the report needs at the end in any case)
-
+        with contextlib.suppress(Exception):
+            load_figures()
         self.run, self.progress, self.clock = run, progress, clock
         self.not_before, self.event, self.failed = clock(), Event(0, 0), False
 

@@ -4,11 +4,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from plusx.report.figure import panels, svg
 from plusx.report.page import heading, illustration, page, paragraph
+from plusx.report.palette import SOFT
 from plusx.report.run import _facts, _read, _single
 from plusx.runs.files import replace_file
 
 REFRESH_SECONDS = 10
+
+
+def load_figures() -> None:
+    """Import and read all that a figure needs, which takes seconds once and is needed for the report in any case."""
+    [panel] = panels("")
+    panel.line([0, 1], [0, 1], SOFT, name="error")
+    svg([panel])
 
 
 def write_live(run: Path, step: int, total: int, *, goes_on: bool) -> None:
