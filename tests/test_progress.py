@@ -144,7 +144,7 @@ def test_a_verb_shows_a_bar_by_itself_in_a_terminal_and_in_a_notebook(
         assert said == ""
         return
     assert "images: 20 to train on" in said and "digits ━━" in said
-    assert "4/4 0:00 loss 0.500 test error 25.00 % 100 images/s" in said
+    assert "4/4 0:00 test error 25.00 % loss 0.500 100 images/s" in said
     assert said.rstrip(" ").endswith("\n") or where == "terminal"
     if where == "notebook":
         assert "\x1b" not in said and said.count("\n") == 2
@@ -184,7 +184,7 @@ def test_the_bar_has_loss_error_epoch_and_best() -> None:
     measured = (Measurement("val_error", 0.0321, "1"),)
     bar(Event(0, 960))
     bar(Event(480, 960, 0.412, 1234.0, measured, steps_per_epoch=24.0, best=0.0287))
-    for text in ("480/960", "loss 0.412", "val error 3.21 %", "epoch 21 of 40", "best 2.87 %", "left"):
+    for text in ("480/960", "loss 0.412", "val error 3.21 %", "epoch 21/40", "best 2.87 %", "left"):
         assert text in bar.text(100)
-    assert all(text in bar.text(60) for text in ("480/960", "loss 0.412", "val error 3.21 %", "left"))
+    assert all(text in bar.text(60) for text in ("480/960", "epoch 21/40", "val error 3.21 %", "left"))
     assert len(bar.text(60)) <= 60 and len(bar.text(100)) <= 100

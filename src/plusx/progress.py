@@ -256,7 +256,7 @@ class Bar(Report):
         known = {
             "loss": "" if event.loss is None else f"loss {event.loss:.3f}",
             "best": _best(event),
-            "epoch": f"epoch {event.epoch:,} of {event.epochs:,}" if event.epochs else "",
+            "epoch": f"epoch {event.epoch:,}/{event.epochs:,}" if event.epochs else "",
             "shares": _shares(event),
             "speed": f"{event.images_per_s:,.0f} images/s" if event.images_per_s else "",
         }
@@ -265,7 +265,7 @@ class Bar(Report):
     def text(self, width: int) -> str:
         """The line as it is now, in at most `width` characters."""
         title = "stopping" if self.stopping and self.stopping() else self.title
-        order = ("loss", "shares", "epoch", "best", "speed")
+        order = ("shares", "epoch", "loss", "best", "speed")
         details = [self.details[name] for name in order if name in self.details]
         share = self.pace.done / self.pace.total if self.pace.total else 0.0
         if not self.pace.total:

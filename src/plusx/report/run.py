@@ -185,6 +185,10 @@ def _facts(run: _Finished, *, several: bool) -> str:
         "machine": f"{machine.get('cpu', '')}, {machine.get('cpus', '?')} processors",
         "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
     }
+    if not machine:  # as while it is trained
+        del shown["machine"]
+    if card.calibration:
+        shown["calibration"] = card.calibration.in_words
     if recipe.penalty.l1:
         shown["penalty"] = recipe.penalty.in_words
     if recipe.averaging:
