@@ -7,6 +7,8 @@ Everything that the command line does, as functions. Files and folders may be na
     cross_validate(data, folds)   a run for each fold of the images, and the error on images that each has not seen
     resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
     evaluate(run)                 error, calibration and confusions on images that the run was not trained on
+    calibrate(run)                probabilities that are right as often as they say, and when to answer `unknown`
+    compare_runs(runs)            results, costs, settings, and images that one gets right and another wrong
     predict(run, images)          the most probable classes of images
     predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
     Predictor(run)                predict() for many calls: the net is loaded once
@@ -47,10 +49,12 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
     from plusx.benchmark.training import benchmark_training
+    from plusx.comparison.compare import compare_runs
     from plusx.data.check import check_data
     from plusx.data.views import Views
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
+    from plusx.engine.calibration import calibrate
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError
     from plusx.engine.folds import cross_validate

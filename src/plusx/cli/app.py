@@ -16,7 +16,9 @@ import typer
 
 from plusx.cli.analyse import analyse
 from plusx.cli.benchmark import benchmark_train
+from plusx.cli.calibrate import calibrate
 from plusx.cli.check import data_check
+from plusx.cli.compare import compare
 from plusx.cli.convert import convert
 from plusx.cli.demo import demo
 from plusx.cli.evaluate import evaluate
@@ -42,6 +44,8 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "calibrate": calibrate,
+    "compare": compare,
     "predict": predict,
     "analyse": analyse,
     "reproduce": reproduce,

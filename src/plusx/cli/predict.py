@@ -69,7 +69,8 @@ def predict(
                 if sys.stdout.isatty():
                     screen.close()  # the predictions themselves show the progress
                 shares = zip(result.classes[:top], result.probabilities, strict=False)
-                print(f"{result.file}: {', '.join(f'{name} {100 * p:.1f} %' for name, p in shares)}")
+                answer = "unknown, perhaps " if result.unknown else ""
+                print(f"{result.file}: {answer}{', '.join(f'{name} {100 * p:.1f} %' for name, p in shares)}")
 
         def report(done: int, total: int) -> None:
             if total > FEW and not (lines and sys.stdout.isatty()):
@@ -129,6 +130,7 @@ def _as_json(predicted: "PredictedFiles", top: int) -> dict[str, Any]:
         "repeated": list(predicted.repeated),
         "notes": list(predicted.notes),
         "counts": predicted.counts,
+        **({"unknown": predicted.unknown} if predicted.rejects else {}),
         **({"labelled": len(predicted.labels), "right": predicted.right} if predicted.labels else {}),
         "report": str(predicted.out / "report.html") if predicted.out else None,
     }

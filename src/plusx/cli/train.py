@@ -290,17 +290,13 @@ def train(
     title = str(resume or data)
     with stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as bar:
         common: dict[str, Any] = {"progress": bar, "should_stop": should_stop}
-        follow = {"watch": watch, "tensorboard": tensorboard}
+        follow: dict[str, Any] = {"watch": watch, "tensorboard": tensorboard}
         if resume is not None:
-            trained = plusx.resume(
-                resume, device=device, trust_code=trust_code, data_dir=data_dir, **follow, **common
-            )
+            trained = plusx.resume(resume, device=device, trust_code=trust_code, data_dir=data_dir, **follow, **common)
         elif folds is not None:
             validated = plusx.cross_validate(str(data), folds=folds, out=str(out), **asked, **common)
         else:
-            trained = plusx.train(
-                str(data), out=out, max_time=max_time, memory=memory, **asked, **follow, **common
-            )
+            trained = plusx.train(str(data), out=out, max_time=max_time, memory=memory, **asked, **follow, **common)
     if folds is not None:
         print_folds(validated, as_json=as_json)
     else:

@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H height, W width.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections import defaultdict
@@ -76,6 +77,14 @@ class ImageSet:
         assert self.pixels_NCHW is not None
         pixels_HWC = self.pixels_NCHW[index].permute(1, 2, 0).numpy()
         return Image.fromarray(pixels_HWC if self.channels == 3 else pixels_HWC[..., 0])
+
+    def contents(self) -> tuple[str, ...]:
+        """A hash of each image: of its file, or of its pixels; equal for equal images of one kind."""
+        if self.digests is not None:
+            return self.digests
+        assert self.pixels_NCHW is not None
+        rows = self.pixels_NCHW.cpu().flatten(1).numpy()
+        return tuple(hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows)
 
     def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images at these positions, in this order."""

@@ -43,6 +43,8 @@ class PredictedFiles:
     """Files that were named more than once, and are predicted once."""
     note: str | None
     """Which weights were used, if the run is not finished."""
+    rejects: bool = False
+    """Whether the run has a threshold below which the answer is `unknown`."""
     out: Path | None = None
     """Where predictions.csv and report.html are; None where they were not asked for, or could not be written."""
     notes: tuple[str, ...] = ()
@@ -55,12 +57,17 @@ class PredictedFiles:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images are predicted as each class, the most frequent first."""
-        return dict(Counter(each.classes[0] for each in self.predictions).most_common())
+        """How many images are predicted as each class, the most frequent first; of those answered `unknown`, none."""
+        return dict(Counter(each.classes[0] for each in self.predictions if not each.unknown).most_common())
+
+    @property
+    def unknown(self) -> int:
+        """How many images are answered with `unknown`."""
+        return sum(each.unknown for each in self.predictions)
 
     @property
     def right(self) -> int:
-        """How many of the labelled images are predicted as what they are."""
+        """For how many of the labelled images the likeliest class is theirs, whether or not the answer is `unknown`."""
         return sum(self.labels.get(each.file) == each.classes[0] for each in self.predictions)
 
     @property
@@ -69,8 +76,10 @@ class PredictedFiles:
         lost = f", {len(self.unread):,} cannot be read" if self.unread else ""
         said = [f"{_images(len(self.predictions))} predicted{lost}."]
         if self.labels:
-            share = 100 * self.right / len(self.labels)
-            said.append(f"{self.right:,} right of {_images(len(self.labels))} with a label ({share:.2f} %).")
+            share, guesses = 100 * self.right / len(self.labels), ", best guesses included" if self.unknown else ""
+            said.append(f"{self.right:,} right of {_images(len(self.labels))} with a label ({share:.2f} %){guesses}.")
+        if self.unknown:
+            said.append(f"{_images(self.unknown)} unknown: the net is less sure of them than the run's threshold asks.")
         if self.left_out:
             said.append(f"{len(self.left_out):,} left out: {reasons(self.left_out)}.")
         if self.repeated:
@@ -79,12 +88,16 @@ class PredictedFiles:
 
     def table(self) -> list[list[str]]:
         """A head, and a row for each predicted class: its images, and where there are labels how many are right."""
-        labelled = Counter(each.classes[0] for each in self.predictions if each.file in self.labels)
-        right = Counter(each.classes[0] for each in self.predictions if self.labels.get(each.file) == each.classes[0])
+        answered = [each for each in self.predictions if not each.unknown]
+        labelled = Counter(each.classes[0] for each in answered if each.file in self.labels)
+        right = Counter(each.classes[0] for each in answered if self.labels.get(each.file) == each.classes[0])
         rows = [
             [name, f"{count:,}", *([f"{labelled[name]:,}", f"{right[name]:,}"] if self.labels else [])]
             for name, count in self.counts.items()
         ]
+        if self.unknown:
+            with_label = sum(each.unknown for each in self.predictions if each.file in self.labels)
+            rows.append(["(unknown)", f"{self.unknown:,}", *([f"{with_label:,}", ""] if self.labels else [])])
         return [["predicted class", "images", *(["with a label", "right"] if self.labels else [])], *rows]
 
 
@@ -164,6 +177,7 @@ def predict_files(
         known := {each.file: labels[each.file] for each in predictions if each.file in labels},
         tuple(map(str, found.repeated)),
         predictor.note,
+        predictor.card.calibration is not None and predictor.card.calibration.rejection is not None,
         notes=(*found.notes, *_trained_in_words(Path(run), trained, predictions, known)),
     )
     if folder is None:
@@ -216,7 +230,8 @@ def _labels(found: Found, class_names: Sequence[str]) -> dict[str, str]:
 
 
 def _csv(predicted: PredictedFiles) -> bytes:
-    """A row for each image: path, label and right where there are labels, then class1, probability1 and so on.
+    """A row for each image: path, label and right where there are labels, unknown where the run has a threshold, then
+    class1, probability1 and so on.
 
     As in the table of `evaluate`, floats keep every bit, and names stay as they are.
     """
@@ -224,12 +239,15 @@ def _csv(predicted: PredictedFiles) -> bytes:
     rows = csv.writer(text, lineterminator="\n")
     ranks = range(1, max((len(each.classes) for each in predicted.predictions), default=0) + 1)
     known = ["label", "right"] if predicted.labels else []
-    rows.writerow(["path", *known, *(f"{what}{rank}" for rank in ranks for what in ("class", "probability"))])
+    rejects = ["unknown"] if predicted.rejects else []
+    rows.writerow(["path", *known, *rejects, *(f"{what}{rank}" for rank in ranks for what in ("class", "probability"))])
     for each in predicted.predictions:
         label = predicted.labels.get(each.file)
         truth = ["", ""] if label is None else [label, "yes" if label == each.classes[0] else "no"]
+        answer = ["yes" if each.unknown else "no"] if rejects else []
         pairs = zip(each.classes, map(repr, each.probabilities), strict=True)
-        rows.writerow([printable(each.file), *(truth if known else []), *(cell for pair in pairs for cell in pair)])
+        cells = (cell for pair in pairs for cell in pair)
+        rows.writerow([printable(each.file), *(truth if known else []), *answer, *cells])
     return text.getvalue().encode()
 
 
@@ -248,4 +266,4 @@ def _cells(predicted: PredictedFiles, full_scale: FullScale) -> Iterator[Cell]:
     for each in predicted.predictions:
         read = partial(decode, Path(each.file), at_least=SIDE, full_scale=full_scale)
         label = predicted.labels.get(each.file)
-        yield Cell(printable(each.file), each.classes, each.probabilities, label, read)
+        yield Cell(printable(each.file), each.classes, each.probabilities, label, read, each.unknown)

@@ -29,6 +29,7 @@ from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import tune_allocator
 from plusx.placement.place import placement_after
 from plusx.progress import shown
+from plusx.runs.calibration import calibrated
 from plusx.runs.card import Card
 from plusx.runs.images import images_of
 from plusx.runs.store import load_run, unfinished
@@ -45,12 +46,14 @@ AnyImage = str | ImageLike | np.ndarray
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, best first."""
+    """The most probable classes of one image, best first, with calibrated probabilities if the run is calibrated."""
 
     file: str
     """The image's file; empty where it is not known."""
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+    unknown: bool = False
+    """Whether the answer is `unknown`: the run has a threshold, and the first of the probabilities is below it."""
 
 
 class Predictor:
@@ -178,18 +181,24 @@ class Predictor:
         read = [_read(self.card.preprocess, source) for source in sources]
         pixels = [pixels_CHW for pixels_CHW in read if isinstance(pixels_CHW, Tensor)]
         results: list[Prediction | UndecodableError] = []
-        probabilities_BK = iter(self._probabilities(torch.stack(pixels)) if pixels else ())
+        logits_BK = iter(self._logits(torch.stack(pixels)) if pixels else ())
         for source, each in zip(sources, read, strict=True):
             if isinstance(each, UndecodableError):
                 results.append(each)
                 continue
-            probabilities, indices = next(probabilities_BK).topk(min(top_k, len(self.card.class_names)))
-            names = tuple(self.card.class_names[i] for i in indices.tolist())
-            results.append(Prediction(name_of(source), names, tuple(probabilities.tolist())))
+            results.append(self._prediction(name_of(source), next(logits_BK), top_k))
         return results
 
-    def _probabilities(self, pixels_BCHW: Tensor) -> Tensor:
-        return self._forward(self.card.preprocess.normalise(pixels_BCHW)).double().softmax(1)
+    def _prediction(self, file: str, logits_K: Tensor, top_k: int) -> Prediction:
+        indices = logits_K.topk(min(top_k, len(self.card.class_names))).indices
+        probabilities = calibrated(logits_K, self.card.calibration).exp()[indices].tolist()
+        names = tuple(self.card.class_names[i] for i in indices.tolist())
+        rejection = self.card.calibration.rejection if self.card.calibration else None
+        unknown = rejection is not None and probabilities[0] < rejection.threshold
+        return Prediction(file, names, tuple(probabilities), unknown)
+
+    def _logits(self, pixels_BCHW: Tensor) -> Tensor:
+        return self._forward(self.card.preprocess.normalise(pixels_BCHW))
 
 
 def predict(

@@ -88,9 +88,8 @@ def fit(
         nonlocal shown
         shown = time.monotonic()
         per_epoch = batches.num_images / recipe.batch_size
-        progress(
-            Event(state.step, course.total or 0, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch)
-        )
+        best = task.selects.best(state.val_errors)
+        progress(Event(state.step, course.total or 0, loss, images_per_s, tuple(measurements), (), per_epoch, best))
 
     def new_step() -> Step:
         return Step(

@@ -3,7 +3,7 @@
 Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, assert_never
 
@@ -33,6 +33,10 @@ class Selects(NamedTuple):
     quantity: str
     lowest: bool = True
     """Whether less of it is better."""
+
+    def best(self, ranks: Sequence[float]) -> float | None:
+        """The best value of those whose ranks these are; None of none."""
+        return None if not ranks else min(ranks) if self.lowest else -min(ranks)
 
     def rank(self, measured: Iterable[Measurement]) -> float | None:
         """The measurement on the validation images as a number of which less is better; None where there is none."""

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess
 from plusx.data.sources import NAMES, Source, load_source
+from plusx.engine.calibration import calibration_after_training
 from plusx.engine.course import Course, Leg, Pace, TooShortError, rows_of
 from plusx.engine.events import Event, Reading, StoppedError
+from plusx.engine.follow import EventFiles, Follower, LivePage, require_tensorboard
 from plusx.engine.loop import SplitImages, fit, measure_all
 from plusx.engine.memory import bytes_of
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
@@ -73,6 +75,8 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
+    watch: bool = False,
+    tensorboard: bool = False,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
@@ -100,6 +104,8 @@ def train(
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
+        watch: Rewrite the run's report.html during training; an open page follows by itself.
+        tensorboard: Write what is measured for TensorBoard as well, to the run's folder tensorboard.
         progress: True shows a bar in a terminal or notebook, False shows nothing; a function is called with each
             `Reading`, `Choice` and `Event`.
         should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
@@ -116,6 +122,8 @@ def train(
     """
     began = time.monotonic()
     require_one_process()
+    if tensorboard:
+        require_tensorboard()
     if net is not None:
         overrides = _with_object(net, overrides, weights)
     limit = bytes_of(memory) if isinstance(memory, str) else memory
@@ -147,8 +155,9 @@ def train(
             if card.code is not None and card.code["as_object"]:
                 save(state, run)  # nothing else has the weights that it begins with
             write_images(run.path, plan.source, plan.splits)
+            follow = _followers(run.path, state.step, watch, tensorboard, show)
             try:
-                return _finish(run, state, plan.splits, placement, progress=show, should_stop=should_stop)
+                return _finish(run, state, plan.splits, placement, follow, progress=show, should_stop=should_stop)
             except TooShortError:
                 discard_run(run, new)
                 raise
@@ -161,6 +170,8 @@ def resume(
     device: str | None = None,
     trust_code: bool = False,
     net: nn.Module | None = None,
+    watch: bool = False,
+    tensorboard: bool = False,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
@@ -173,6 +184,8 @@ def resume(
         device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
         trust_code: As for `load`.
         net: As for `load`.
+        watch: As for `train`.
+        tensorboard: As for `train`.
         progress: As for `train`.
         should_stop: As for `train`.
 
@@ -184,6 +197,8 @@ def resume(
     """
     began = time.monotonic()
     require_one_process()
+    if tensorboard:
+        require_tensorboard()
     path = Path(run)
     card = read_card(path)
     if card.status == "finished":
@@ -211,7 +226,8 @@ def resume(
                 state = fresh_state(card, placement)
                 restore(state, point)
             state.began = began
-            return _finish(opened, state, splits, placement, progress=show, should_stop=should_stop)
+            follow = _followers(path, state.step, watch, tensorboard, show)
+            return _finish(opened, state, splits, placement, follow, progress=show, should_stop=should_stop)
 
 
 def _with_object(net: nn.Module, overrides: Mapping[str, Any] | None, weights: str | Path | None) -> dict[str, Any]:
@@ -273,6 +289,7 @@ def _finish(
     state: TrainState,
     splits: Mapping[str, ImageSet],
     placement: Placement,
+    follow: Sequence[Follower],
     *,
     progress: Progress,
     should_stop: Callable[[], bool] | None,
@@ -280,6 +297,7 @@ def _finish(
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
     task = task_of(recipe, images_of_classes(splits["train"]), placement.device)
+    train, val = splits["train"], splits.get("val")
     if placement.holds(sum(images.size_bytes for images in splits.values())):
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
@@ -292,14 +310,22 @@ def _finish(
     measured = {split: images for split, images in every.items() if split in recipe.evaluation.splits}
     last = {split: images for split, images in every.items() if split in measured or split == "test"}
     advice = _advice(run.card) if recipe.steps != 0 else ()
-    notes = (_splits_in_words(run.card), *_code_in_words(run), *advice)
+
+    def tell(event: Event) -> None:
+        progress(event)
+        for follower in follow:
+            follower(event)
+
     try:
-        course = _course(state, recipe, task, batches, measured, last, placement)
-        progress(Event(state.step, course.total or 0, notes=notes))
-        fit(state, recipe, course, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
+        course = _course(state, recipe, task, batches, measured, last, val, placement)
+        notes = (_splits_in_words(run.card), *_code_in_words(run), *advice)
+        tell(Event(state.step, course.total or 0, notes=notes))
+        fit(state, recipe, course, task, batches, measured, placement, run, progress=tell, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
         results = _results(state, recipe, task, measure_all(state, task, last, placement))
+        found = calibration_after_training(run.card, state.net.state_dict(), val, train, placement.device)
+        run.card = dataclasses.replace(run.card, calibration=found)
         run.finish(state.net.state_dict(), {**results, "stopped": _stopped(state, recipe, course)})
         title = f"{short(recipe.net.name)} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)
@@ -310,7 +336,14 @@ def _finish(
         ) from None
     finally:
         run.close()
+        for follower in follow:
+            follower.close(finished=run.card.status == "finished")
     return Trained(run.path, run.card)
+
+
+def _followers(run: Path, step: int, watch: bool, tensorboard: bool, progress: Progress) -> list[Follower]:
+    """What follows a training, as was asked for."""
+    return [*([LivePage(run, progress)] if watch else []), *([EventFiles(run, step)] if tensorboard else [])]
 
 
 def _stopped(state: TrainState, recipe: Recipe, course: Course) -> str:
@@ -331,10 +364,12 @@ def _course(
     batches: TrainBatches,
     measured: Mapping[Any, EvalBatches],
     last: Mapping[Any, EvalBatches],
+    val: ImageSet | None,
     placement: Placement,
 ) -> Course:
     """The way of the run: so many steps, or as many as fit into its time."""
     on_the_way, at_the_end = (sum(images.num_images for images in each.values()) for each in (measured, last))
+    at_the_end += len(val) if val is not None else 0  # for calibration
 
     def evaluations(steps: int) -> int:
         return recipe.evaluations(batches.num_images, on_the_way, steps=steps)

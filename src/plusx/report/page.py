@@ -57,17 +57,19 @@ details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); }
 )
 
 
-def page(title: str, body: Iterable[str]) -> bytes:
+def page(title: str, body: Iterable[str], *, refresh: int | None = None) -> bytes:
     """A whole page of a heading and what follows it.
 
     Args:
         title: Heading, as text.
         body: Pieces of HTML.
+        refresh: Seconds after which a browser reads the page again; None for a page that is done.
     """
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">'
     shown = html.escape(title)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{shown}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}<title>{shown}</title>'
         f"<style>{STYLE}</style></head><body>\n<h1>{shown}</h1>\n" + "\n".join(body) + "\n</body></html>\n"
     ).encode()
 

@@ -5,7 +5,7 @@ import subprocess
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from plusx.nets.own import short
 from plusx.recipes import Recipe
 from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.codec import to_dict as recipe_to_dict
+from plusx.runs.calibration import Calibration
 from plusx.runs.metrics import name_of
 
 FORMAT = 1
@@ -48,6 +49,8 @@ class Card:
     """What was assumed of the weights that the run began with, a sentence each."""
     code: Mapping[str, Any] | None = None
     """Of a net that is a user's own: the file in the run's folder code/, its hash, and what in it makes the net."""
+    calibration: Calibration | None = None
+    """What turns the outputs of the net into probabilities to trust; None where it was not calibrated."""
 
     @property
     def in_words(self) -> str:
@@ -87,6 +90,7 @@ class Card:
             "class_names": list(self.class_names),
             "notes": list(self.notes),
             "results": dict(self.results),
+            "calibration": asdict(self.calibration) if self.calibration else None,
             "recipe": recipe_to_dict(self.recipe),
             "source": dict(self.source),
             "placement": dict(self.placement),
@@ -111,6 +115,7 @@ class Card:
             versions=fields["versions"],
             notes=tuple(fields.get("notes", ())),
             code=fields.get("code"),
+            calibration=Calibration.from_dict(fields.get("calibration")),
         )
 
 

@@ -6,7 +6,7 @@ content. With it a trained net is never measured on what it was trained on, wher
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from plusx.data.sources import NAMES, Source, load_source
 from plusx.recipes import Recipe
 from plusx.runs.card import Card
 from plusx.runs.files import replace_file
+from plusx.runs.metrics import SPLITS
 
 FILE = "images.csv"
 HEAD = ("image", "class", "split", "digest", "reason")
@@ -68,7 +69,8 @@ def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> N
     """
     if splits["train"].files is None:
         return
-    used = {file: split for split, images in splits.items() for file in images.files or ()}
+    # What is trained on is recorded as that, though a recipe may measure it as well.
+    used = {file: split for split in reversed(tuple(splits)) for file in splits[split].files or ()}
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     grouped = any(images.groups for images in source.splits.values())
@@ -92,6 +94,7 @@ def images_of(
     *,
     split: str | None = None,
     data_dir: Path | None = None,
+    prefer: Sequence[str] = ("test", "val"),
     or_train: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RunImages:
@@ -100,10 +103,12 @@ def images_of(
     Args:
         run: Run directory.
         card: The run's.
-        data: The run's own data, a folder of class folders or a table, written in any way; the run's own if not given.
-        split: train, val or test; if not given, the test images, else the validation images, and of a folder with
-            neither all images.
+        data: The run's own data, a folder of class folders or a table, written in any way; the run's own if not
+            given.
+        split: train, val or test; if not given, the first of `prefer` that is there, and of a folder without them all
+            images.
         data_dir: Where the run's own data lies now, if not where it lay.
+        prefer: Splits of held out images, by default the test images, else the validation images.
         or_train: Whether the training images will do where the run holds no others back.
         progress: Called with how many files were read, and how many there are.
 
@@ -118,7 +123,7 @@ def images_of(
         raise ValueError(f"{run} was converted from weights alone; name a folder: plusx evaluate {run} FOLDER")
     if own in NAMES and data in (None, own):
         source = load_source(str(own), data_dir=data_dir or last_data_dir(card), progress=progress)
-        return _own(run, card, source, split, or_train)
+        return _own(run, card, source, split, prefer, or_train)
     root = Path(data) if data is not None else data_dir or Path(str(own))
     if data is None and not root.exists():
         raise ValueError(
@@ -128,9 +133,9 @@ def images_of(
     group = card.recipe.data.group
     source = load_source(str(root), undecodable="skip", group=group, to_train=False, progress=progress)
     if source.name == own or source.fingerprint == card.source["fingerprint"]:
-        measured = _own(run, card, source, split, or_train)
+        measured = _own(run, card, source, split, prefer, or_train)
     else:
-        measured = _foreign(card, source, str(root), split)
+        measured = _foreign(card, source, str(root), split, prefer)
     if faults := [each for each in source.left_out if each.fault]:
         others = f" and {len(faults) - 1:,} more; `plusx data check {root}` names all" if faults[1:] else ""
         measured = replace(measured, notes=(*measured.notes, f"left out: {faults[0].path}: {faults[0].reason}{others}"))
@@ -188,10 +193,10 @@ def _trained_groups(run: Path) -> frozenset[str]:
     return frozenset(row[GROUP] for row in rows if row["split"] == "train" and row.get(GROUP))
 
 
-def _own(run: Path, card: Card, source: Source, split: str | None, or_train: bool) -> RunImages:
+def _own(run: Path, card: Card, source: Source, split: str | None, prefer: Sequence[str], or_train: bool) -> RunImages:
     """Images of the data that a run was trained on, split as its recipe says."""
     splits = splits_of(card.recipe, source.splits)
-    held_back = next((name for name in ("test", "val") if name in splits), None)
+    held_back = next((name for name in prefer if name in splits), None)
     chosen = split or held_back or ("train" if or_train else None)
     if chosen is None:
         raise ValueError(
@@ -203,10 +208,10 @@ def _own(run: Path, card: Card, source: Source, split: str | None, or_train: boo
     return RunImages(chosen, True, images, _names(source, chosen, images), _changes(run, card, source))
 
 
-def _foreign(card: Card, source: Source, title: str, split: str | None) -> RunImages:
-    """Images of another folder: test/, else val/, else all."""
+def _foreign(card: Card, source: Source, title: str, split: str | None, prefer: Sequence[str]) -> RunImages:
+    """Images of another folder: those of the first split that is preferred and there, else all."""
     folders = source.as_found
-    chosen = split or next(name for name in ("test", "val", "", "train") if name in folders)
+    chosen = split or next(name for name in (*prefer, "", *SPLITS) if name in folders)
     if chosen not in folders:
         there = ", ".join(f"{name}/" for name in folders if name) or "class folders alone"
         raise ValueError(f"{title} has no {chosen}/; it has {there}")
