@@ -198,6 +198,7 @@ def _print_folds(validated: "CrossValidated", *, as_json: bool) -> None:
                 "test_error_std": validated.std,
                 "test_error_of_all": validated.score.error,
                 "runs": runs,
+                "notes": list(validated.notes),
                 "predictions": str(validated.out / "predictions.csv"),
             }
         )
@@ -210,6 +211,8 @@ def _print_folds(validated: "CrossValidated", *, as_json: bool) -> None:
         f"error {100 * validated.mean:.2f} ± {per_cent(validated.std)} (mean ± standard deviation of {len(rows)} "
         f"folds); {per_cent(validated.score.error)} of all {validated.score.images:,} images, each by a run without it"
     )
+    for note in validated.notes:
+        print(f"note: {note}")
     print(f"predictions: {validated.out / 'predictions.csv'}; report: {validated.out / 'evaluation.html'}")
 
 

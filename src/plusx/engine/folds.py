@@ -39,6 +39,8 @@ class CrossValidated:
     """Of each run, on the fold that it did not see."""
     score: Score
     """Of all images, each predicted by the run that did not see it."""
+    notes: tuple[str, ...] = ()
+    """What is not used of the data, and how many groups there are, a sentence each."""
 
     @property
     def mean(self) -> float:
@@ -156,7 +158,8 @@ def cross_validate(
     whole = _in_order(parts, images.class_names, source.name in NAMES)
     scored = score(whole)
     write_evaluation(root, runs, f"{folds} folds", "out of fold", whole, scored, image=images.image)
-    return CrossValidated(root, tuple(runs), scores, scored)
+    lost = (f"{len(source.left_out):,} files left out",) if source.left_out else ()
+    return CrossValidated(root, tuple(runs), scores, scored, (*lost, *source.notes))
 
 
 def _begin(root: Path, asked: Mapping[str, Any]) -> None:
