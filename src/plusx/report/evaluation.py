@@ -32,6 +32,7 @@ def write_evaluation(
     found: Score,
     *,
     image: Callable[[int], Image.Image],
+    of_folds: bool = False,
 ) -> None:
     """Write predictions.csv, and what follows from it as JSON and as a page.
 
@@ -43,11 +44,15 @@ def write_evaluation(
         predictions: What the nets predicted.
         found: Their score.
         image: The image at a position.
+        of_folds: Whether each image is predicted by the one run that was trained without it, not by all of them.
     """
     predictions.write(folder / "predictions.csv")
     content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found)}
     replace_file(folder / "evaluation.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     who = f"The mean of {len(runs)} nets" if len(runs) > 1 else "The net"
+    names = " and ".join(run.name for run in runs)
+    if of_folds:
+        who, names = "For each image, the net that was trained without it", folder.resolve().name
     body = [
         paragraph(f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views})."),
         _numbers(found),
@@ -60,7 +65,7 @@ def write_evaluation(
         heading("The worst mistakes"),
         _sheet(predictions, image),
     ]
-    title = f"{' and '.join(run.name for run in runs)} on {part}"
+    title = f"{names} on {part}"
     replace_file(folder / "evaluation.html", page(title, body))
 
 
