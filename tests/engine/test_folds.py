@@ -57,6 +57,8 @@ def test_every_image_is_out_of_one_fold_and_its_number_is_that_of_the_run_withou
     errors = [each.error for each in done.scores]
     assert done.mean == statistics.fmean(errors) and done.std == statistics.stdev(errors)
     assert done.score.images == len(files)
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "For each image, the net that was trained without it is wrong on" in page and "out on photos" in page
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 5])

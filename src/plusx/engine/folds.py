@@ -39,6 +39,8 @@ class CrossValidated:
     """Of each run, on the fold that it did not see."""
     score: Score
     """Of all images, each predicted by the run that did not see it."""
+    notes: tuple[str, ...] = ()
+    """What is not used of the data, and how many groups there are, a sentence each."""
 
     @property
     def mean(self) -> float:
@@ -155,8 +157,11 @@ def cross_validate(
     scores = tuple(score(predictions) for predictions, _ in parts)
     whole = _in_order(parts, images.class_names, source.name in NAMES)
     scored = score(whole)
-    write_evaluation(root, runs, f"{folds} folds", "out of fold", whole, scored, image=images.image)
-    return CrossValidated(root, tuple(runs), scores, scored)
+    lost = (f"{len(source.left_out):,} files left out",) if source.left_out else ()
+    done = CrossValidated(root, tuple(runs), scores, scored, (*lost, *source.notes))
+    views = f"{folds} folds, with an error of {100 * done.mean:.2f} ± {100 * done.std:.2f} %"
+    write_evaluation(root, runs, source.title, views, whole, scored, image=images.image, of_folds=True)
+    return done
 
 
 def _begin(root: Path, asked: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ def write_evaluation(
     *,
     image: Callable[[int], Image.Image],
     outsider: Callable[[int], Image.Image] | None = None,
+    of_folds: bool = False,
 ) -> None:
     """Write predictions.csv, and what follows from it as JSON and as a page.
 
@@ -48,11 +49,15 @@ def write_evaluation(
         reliability: What the probabilities are worth.
         image: The image at a position.
         outsider: The outsider at a position, if there are any.
+        of_folds: Whether each image is predicted by the one run that was trained without it, not by all of them.
     """
     predictions.write(folder / "predictions.csv")
     content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found), **asdict(reliability)}
     replace_file(folder / "evaluation.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     who = f"The mean of {len(runs)} nets" if len(runs) > 1 else "The net"
+    names = " and ".join(run.name for run in runs)
+    if of_folds:
+        who, names = "For each image, the net that was trained without it", folder.resolve().name
     body = [
         paragraph(f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views})."),
         _numbers(found, reliability),
@@ -66,7 +71,7 @@ def write_evaluation(
         _sheet(predictions, image),
         *_outsiders(reliability, outsider),
     ]
-    title = f"{' and '.join(run.name for run in runs)} on {part}"
+    title = f"{names} on {part}"
     replace_file(folder / "evaluation.html", page(title, body))
 
 
