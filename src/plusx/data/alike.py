@@ -21,14 +21,14 @@ BANDS = MOST_BITS + 1  # one of them has none of the bits that differ
 MOST_SHIFT = 8.0  # of 255, between the mean colours: white is 7.7 brighter after a gain of 3 per cent
 MOST_REST = 0.2  # between the thumbnails less their mean colours, as a share of the contrast; independent ones have 0.6
 LEAST_REST = 1.0  # of 255: what rounding and compression leave between flat images
-TOO_MANY = 2_000_000
-"""Pairs beyond which the images of a set are all much alike, so that likeness says nothing of them."""
-CHUNK = 16_384  # pairs that are compared at once, in some 100 MB
+TOO_MANY = 4_000_000
+"""Pairs of one hash beyond which the images of a set are all much alike, so that likeness says nothing of them."""
+CHUNK = 16_384  # pairs that are compared at once, and images that are hashed at once, in some 100 MB
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """An RGB image as its mean colours, uint8, HEIGHT x WIDTH x 3, whatever its size and shape."""
-    return np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
+    """An RGB image at HEIGHT x WIDTH x 3, uint8, whatever its size and shape; smoothly, as other sizes of it look alike."""
+    return np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
 
 
 def near_pairs(thumbs_NHW3: np.ndarray) -> np.ndarray | None:
@@ -49,10 +49,10 @@ def near_pairs(thumbs_NHW3: np.ndarray) -> np.ndarray | None:
     """
     found, total = [np.empty((0, 2), dtype=np.int64)], 0
     for pairs_P2 in _gathered(_candidates(thumbs_NHW3)):
-        found.append(pairs_P2[_look_alike(thumbs_NHW3[pairs_P2[:, 0]], thumbs_NHW3[pairs_P2[:, 1]])])
-        total += len(found[-1])
+        total += len(pairs_P2)
         if total > TOO_MANY:
             return None
+        found.append(pairs_P2[_look_alike(thumbs_NHW3[pairs_P2[:, 0]], thumbs_NHW3[pairs_P2[:, 1]])])
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
@@ -63,38 +63,44 @@ def _bits(thumbs_NHW3: np.ndarray) -> np.ndarray:
 
 
 def _candidates(thumbs_NHW3: np.ndarray) -> Iterator[np.ndarray]:
-    """The pairs whose hashes differ in a few bits and whose mean brightness is near, each once."""
-    bits_N64 = _bits(thumbs_NHW3)
+    """The pairs whose hashes differ in a few bits and whose mean colours are near, each once."""
+    starts = range(0, len(thumbs_NHW3), CHUNK)
+    bits_N64 = np.concatenate([np.empty((0, 64), bool), *(_bits(thumbs_NHW3[s : s + CHUNK]) for s in starts)])
     hashes_N = np.packbits(bits_N64, axis=1).view(np.uint64)[:, 0]
     # Bits of a band lie all over the image, as those of a sky agree in most photographs.
     bands = [bits_N64[:, band::BANDS] @ (1 << np.arange(len(range(band, 64, BANDS)))) for band in range(BANDS)]
-    brightness_N = thumbs_NHW3.mean((1, 2), dtype=np.float32) @ LUMA
+    means_N3 = thumbs_NHW3.mean((1, 2), dtype=np.float32)
+    green_N = means_N3[:, 1]
     for number, band_N in enumerate(bands):
-        order_N = np.lexsort((brightness_N, band_N))
+        order_N = np.lexsort((green_N, band_N))
         left_P = np.arange(len(order_N))
-        for step in count(1):  # each with the next but `step`, while that shares the band and is not much brighter
+        for step in count(1):  # each with the next but `step`, while that shares the band and is not much greener
             left_P = left_P[left_P < len(order_N) - step]
             i_P, j_P = order_N[left_P], order_N[left_P + step]
-            goes_on_P = (band_N[i_P] == band_N[j_P]) & (brightness_N[j_P] - brightness_N[i_P] <= MOST_SHIFT)
+            goes_on_P = (band_N[i_P] == band_N[j_P]) & (green_N[j_P] - green_N[i_P] <= MOST_SHIFT)
             left_P, i_P, j_P = left_P[goes_on_P], i_P[goes_on_P], j_P[goes_on_P]
             if not len(left_P):
                 break
             is_near_P = np.bitwise_count(hashes_N[i_P] ^ hashes_N[j_P]) <= MOST_BITS
             for earlier_N in bands[:number]:  # which have given this pair already
                 is_near_P &= earlier_N[i_P] != earlier_N[j_P]
+            i_P, j_P = i_P[is_near_P], j_P[is_near_P]
+            is_near_P = np.abs(means_N3[i_P] - means_N3[j_P]).max(1) <= MOST_SHIFT
             yield np.stack((i_P[is_near_P], j_P[is_near_P]), axis=1)
 
 
 def _gathered(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """Many small arrays of pairs as few that are no larger than `CHUNK`."""
     held: list[np.ndarray] = []
+    total = 0
     for array in arrays:
         held.append(array)
-        if sum(map(len, held)) >= CHUNK:
+        total += len(array)
+        if total >= CHUNK:
             whole = np.concatenate(held)
             yield from (whole[start : start + CHUNK] for start in range(0, len(whole), CHUNK))
-            held = []
-    if held:
+            held, total = [], 0
+    if total:
         yield np.concatenate(held)
 
 
