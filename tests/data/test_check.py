@@ -206,12 +206,20 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def brute_force(thumbs: np.ndarray) -> list[list[int]]:
-    bits = alike._bits(thumbs)
-    return [
-        [i, j]
-        for i, j in combinations(range(len(thumbs)), 2)
-        if (bits[i] != bits[j]).sum() <= alike.MOST_BITS and alike._look_alike(thumbs[i : i + 1], thumbs[j : j + 1])[0]
-    ]
+    """Every pair by itself, as the head of alike.py says it."""
+    found = []
+    for i, j in combinations(range(len(thumbs)), 2):
+        (first, second), hashes = thumbs[[i, j]].astype(float), alike._bits(thumbs[[i, j]])
+        means = first.mean((0, 1)), second.mean((0, 1))
+        first, second = first - means[0], second - means[1]
+        contrast = min(np.sqrt(np.square(first).mean()), np.sqrt(np.square(second).mean()))
+        rest = np.sqrt(np.square(first - second).mean())
+        is_near = (hashes[0] != hashes[1]).sum() <= alike.MOST_BITS and abs(
+            means[0] - means[1]
+        ).max() <= alike.MOST_SHIFT
+        if is_near and rest <= max(alike.LEAST_REST, alike.MOST_REST * contrast):
+            found.append([i, j])
+    return found
 
 
 @given(

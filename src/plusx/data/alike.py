@@ -21,13 +21,13 @@ BANDS = MOST_BITS + 1  # one of them has none of the bits that differ
 MOST_SHIFT = 8.0  # of 255, between the mean colours: white is 7.7 brighter after a gain of 3 per cent
 MOST_REST = 0.2  # between the thumbnails less their mean colours, as a share of the contrast; independent ones have 0.6
 LEAST_REST = 1.0  # of 255: what rounding and compression leave between flat images
-TOO_MANY = 4_000_000
-"""Pairs of one hash beyond which the images of a set are all much alike, so that likeness says nothing of them."""
-CHUNK = 16_384  # pairs that are compared at once, and images that are hashed at once, in some 100 MB
+TOO_MANY = 1_000_000
+"""Pairs of nearly one hash, beyond which the images of a set are all much alike, so that likeness says nothing."""
+CHUNK = 1024  # images that are hashed at once, and pairs that are compared at once, which caches hold
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """An RGB image at HEIGHT x WIDTH x 3, uint8, whatever its size and shape; smoothly, as other sizes of it look alike."""
+    """An RGB image as uint8, HEIGHT x WIDTH x 3, smoothly, so that another size of it gives nearly the same."""
     return np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
 
 
@@ -38,7 +38,7 @@ def near_pairs(thumbs_NHW3: np.ndarray) -> np.ndarray | None:
         thumbs_NHW3: What `thumbnail` gives of each.
 
     Returns:
-        None where there are more than `TOO_MANY`.
+        None where more than `TOO_MANY` have nearly the same hash.
 
     Example:
         >>> photo = Image.effect_noise((400, 300), 90).resize((80, 60)).convert("RGB")
@@ -47,13 +47,25 @@ def near_pairs(thumbs_NHW3: np.ndarray) -> np.ndarray | None:
         >>> near_pairs(np.stack(thumbs)).tolist()
         [[0, 3]]
     """
+    means_N3, contrast_N = _statistics(thumbs_NHW3)
     found, total = [np.empty((0, 2), dtype=np.int64)], 0
-    for pairs_P2 in _gathered(_candidates(thumbs_NHW3)):
+    for pairs_P2 in _gathered(_candidates(thumbs_NHW3, means_N3)):
         total += len(pairs_P2)
         if total > TOO_MANY:
             return None
-        found.append(pairs_P2[_look_alike(thumbs_NHW3[pairs_P2[:, 0]], thumbs_NHW3[pairs_P2[:, 1]])])
+        found.append(pairs_P2[_look_alike(thumbs_NHW3, means_N3, contrast_N, pairs_P2)])
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+
+
+def _statistics(thumbs_NHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean colour of each image, N x 3, and its contrast: the deviation from that colour."""
+    means_N3, contrast_N = np.empty((len(thumbs_NHW3), 3)), np.empty(len(thumbs_NHW3))
+    for start in range(0, len(thumbs_NHW3), CHUNK):
+        part = slice(start, start + CHUNK)
+        values_NHW3 = thumbs_NHW3[part].astype(np.float64)
+        means_N3[part] = values_NHW3.mean((1, 2))
+        contrast_N[part] = np.sqrt(values_NHW3.var((1, 2)).mean(1))
+    return means_N3, contrast_N
 
 
 def _bits(thumbs_NHW3: np.ndarray) -> np.ndarray:
@@ -62,14 +74,13 @@ def _bits(thumbs_NHW3: np.ndarray) -> np.ndarray:
     return (grey_N89[:, :, 1:] - grey_N89[:, :, :-1] > CLEARLY).reshape(-1, 64)
 
 
-def _candidates(thumbs_NHW3: np.ndarray) -> Iterator[np.ndarray]:
+def _candidates(thumbs_NHW3: np.ndarray, means_N3: np.ndarray) -> Iterator[np.ndarray]:
     """The pairs whose hashes differ in a few bits and whose mean colours are near, each once."""
     starts = range(0, len(thumbs_NHW3), CHUNK)
     bits_N64 = np.concatenate([np.empty((0, 64), bool), *(_bits(thumbs_NHW3[s : s + CHUNK]) for s in starts)])
     hashes_N = np.packbits(bits_N64, axis=1).view(np.uint64)[:, 0]
     # Bits of a band lie all over the image, as those of a sky agree in most photographs.
     bands = [bits_N64[:, band::BANDS] @ (1 << np.arange(len(range(band, 64, BANDS)))) for band in range(BANDS)]
-    means_N3 = thumbs_NHW3.mean((1, 2), dtype=np.float32)
     green_N = means_N3[:, 1]
     for number, band_N in enumerate(bands):
         order_N = np.lexsort((green_N, band_N))
@@ -104,16 +115,13 @@ def _gathered(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.concatenate(held)
 
 
-def _look_alike(first_PHW3: np.ndarray, second_PHW3: np.ndarray) -> np.ndarray:
-    """Whether two thumbnails have nearly the same mean colour and, less that, nearly the same pixels."""
-    first, second = first_PHW3.astype(np.float32), second_PHW3.astype(np.float32)
-    means = first.mean((1, 2), keepdims=True), second.mean((1, 2), keepdims=True)
-    first, second = first - means[0], second - means[1]
-    contrast_P, rest_P = _rms(first), _rms(first - second)
-    contrast_P = np.minimum(contrast_P, _rms(second))  # the same from either side
-    is_small_P = rest_P <= np.maximum(LEAST_REST, MOST_REST * contrast_P)
-    return is_small_P & (np.abs(means[0] - means[1]).max((1, 2, 3)) <= MOST_SHIFT)
-
-
-def _rms(values_PHW3: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.square(values_PHW3).mean((1, 2, 3)))
+def _look_alike(
+    thumbs_NHW3: np.ndarray, means_N3: np.ndarray, contrast_N: np.ndarray, pairs_P2: np.ndarray
+) -> np.ndarray:
+    """Whether the images of each pair have, less their mean colours, nearly the same pixels."""
+    first_P, second_P = pairs_P2.T
+    change_PD = (thumbs_NHW3[first_P].astype(np.float32) - thumbs_NHW3[second_P]).reshape(len(pairs_P2), -1)
+    shift_P = np.square(means_N3[first_P] - means_N3[second_P]).mean(1)
+    rest_P = np.sqrt(np.maximum(0, np.einsum("pd,pd->p", change_PD, change_PD) / change_PD.shape[1] - shift_P))
+    contrast_P = np.minimum(contrast_N[first_P], contrast_N[second_P])
+    return rest_P <= np.maximum(LEAST_REST, MOST_REST * contrast_P)
