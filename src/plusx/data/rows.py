@@ -50,7 +50,8 @@ def scan_table(file: Path, *, progress: Progress | None = None, looks: dict[Part
     table, where = read_table(file), printable(file)
     if "label" not in table.columns:
         raise ValueError(f"{where} has no column 'label', which says what each image is")
-    mistakes = {line.number: said for line in table.lines if (said := _mistake(line, "split" in table.columns))}
+    has_splits = any(line.split for line in table.lines)  # a column without a single one is none
+    mistakes = {line.number: said for line in table.lines if (said := _mistake(line, has_splits))}
     mistakes |= _named_again(file.parent, [line for line in table.lines if line.number not in mistakes])
     refused, lost, candidates = [], [], []
     groups: dict[Parts, str | None] = {}
