@@ -107,6 +107,7 @@ def calls(
         "resume": lambda of: refusal(plusx.resume, of(digits_run), data_dir=of(folder)),
         "list_experiments": lambda of: plusx.list_experiments(of(folder)),
         "summarise": lambda of: plusx.summarise(of(digits_run)),
+        "write_check": lambda of: plusx.write_check(plusx.check_data(folder), of(new())).read_bytes(),
         "train": lambda of: plusx.train("digits", out=of(new()), data_dir=of(folder), **short).card.results[
             "test_error"
         ],

@@ -27,7 +27,8 @@ Everything that the command line does, as functions. Files and folders may be na
     describe_recipe(name)         a recipe, and what its documentation says
     list_settings(recipe)         every field of a recipe with its value and meaning, as train(overrides=...) takes it
     parse_option(text)            the value of a net's option that is written as text
-    check_data(folder)            what a folder of images holds, what is left out, and what looks wrong
+    check_data(folder_or_table)   what a folder or a table of images holds, what is left out, and what looks wrong
+    write_check(check, out)       the same as a page with images
     Views(crops, scales)          which crops and scales of an image evaluate() averages
 
     demo()                        deeper plain nets train worse, residual nets do not: four nets in about a minute
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.recipes import recipe_names as list_recipes
     from plusx.recipes import settings as list_settings
     from plusx.recipes.text import option_value as parse_option
+    from plusx.report.findings import write_check
     from plusx.runs.store import load_run as load
     from plusx.weights.convert import convert
     from plusx.weights.start import build

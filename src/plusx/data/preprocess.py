@@ -160,6 +160,24 @@ def fit_preprocess(
     return replace(raw, mean_CHW=mean, std_C11=std, obtained=f"{what} over {over}")
 
 
+def cropped_away(width: int, height: int, spec: PreprocessSpec = _DEFAULT) -> float:
+    """The share of an image's pixels that are not in the square input.
+
+    Args:
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        spec: How it is fitted.
+
+    Example:
+        >>> cropped_away(400, 300), cropped_away(400, 300, PreprocessSpec(fit="pad"))
+        (0.25, 0.0)
+    """
+    if spec.fit != "crop":
+        return 0.0
+    left, upper, right, lower = _centre(width, height, 1.0, spec.crop_fraction)
+    return 1 - (right - left) * (lower - upper)
+
+
 def input_size(images: ImageSet, spec: PreprocessSpec) -> tuple[int, int]:
     """Height and width of the net's input in pixels.
 

@@ -41,6 +41,11 @@ thead th { color: var(--soft); font-weight: 500; font-size: .88rem; }
 .sheet figure { margin: 0; } .sheet figcaption { line-height: 1.35; overflow-wrap: anywhere; }
 .sheet img { width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; display: block; }
 .sheet b { color: var(--ink); font-weight: 600; } .sheet .wrong { color: var(--wrong); }
+.found { border-top: 1px solid var(--line); padding-top: 1rem; } .found p { grid-column: 1 / -1; margin: 0; }
+.level { color: var(--soft); font-weight: 400; font-size: .88rem; }
+.files .fault, .fault { color: var(--wrong); }
+code { font-size: .85em; overflow-wrap: anywhere; user-select: all; unicode-bidi: isolate; }
+.paths { user-select: all; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; unicode-bidi: isolate; }
 .pixels { image-rendering: pixelated; }
 .files { margin: .8rem 0; padding: 0; list-style: none; } .files li { padding: .3rem 0; overflow-wrap: anywhere;
   border-bottom: 1px solid var(--line); } .files span { color: var(--soft); }
