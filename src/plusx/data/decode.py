@@ -331,6 +331,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if image.mode == "RGB" and isinstance(image, ImageFile.ImageFile):  # a copy would take a tenth of the time of a JPEG
+        return image
     return image.convert("RGB")
 
 

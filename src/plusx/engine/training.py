@@ -224,7 +224,8 @@ def _finish(
     total = recipe.total_steps(len(splits["train"]))
     augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive, total)
     readers = 1 if recipe.data.workers else placement.threads
-    batches = TrainBatches(splits["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers)
+    fast = recipe.data.reading == "fast"
+    batches = TrainBatches(splits["train"], preprocess, augmentation, recipe.batch_size, recipe.seed, readers, fast)
     every = {
         split: EvalBatches(images, preprocess, recipe.evaluation.batch_size, recipe.data.workers, readers)
         for split, images in splits.items()
