@@ -24,6 +24,7 @@ Everything that the command line does, as functions. Files and folders may be na
     list_settings(recipe)         every field of a recipe with its value and meaning, as train(overrides=...) takes it
     parse_option(text)            the value of a net's option that is written as text
     check_data(folder)            what a folder of images holds, what is left out, and what looks wrong
+    prepare_data(folder, out)     its images decoded and made smaller once, so that training reads them fast
     Views(crops, scales)          which crops and scales of an image evaluate() averages
 
     demo()                        deeper plain nets train worse, residual nets do not: four nets in about a minute
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.analysis.cost import compare, cost, summarise
     from plusx.benchmark.training import benchmark_training
     from plusx.data.check import check_data
+    from plusx.data.prepare import prepare_data
     from plusx.data.views import Views
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict

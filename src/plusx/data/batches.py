@@ -198,14 +198,17 @@ def _read(
     """The images at these positions as uint8, B x C x H x W."""
     if images.pixels_NCHW is not None:
         return _at(images.pixels_NCHW, indices)
-    assert images.files is not None
-    files = [images.files[i] for i in indices]
+    if images.stored is not None:
+        images.stored.require_serves(preprocess.size, preprocess.crop_fraction)
     choices: Sequence[CropBox | None] = crops or [None] * len(indices)
-    read = partial(preprocess.pixels, fast=fast)
+
+    def read(index: int, crop: CropBox | None) -> Tensor:
+        return preprocess.pixels(images.source(index), crop, fast=fast)
+
     if readers == 1:
-        return torch.stack([read(file, crop) for file, crop in zip(files, choices, strict=True)])
+        return torch.stack([read(index, crop) for index, crop in zip(indices, choices, strict=True)])
     with ThreadPoolExecutor(readers) as pool:  # Pillow and PyTorch release the interpreter's lock while they work
-        return torch.stack(list(pool.map(read, files, choices)))
+        return torch.stack(list(pool.map(read, indices, choices)))
 
 
 def _mirrored(pixels_BCHW: Tensor, mirror_B: Tensor) -> Tensor:

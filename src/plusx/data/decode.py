@@ -180,6 +180,13 @@ def value_range(source: Path | bytes) -> Range | None:
     return _read(source, 1, None)[1]  # an eighth of a JPEG's size still reads its every byte
 
 
+def image_size(file: Path) -> tuple[int, int]:
+    """Width and height of an image that can be read, upright, from the head of its file."""
+    with Image.open(file, formats=FORMATS) as image:
+        turned = _orientation(image) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file is an image by its name, of a format that is read or of one that is not.
 
@@ -331,7 +338,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    if image.mode == "RGB" and isinstance(image, ImageFile.ImageFile):  # a copy would take a tenth of the time of a JPEG
+    if image.mode == "RGB" and isinstance(
+        image, ImageFile.ImageFile
+    ):  # a copy would take a tenth of the time of a JPEG
         return image
     return image.convert("RGB")
 

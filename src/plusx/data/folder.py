@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from plusx.data.images import ImageSet, listed, normal_name
+from plusx.data.images import ImageSet, Stored, listed, normal_name
 from plusx.data.scan import Folder, LabelledFile, LeftOut, Progress, scan
 
 VAL_SHARE = 0.2
@@ -44,27 +44,48 @@ def load_folder(
     Raises:
         ValueError: The folder cannot be trained on, or holds no image.
     """
-    folder = scan(root, progress=progress)
+    return image_sets(scan(root, progress=progress), undecodable=undecodable, to_train=to_train)
+
+
+def image_sets(
+    folder: Folder, *, undecodable: str = "refuse", to_train: bool = True, stored: Stored | None = None
+) -> Loaded:
+    """The images of a folder that was read, as `load_folder` has them.
+
+    Args:
+        folder: What it holds.
+        undecodable: As for `load_folder`.
+        to_train: As for `load_folder`.
+        stored: What holds the images, if they are no files of their own.
+
+    Raises:
+        ValueError: As for `load_folder`.
+    """
     if to_train:
         check_classes(folder)
-    if folder.faults and undecodable == "refuse":
-        first, more = folder.faults[0], len(folder.faults) - 1
-        others = f" (and {more} more; `plusx data check {root}` names all)" if more else ""
-        raise ValueError(
-            f"{root}/{first.path}: {first.reason}{others}; repair or remove it, or train without: "
-            "--set data.undecodable=skip"
-        )
+    require_readable(folder, undecodable)
     if to_train:
         check_images(folder)
     names = folder.class_names() if to_train else tuple(sorted({image.class_name for image in folder.images}))
     assigned, copies = assign(folder.images)
     found = {split: [i for i in folder.images if i.split == split] for split in folder.classes}
     return Loaded(
-        {split: _image_set(folder, images, names) for split, images in assigned.items()},
-        {split: _image_set(folder, images, names) for split, images in found.items() if images},
-        _fingerprint(folder.images),
+        {split: _image_set(folder, images, names, stored) for split, images in assigned.items()},
+        {split: _image_set(folder, images, names, stored) for split, images in found.items() if images},
+        fingerprint(folder.images),
         tuple(sorted([*folder.left_out, *copies])),
     )
+
+
+def require_readable(folder: Folder, undecodable: str, *, skip: str = "--set data.undecodable=skip") -> None:
+    """Raises ValueError when an image cannot be read and is not to be left out, which `skip` would ask for."""
+    if folder.faults and undecodable == "refuse":
+        first, more = folder.faults[0], len(folder.faults) - 1
+        others = f" (and {more} more; `plusx data check {folder.root}` names all)" if more else ""
+        verb = "train" if "=" in skip else "go on"
+        raise ValueError(
+            f"{folder.root}/{first.path}: {first.reason}{others}; repair or remove it, or {verb} without: {skip}"
+        )
 
 
 def check_classes(folder: Folder) -> None:
@@ -146,7 +167,9 @@ def _validation_digests(images: Iterable[LabelledFile]) -> set[str]:
     return chosen
 
 
-def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str, ...]) -> ImageSet:
+def _image_set(
+    folder: Folder, images: Sequence[LabelledFile], names: tuple[str, ...], stored: Stored | None
+) -> ImageSet:
     places = {name: place for place, name in enumerate(names)}
     labels = torch.tensor([places[image.class_name] for image in images], dtype=torch.int64)
     return ImageSet(
@@ -155,10 +178,12 @@ def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str,
         files=tuple(folder.root.joinpath(*image.parts) for image in images),
         digests=tuple(image.digest for image in images),
         full_scale=folder.full_scale,
+        stored=stored,
     )
 
 
-def _fingerprint(images: Iterable[LabelledFile]) -> str:
+def fingerprint(images: Iterable[LabelledFile]) -> str:
+    """The hash of the names and contents of images, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for image in images:
         digest.update(f"{normal_name('/'.join(image.parts))}\0{image.digest}\n".encode())

@@ -8,13 +8,25 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import BY_FILE, FullScale, decode
+from plusx.data.decode import BY_FILE, FullScale, ImageLike, decode, from_array
 from plusx.data.randomness import generator
+
+
+class Stored(Protocol):
+    """What holds images in place of files of their own, such as a prepared folder."""
+
+    def __call__(self, file: Path) -> np.ndarray | bytes:
+        """The pixels of an image, uint8, H x W x 3, or the bytes of its file, by the path that it would have."""
+
+    def require_serves(self, size: tuple[int, int], crop_fraction: float) -> None:
+        """Raises ValueError when an input of this size has more detail than was stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +45,8 @@ class ImageSet:
     """The hash of each file's content; None for images in memory."""
     full_scale: FullScale = BY_FILE
     """What is white in files whose format does not say so."""
+    stored: Stored | None = None
+    """What holds the images of `files`, where these are no files of their own."""
 
     def __post_init__(self) -> None:
         held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
@@ -68,10 +82,16 @@ class ImageSet:
             UndecodableError: The file cannot be read.
         """
         if self.files is not None:
-            return decode(self.files[index], full_scale=self.full_scale)
+            source = self.source(index)
+            return from_array(source) if isinstance(source, np.ndarray) else decode(source, full_scale=self.full_scale)
         assert self.pixels_NCHW is not None
         pixels_HWC = self.pixels_NCHW[index].permute(1, 2, 0).numpy()
         return Image.fromarray(pixels_HWC if self.channels == 3 else pixels_HWC[..., 0])
+
+    def source(self, index: int) -> ImageLike | np.ndarray:
+        """Where the image at a position is read from: its file, or what is stored of it."""
+        assert self.files is not None
+        return self.files[index] if self.stored is None else self.stored(self.files[index])
 
     def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images at these positions, in this order."""

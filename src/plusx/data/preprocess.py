@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, ImageLike, decode
+from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, ImageLike, decode, from_array
 from plusx.data.images import ImageSet, spread
 from plusx.recipes.data import PreprocessSpec
 
@@ -59,11 +59,11 @@ class Preprocess:
         )
         return f"<Preprocess to {shape}, {self.fit}, {self.interpolation}, mean {mean}, deviation {std}>"
 
-    def pixels(self, source: ImageLike, crop: CropBox | None = None, *, fast: bool = False) -> Tensor:
+    def pixels(self, source: ImageLike | np.ndarray, crop: CropBox | None = None, *, fast: bool = False) -> Tensor:
         """An image as uint8, C x H x W.
 
         Args:
-            source: A file, the bytes of one, or an image of Pillow's.
+            source: A file, the bytes of one, an image of Pillow's, or the pixels of one, uint8, H x W x 3.
             crop: Chooses the box that becomes the input; None fits the whole image as `fit` says.
             fast: Round a crop's box to whole pixels and resize it with PyTorch, in a quarter of Pillow's time and
                 within two grey levels of what Pillow makes of that part, of a photograph by 0.01 on average.
@@ -72,8 +72,14 @@ class Preprocess:
             UndecodableError: The image cannot be read.
         """
         height, width = self.size
+        if fast and crop is not None and isinstance(source, np.ndarray) and self.channels == 3:
+            return _cut(source, crop(source.shape[1], source.shape[0]), self.size, self.interpolation)
         # A random crop may be half as wide as the image, and then needs twice the detail.
-        image = decode(source, at_least=max(height, width) * (2 if crop else 1), full_scale=self.full_scale)
+        image = (
+            from_array(source)
+            if isinstance(source, np.ndarray)
+            else decode(source, at_least=max(height, width) * (2 if crop else 1), full_scale=self.full_scale)
+        )
         if self.channels == 1:
             image = image.convert("L")
         box: Box = (0.0, 0.0, 1.0, 1.0)
@@ -159,8 +165,7 @@ def fit_preprocess(
         pixels_NCHW, over = images.pixels_NCHW, f"all {len(images):,} training images"
     else:
         sample = spread(images, STATISTICS_FILES)
-        assert sample.files is not None
-        pixels_NCHW = torch.stack([raw.pixels(file) for file in sample.files])
+        pixels_NCHW = torch.stack([raw.pixels(sample.source(index)) for index in range(len(sample))])
         how_many = f"{len(sample):,} evenly spaced" if len(sample) < len(images) else f"all {len(images):,}"
         over = f"{how_many} training images"
     match spec.normalize:
@@ -189,6 +194,8 @@ def input_size(images: ImageSet, spec: PreprocessSpec) -> tuple[int, int]:
         return height, width
     if spec.size is None:
         raise ValueError("preprocess.size is none; image files need a size in pixels")
+    if images.stored is not None:
+        images.stored.require_serves((spec.size, spec.size), spec.crop_fraction)
     return spec.size, spec.size
 
 
@@ -237,15 +244,19 @@ def _resize(image: Image.Image, size: tuple[int, int], box: Box, resample: Image
     return image.resize(size, resample, box=edges)
 
 
-def _cut(image: Image.Image, box: Box, size: tuple[int, int], interpolation: str) -> Tensor:
+def _cut(source: Image.Image | np.ndarray, box: Box, size: tuple[int, int], interpolation: str) -> Tensor:
     """A part of an image, its edges at whole pixels, at another size; uint8, C x H x W."""
-    left, right = _whole(box[0], box[2], image.width)
-    upper, lower = _whole(box[1], box[3], image.height)
+    height, width = source.shape[:2] if isinstance(source, np.ndarray) else (source.height, source.width)
+    left, right = _whole(box[0], box[2], width)
+    upper, lower = _whole(box[1], box[3], height)
+    if isinstance(source, np.ndarray):
+        part_HWC = source[upper:lower, left:right].copy()  # PyTorch warns of what it may not write to
+    else:
+        part_HWC = np.array(source.crop((left, upper, right, lower)))
     if size[1] * (lower - upper) > MAX_PIXELS:  # PyTorch scales across first, as Pillow does
-        part = _resize(image.crop((left, upper, right, lower)), (size[1], size[0]), (0, 0, 1, 1), _FILTERS[interpolation])
-        return torch.from_numpy(np.array(part).reshape(*size, -1)).permute(2, 0, 1)
-    pixels = bytearray(image.crop((left, upper, right, lower)).tobytes())  # PyTorch warns of what it may not write to
-    part_BHWC = torch.frombuffer(pixels, dtype=torch.uint8).view(1, lower - upper, right - left, -1)
+        small = _resize(Image.fromarray(part_HWC), (size[1], size[0]), (0, 0, 1, 1), _FILTERS[interpolation])
+        return torch.from_numpy(np.array(small).reshape(*size, -1)).permute(2, 0, 1)
+    part_BHWC = torch.from_numpy(part_HWC.reshape(1, lower - upper, right - left, -1))
     return F.interpolate(part_BHWC.permute(0, 3, 1, 2), size, mode=interpolation, antialias=True)[0]
 
 

@@ -1,4 +1,4 @@
-"""A data source by name: `digits`, `cifar10`, `cifar100`, or a folder of class folders."""
+"""A data source by name: `digits`, `cifar10`, `cifar100`, or a folder of class folders, or a prepared one."""
 
 import difflib
 import hashlib
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from plusx.data.cifar import default_folder, load_cifar
-from plusx.data.folder import load_folder
+from plusx.data.folder import image_sets, load_folder
 from plusx.data.images import ImageSet
+from plusx.data.prepared import is_prepared, open_prepared
 from plusx.data.scan import LeftOut, Progress
 
 
@@ -67,6 +68,8 @@ def load_source(
     if near and not root.exists():
         raise ValueError(f"no data source or folder {name!r}; did you mean {near[0]!r}?")
     folder = root.resolve()
+    if is_prepared(folder):
+        return _of_prepared(folder, to_train)
     loaded = load_folder(folder, undecodable=undecodable, to_train=to_train, progress=progress)
     return Source(str(folder), loaded.splits, loaded.fingerprint, left_out=loaded.left_out, as_found=loaded.as_found)
 
@@ -80,6 +83,14 @@ def _cifar(name: str, data_dir: Path | None, download: bool, progress: Progress 
     folder = (data_dir or default_folder()).expanduser().resolve()
     splits = load_cifar(name, folder, download=download, progress=progress)
     return Source(name, splits, _fingerprint(splits), data_dir=folder)
+
+
+def _of_prepared(folder: Path, to_train: bool) -> Source:
+    prepared, held = open_prepared(folder)
+    loaded = image_sets(held, undecodable="skip", to_train=to_train, stored=prepared)  # decided when it was prepared
+    # Other pixels than the files': a run that began with those must not go on with these.
+    mine = hashlib.blake2b(f"{loaded.fingerprint} at {prepared.size}".encode(), digest_size=16).hexdigest()
+    return Source(str(folder), loaded.splits, mine, left_out=loaded.left_out, as_found=loaded.as_found)
 
 
 _LOADERS: Mapping[str, Callable[[Path | None, bool, Progress | None], Source]] = {
