@@ -53,7 +53,16 @@ def test_the_whole_help_can_be_shown() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "predict", "predict_files", "prepare_data"),
+        *(
+            "analyse",
+            "benchmark_training",
+            "check_data",
+            "demo",
+            "evaluate",
+            "predict",
+            "predict_files",
+            "prepare_data",
+        ),
         *("reproduce", "resume", "train"),
     ],
 )

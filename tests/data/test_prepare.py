@@ -187,7 +187,7 @@ def test_a_full_disk_is_known_before_anything_is_written(
 ) -> None:
     root = class_folder([], COUNTS)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="has 0.00 GB free, and the images need 0.07 GB at --size 256"):
+    with pytest.raises(ValueError, match="has 0.00 GB free, and the images need 0.07 GB; choose"):
         prepare_data(root, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 

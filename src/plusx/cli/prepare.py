@@ -22,7 +22,14 @@ class Undecodable(StrEnum):
 def data_prepare(
     folder: Annotated[Path, typer.Argument(help="Folder of class folders; it stays as it is.")],
     out: Annotated[Path, typer.Option(help="New folder, or one that an interrupted call left.")],
-    size: Annotated[int, typer.Option(min=1, help="Pixels of the shorter side; smaller images keep theirs.")] = 256,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels of the shorter side, 256 if not given; smaller images keep theirs."),
+    ] = None,
+    shards: Annotated[
+        bool,
+        typer.Option("--shards", help="Write the files as they are into tar archives, as webdataset reads them."),
+    ] = False,
     undecodable: Annotated[
         Undecodable, typer.Option(help="refuse or skip files that cannot be decoded.")
     ] = Undecodable.REFUSE,
@@ -40,7 +47,7 @@ def data_prepare(
       plusx train ./photos-256
     """
     with watching("preparing", quiet=quiet, unit="files") as bar:
-        made = plusx.prepare_data(folder, out, size=size, undecodable=str(undecodable), progress=bar)
+        made = plusx.prepare_data(folder, out, size=size, shards=shards, undecodable=str(undecodable), progress=bar)
     if as_json:
         print_json({"folder": str(made.folder), "images": made.images, "bytes": made.size_bytes, "kept": made.kept})
         return

@@ -113,7 +113,10 @@ def train(
         print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
         return
     print(_kept(trained.card))
-    pace = f"{results['images_per_s']:,.0f} images/s, " if results["steps"] else ""
+    pace = ""
+    if results["steps"]:
+        waited = f"{100 * results['data_share']:.0f} % of the time waiting for data"
+        pace = f"{results['images_per_s']:,.0f} images/s, {waited}, "
     print(f"{pace}{results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
     print(f"next: plusx evaluate {trained.run}")
 

@@ -33,7 +33,8 @@ from plusx.data.prepared import (
     open_prepared,
     read_index,
 )
-from plusx.data.scan import LabelledFile, scan
+from plusx.data.scan import Folder, LabelledFile, scan
+from plusx.data.shards import ShardPlace, plan_shards, write_shard
 from plusx.progress import shown
 
 DONE = "done.jsonl"
@@ -62,7 +63,8 @@ def prepare_data(
     root: str | Path,
     out: str | Path,
     *,
-    size: int = 256,
+    size: int | None = None,
+    shards: bool = False,
     undecodable: str = "refuse",
     progress: bool | Callable[[int, int], None] = True,
 ) -> PreparedFolder:
@@ -71,7 +73,9 @@ def prepare_data(
     Args:
         root: The folder; it stays as it is.
         out: New folder, or one that an interrupted call left, which is gone on with. It is trained on like any folder.
-        size: Pixels of the shorter side; smaller images keep theirs. An input of 224 that covers 0.875 of it needs 256.
+        size: Pixels of the shorter side, 256 if not given; smaller images keep theirs. An input of 224 that covers 0.875
+            of it needs 256.
+        shards: Write the files as they are into tar archives, which the webdataset package reads as well.
         undecodable: "refuse" or "skip" files that cannot be decoded.
         progress: True shows a bar in a terminal or a notebook; a callable is called with what is done and to be done.
 
@@ -89,6 +93,9 @@ def prepare_data(
         True
     """
     root, out = Path(root).expanduser().resolve(), Path(out).expanduser().resolve()
+    if shards and size is not None:
+        raise ValueError(f"--size is {size}, but --shards stores the files as they are; leave one of them out")
+    size = 256 if size is None else size
     if size < 1:
         raise ValueError(f"--size is {size}; it is a number of pixels, 1 or more")
     if is_prepared(root):
@@ -103,7 +110,8 @@ def prepare_data(
             "format": FORMAT,
             "version": VERSION,
             "source": str(root),
-            "size": size,
+            "shards": shards,
+            "size": None if shards else size,
             "fingerprint": fingerprint(folder.images),
         }
         if (out / INDEX).exists():
@@ -111,10 +119,12 @@ def prepare_data(
                 raise ValueError(
                     f"{out} was prepared of other images or at another size; remove it, or choose another --out"
                 )
-            prepared, _ = open_prepared(out)
+            open_prepared(out)
             _clear(out)
-            stop = max(place.stop for place in prepared.places.values())
-            return PreparedFolder(out, len(folder.images), stop, len(folder.images))
+            size_bytes = sum(read_index(out / INDEX)["sizes"].values())
+            return PreparedFolder(out, len(folder.images), size_bytes, len(folder.images))
+        if shards:
+            return _into_shards(out, head, root, folder, report)
         places = _begun(out, head, folder.images)
         kept = len(places)
         _require_room(out, root, folder.images, size, places)
@@ -125,14 +135,8 @@ def prepare_data(
                 _append(out, places, group)
                 report(len(folder.images) + len(places), 2 * len(folder.images))
         except OSError as fault:
-            raise ValueError(
-                f"cannot write to {out} after {len(places):,} of {len(folder.images):,} images: "
-                f"{fault.strerror or fault}; "
-                + ("make room and run the same again, " if fault.errno == errno.ENOSPC else "run the same again, ")
-                + "which goes on from there"
-            ) from None
-        _write(out / INDEX, json.dumps(head | {"folder": folder_as_json(folder), "places": [list(p) for p in places]}))
-        _clear(out)
+            raise _cut_short(out, fault, len(places), len(folder.images)) from None
+        _finish(out, head, folder, places, {PIXELS: places[-1].stop})
     return PreparedFolder(out, len(places), places[-1].stop, kept)
 
 
@@ -164,6 +168,48 @@ def smaller_sides(width: int, height: int, size: int) -> tuple[int, int]:
     return (long, size) if width > height else (size, long)
 
 
+def _into_shards(
+    out: Path, head: dict[str, Any], root: Path, folder: Folder, report: Callable[[int, int], object]
+) -> PreparedFolder:
+    if (out / UNFINISHED).exists():
+        _require_same(out, head)
+    planned = plan_shards(root, folder)
+    there = [p for p in planned if (out / p.name).exists() and (out / p.name).stat().st_size == p.size_bytes]
+    kept = done = sum(len(each.members) for each in there)
+    _require_free(out, sum(each.size_bytes for each in planned if each not in there))
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / UNFINISHED, json.dumps(head))
+    try:
+        for each in planned:
+            if each not in there:
+                write_shard(each, root, out, folder.class_names())
+                done += len(each.members)
+            report(len(folder.images) + done, 2 * len(folder.images))
+    except OSError as fault:
+        raise _cut_short(out, fault, done, len(folder.images)) from None
+    places = {image: place for each in planned for _, image, place in each.members}
+    sizes = {each.name: each.size_bytes for each in planned}
+    _finish(out, head, folder, [places[image] for image in folder.images], sizes)
+    return PreparedFolder(out, len(folder.images), sum(sizes.values()), kept)
+
+
+def _finish(
+    out: Path, head: dict[str, Any], folder: Folder, places: Sequence[Place | ShardPlace], sizes: dict[str, int]
+) -> None:
+    """Write the index, which makes it whole."""
+    index = {"folder": folder_as_json(folder), "places": [list(place) for place in places], "sizes": sizes}
+    _write(out / INDEX, json.dumps(head | index))
+    _clear(out)
+
+
+def _cut_short(out: Path, fault: OSError, done: int, total: int) -> ValueError:
+    first = "make room and " if fault.errno == errno.ENOSPC else ""
+    return ValueError(
+        f"cannot write to {out} after {done:,} of {total:,} images: {fault.strerror or fault}; {first}run the same "
+        "again, which goes on from there"
+    )
+
+
 def _clear(out: Path) -> None:
     for name in (UNFINISHED, DONE):
         (out / name).unlink(missing_ok=True)
@@ -186,11 +232,7 @@ def _begun(out: Path, head: dict[str, Any], images: Sequence[LabelledFile]) -> l
     """
     if not (out / UNFINISHED).exists():
         return []
-    if read_index(out / UNFINISHED) != head:
-        raise ValueError(
-            f"{out} was begun for other images or another size, or these have changed since; remove it, or choose "
-            "another --out"
-        )
+    _require_same(out, head)
     places: list[Place] = []
     there = (out / PIXELS).stat().st_size if (out / PIXELS).exists() else 0
     lines = (out / DONE).read_text(encoding="ascii", errors="replace").split("\n") if (out / DONE).exists() else [""]
@@ -206,6 +248,14 @@ def _begun(out: Path, head: dict[str, Any], images: Sequence[LabelledFile]) -> l
     return places
 
 
+def _require_same(out: Path, head: dict[str, Any]) -> None:
+    if read_index(out / UNFINISHED) != head:
+        raise ValueError(
+            f"{out} was begun for other images or another size, or these have changed since; remove it, or choose "
+            "another --out"
+        )
+
+
 def _place(line: str) -> Place | None:
     try:
         return Place(*json.loads(line))
@@ -219,13 +269,17 @@ def _require_room(out: Path, root: Path, images: Sequence[LabelledFile], size: i
     for image in images[len(places) :]:
         width, height = smaller_sides(*image_size(root.joinpath(*image.parts)), size)
         needed += 3 * width * height
+    _require_free(out, needed)
+
+
+def _require_free(out: Path, needed: int) -> None:
     there = next(folder for folder in (out, *out.parents) if folder.exists())
     if not os.access(there, os.W_OK):
         raise ValueError(f"cannot write to {there}; choose another --out")
     if (free := shutil.disk_usage(there).free) < needed + SPARE:
         raise ValueError(
-            f"{there} has {free / 1e9:.2f} GB free, and the images need {(needed + SPARE) / 1e9:.2f} GB at --size "
-            f"{size}; choose another --out or a smaller --size"
+            f"{there} has {free / 1e9:.2f} GB free, and the images need {(needed + SPARE) / 1e9:.2f} GB; choose "
+            "another --out or a smaller --size"
         )
 
 

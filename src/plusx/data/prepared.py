@@ -19,6 +19,7 @@ import numpy as np
 
 from plusx.data.decode import FullScale, is_image_name
 from plusx.data.scan import Folder, LabelledFile, LeftOut
+from plusx.data.shards import ShardPlace, Shards
 from plusx.data.tree import printable, walk
 
 INDEX, UNFINISHED, PIXELS = "prepared.json", "unfinished.json", "pixels.bin"
@@ -86,8 +87,8 @@ def is_prepared(root: Path) -> bool:
     return (root / INDEX).is_file() or (root / UNFINISHED).is_file()
 
 
-def open_prepared(root: Path) -> tuple[Prepared, Folder]:
-    """A prepared folder: its pixels, and what the folder that it was made of held.
+def open_prepared(root: Path) -> tuple[Prepared | Shards, Folder]:
+    """A prepared folder: its images, and what the folder that it was made of held.
 
     Raises:
         ValueError: It is unfinished, damaged, of another version, or its images have changed since.
@@ -95,19 +96,23 @@ def open_prepared(root: Path) -> tuple[Prepared, Folder]:
     if not (root / INDEX).exists():
         raise ValueError(f"{root} is not finished; go on with: plusx data prepare FOLDER --out {root}")
     index = read_index(root / INDEX)
-    prepared = _prepared(root, index)
     folder = folder_from(index, root)
-    stops = [place.stop for place in prepared.places.values()]
-    there = (root / PIXELS).stat().st_size if (root / PIXELS).exists() else 0
-    if there != max(stops):
-        raise ValueError(f"{root / PIXELS} has {there:,} bytes of {max(stops):,}; {_again(index, root)}")
-    every = list(prepared.places)
+    stored = _shards(root, index) if index["shards"] else _prepared(root, index)
+    for name, whole in index["sizes"].items():
+        there = (root / name).stat().st_size if (root / name).exists() else 0
+        if there != whole:
+            raise ValueError(f"{root / name} has {there:,} bytes of {whole:,}; {_again(index, root)}")
+    every = list(zip(stored.places, folder.images, strict=True))
     for number in np.linspace(0, len(every) - 1, min(CHECKED, len(every))).round().astype(int):
-        file = every[number]
-        if zlib.crc32(prepared(file).data) != prepared.places[file].check:
-            raise ValueError(f"{root / PIXELS} does not hold the images of its index; {_again(index, root)}")
-    _require_fresh(root, index)
-    return prepared, folder
+        file, image = every[number]
+        if isinstance(stored, Shards):
+            same = digest_of(stored(file)) == image.digest
+        else:
+            same = zlib.crc32(stored(file).data) == stored.places[file].check
+        if not same:
+            raise ValueError(f"{root} does not hold the images of its index; {_again(index, root)}")
+    _require_fresh(root, index, stored)
+    return stored, folder
 
 
 def read_index(file: Path) -> dict[str, Any]:
@@ -164,16 +169,22 @@ def _prepared(root: Path, index: dict[str, Any]) -> Prepared:
     return Prepared(root, index["size"], dict(zip(files, (Place(*row) for row in index["places"]), strict=True)))
 
 
+def _shards(root: Path, index: dict[str, Any]) -> Shards:
+    files = (root.joinpath(*parts) for parts, *_ in index["folder"]["images"])
+    return Shards(root, dict(zip(files, (ShardPlace(*row) for row in index["places"]), strict=True)))
+
+
 def _reopened(root: Path) -> Prepared:
     return _prepared(root, read_index(root / INDEX))
 
 
-def _require_fresh(root: Path, index: dict[str, Any]) -> None:
+def _require_fresh(root: Path, index: dict[str, Any], stored: Prepared | Shards) -> None:
     """Raises ValueError when the folder that it was made of is there, and no longer what it was."""
     source = Path(index["source"])
     if not source.is_dir():  # moved, or on another machine: what is prepared stands for itself
         return
-    known = {"/".join(image[0]): (image[3], Place(*row)) for image, row in _rows(index)}
+    rows = zip(index["folder"]["images"], stored.places.values(), strict=True)
+    known = {"/".join(image[0]): (image[3], place) for image, place in rows}
     left_out = {path for path, *_ in index["folder"]["left_out"]}
     faults: list[str] = []
     there = {"/".join(e.parts) for e in walk(source) if not e.is_folder and e.reason is None}
@@ -195,9 +206,6 @@ def _is_new(name: str, left_out: set[str]) -> bool:
     return is_image_name(Path(name).name) and printable(name) not in left_out
 
 
-def _rows(index: dict[str, Any]) -> Any:
-    return zip(index["folder"]["images"], index["places"], strict=True)
-
-
 def _again(index: dict[str, Any], root: Path) -> str:
-    return f"remove it and prepare it again: plusx data prepare {index.get('source', 'FOLDER')} --out {root}"
+    how = " --shards" if index.get("shards") else ""
+    return f"remove it and prepare it again: plusx data prepare {index.get('source', 'FOLDER')} --out {root}{how}"

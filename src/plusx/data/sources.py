@@ -13,7 +13,7 @@ import torch
 from plusx.data.cifar import default_folder, load_cifar
 from plusx.data.folder import image_sets, load_folder
 from plusx.data.images import ImageSet
-from plusx.data.prepared import is_prepared, open_prepared
+from plusx.data.prepared import Prepared, is_prepared, open_prepared
 from plusx.data.scan import LeftOut, Progress
 
 
@@ -86,10 +86,11 @@ def _cifar(name: str, data_dir: Path | None, download: bool, progress: Progress 
 
 
 def _of_prepared(folder: Path, to_train: bool) -> Source:
-    prepared, held = open_prepared(folder)
-    loaded = image_sets(held, undecodable="skip", to_train=to_train, stored=prepared)  # decided when it was prepared
-    # Other pixels than the files': a run that began with those must not go on with these.
-    mine = hashlib.blake2b(f"{loaded.fingerprint} at {prepared.size}".encode(), digest_size=16).hexdigest()
+    stored, held = open_prepared(folder)
+    loaded = image_sets(held, undecodable="skip", to_train=to_train, stored=stored)  # decided when it was prepared
+    mine = loaded.fingerprint
+    if isinstance(stored, Prepared):  # other pixels than the files': a run that began with those must not go on here
+        mine = hashlib.blake2b(f"{mine} at {stored.size}".encode(), digest_size=16).hexdigest()
     return Source(str(folder), loaded.splits, mine, left_out=loaded.left_out, as_found=loaded.as_found)
 
 

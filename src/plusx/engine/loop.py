@@ -88,7 +88,7 @@ def fit(
         return Step(state.net, state.optimizer, task, recipe.penalty, placement)
 
     clock, frozen, step = Clock(state), Frozen(state.net, recipe.net, total), new_step()
-    for batch in batches.steps(state.step, total, workers=recipe.data.workers):
+    for batch in clock.waiting_for(batches.steps(state.step, total, workers=recipe.data.workers)):
         if frozen.hold(state.step):
             step = new_step()  # what was recorded trains other parameters
         rate = multiplier(recipe.schedule, state.step, total, warmup=recipe.warmup, val_errors=state.val_errors)

@@ -282,6 +282,7 @@ def _results(state: TrainState, recipe: Recipe, task: Task, measured: Iterable[M
         **({"fitted_head": state.fitted_head} if state.fitted_head else {}),
         **task.results(measured),
         "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
+        "data_share": round(state.data_seconds / max(state.step_seconds, 1e-9), 3),
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
         **({"not_captured": state.not_captured} if state.not_captured else {}),
