@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 from benchmarks.harness import as_range, write
 from plusx.data.augment import make_augmentation
 from plusx.data.batches import TrainBatches
+from plusx.data.prepare import prepare_data
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.sources import load_source
 from plusx.placement.machine import tune_allocator, usable_cpus
@@ -47,6 +48,7 @@ def main(wanted: Sequence[str] = ()) -> None:
             "torchvision, tensors": theirs(root, tensors=True),
             "ours, exact": ours(root, fast=False),
             "ours": ours(root, fast=True),
+            "ours, prepared": ours(prepare_data(root, Path(folder) / "prepared", progress=False).folder, fast=True),
         }
         turns = take_turns(contenders, rounds=ROUNDS)
     result = compared(turns) | {"file_bytes": size_bytes, "images": IMAGES, "rounds": ROUNDS, "workers": WORKERS}

@@ -53,17 +53,8 @@ def test_the_whole_help_can_be_shown() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(
-            "analyse",
-            "benchmark_training",
-            "check_data",
-            "demo",
-            "evaluate",
-            "predict",
-            "predict_files",
-            "prepare_data",
-        ),
-        *("reproduce", "resume", "train"),
+        *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "predict", "predict_files"),
+        *("prepare_data", "prepare_imagenet", "reproduce", "resume", "train"),
     ],
 )
 def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
@@ -113,6 +104,7 @@ def calls(
         "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),
         "predict_files": lambda of: plusx.predict_files(of(digits_run), of(folder), out=of(new())).predictions,
         "prepare_data": lambda of: plusx.prepare_data(of(folder), of(new())).size_bytes,
+        "prepare_imagenet": lambda of: refusal(plusx.prepare_imagenet, of(folder), of(folder)),
         "reproduce": lambda of: refusal(plusx.reproduce, "degradation", out=of(new()), data_dir=of(folder)),
         "resume": lambda of: refusal(plusx.resume, of(digits_run), data_dir=of(folder)),
         "list_experiments": lambda of: plusx.list_experiments(of(folder)),

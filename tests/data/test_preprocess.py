@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -181,6 +181,7 @@ def test_a_random_box_lies_inside_the_picture(
     st.sampled_from(["bilinear", "bicubic"]),
     st.sampled_from([1, 3]),
 )
+@settings(deadline=None)
 def test_a_fast_crop_is_within_two_grey_levels_of_pillows_at_whole_pixels(
     shape: tuple[int, int],
     size: tuple[int, int],

@@ -73,8 +73,8 @@ def prepare_data(
     Args:
         root: The folder; it stays as it is.
         out: New folder, or one that an interrupted call left, which is gone on with. It is trained on like any folder.
-        size: Pixels of the shorter side, 256 if not given; smaller images keep theirs. An input of 224 that covers 0.875
-            of it needs 256.
+        size: Pixels of the shorter side, 256 if not given; smaller images keep theirs. An input of 224 that covers
+            0.875 of it needs 256.
         shards: Write the files as they are into tar archives, which the webdataset package reads as well.
         undecodable: "refuse" or "skip" files that cannot be decoded.
         progress: True shows a bar in a terminal or a notebook; a callable is called with what is done and to be done.

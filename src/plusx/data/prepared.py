@@ -183,18 +183,18 @@ def _require_fresh(root: Path, index: dict[str, Any], stored: Prepared | Shards)
     source = Path(index["source"])
     if not source.is_dir():  # moved, or on another machine: what is prepared stands for itself
         return
-    rows = zip(index["folder"]["images"], stored.places.values(), strict=True)
-    known = {"/".join(image[0]): (image[3], place) for image, place in rows}
+    files = [(place.file_bytes, place.file_changed) for place in stored.places.values()]
+    known = {"/".join(image[0]): (image[3], *its) for image, its in zip(index["folder"]["images"], files, strict=True)}
     left_out = {path for path, *_ in index["folder"]["left_out"]}
     faults: list[str] = []
     there = {"/".join(e.parts) for e in walk(source) if not e.is_folder and e.reason is None}
     faults += [f"{printable(name)} is new" for name in sorted(there - known.keys()) if _is_new(name, left_out)]
     faults += [f"{name} is gone" for name in sorted(known.keys() - there)]
     for name in sorted(known.keys() & there):
-        digest, place = known[name]
+        digest, size_bytes, changed = known[name]
         now = (source / name).stat()
-        if now.st_size != place.file_bytes or (
-            now.st_mtime_ns != place.file_changed and digest_of((source / name).read_bytes()) != digest
+        if now.st_size != size_bytes or (
+            now.st_mtime_ns != changed and digest_of((source / name).read_bytes()) != digest
         ):
             faults.append(f"{name} has changed")
     if faults:

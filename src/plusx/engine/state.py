@@ -25,7 +25,6 @@ from plusx.runs.card import Card
 from plusx.runs.store import ResumePoint, Run
 from plusx.weights.translate import Translation
 
-
 Item = TypeVar("Item")
 
 
