@@ -54,10 +54,9 @@ def main(wanted: Sequence[str] = ()) -> None:
     result = compared(turns) | {"file_bytes": size_bytes, "images": IMAGES, "rounds": ROUNDS, "workers": WORKERS}
     for who, numbers in result["contenders"].items():
         line = f"{who:24}{numbers['images_per_s']:8,.0f} images/s"
-        if ratio := result["ratios"].get(who):
-            line += (
-                f"   {ratio['ratio']:.2f}x torchvision ({ratio['ratio_range'][0]:.2f} to {ratio['ratio_range'][1]:.2f})"
-            )
+        for peer, ratio in result["ratios"].get(who, {}).items():
+            low, high = ratio["ratio_range"]
+            line += f"   {ratio['ratio']:.2f}x {peer} ({low:.2f} to {high:.2f})"
         print(line)
     write("reading", result)
 
@@ -118,14 +117,16 @@ def ours(data: Path, *, fast: bool) -> Callable[[], None]:
 
 
 def compared(turns: Turns) -> dict[str, Any]:
-    """Images per second of each contender, and each of ours over the faster of torchvision's two."""
-    peer = turns.fastest(who for who in turns.seconds if not who.startswith("ours"))
+    """Images per second of each contender, and each of ours over each of torchvision's."""
+    peers = [who for who in turns.seconds if not who.startswith("ours")]
     rates = {who: turns.rate(who, IMAGES) for who in turns.seconds}
-    ratios = {who: turns.ratio(who, peer) for who in turns.seconds if who.startswith("ours")}
+    ratios = {who: {peer: turns.ratio(who, peer) for peer in peers} for who in turns.seconds if who.startswith("ours")}
     return {
         "contenders": {
             who: {"images_per_s": rate.median, "images_per_s_range": as_range(rate)} for who, rate in rates.items()
         },
-        "peer": peer,
-        "ratios": {who: {"ratio": ratio.median, "ratio_range": as_range(ratio)} for who, ratio in ratios.items()},
+        "ratios": {
+            who: {peer: {"ratio": ratio.median, "ratio_range": as_range(ratio)} for peer, ratio in its.items()}
+            for who, its in ratios.items()
+        },
     }

@@ -24,6 +24,7 @@ from plusx.data.prepare import prepare_data, smaller_sides
 from plusx.data.prepared import INDEX, PIXELS, UNFINISHED, Prepared
 from plusx.data.preprocess import fit_preprocess
 from plusx.data.sources import Source, load_source
+from plusx.data.views import ViewBatches, Views
 from plusx.recipes import folder as folder_recipe
 from plusx.recipes.augment import RandomResizedCrop
 from plusx.recipes.data import PreprocessSpec
@@ -283,6 +284,8 @@ def test_an_input_of_more_detail_than_was_kept_is_refused(class_folder: ClassFol
     larger = dataclasses.replace(preprocess, size=(32, 32))
     with pytest.raises(ValueError, match="an input of 32 pixels needs 32"):
         EvalBatches(source.splits["train"], larger, 4)[0]
+    with pytest.raises(ValueError, match="an input of 24 pixels needs 24"):
+        ViewBatches(source.splits["train"], preprocess, Views(scales=(12, 24)), 4)[0]
 
 
 def test_another_out_is_asked_for_where_it_would_mix(class_folder: ClassFolder, tmp_path: Path) -> None:

@@ -218,7 +218,8 @@ def _finish(
 ) -> Trained:
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess, task = run.card.recipe, run.card.preprocess, task_of(run.card.recipe)
-    if placement.holds(sum(images.size_bytes for images in splits.values())):
+    in_memory = sum(images.size_bytes for images in splits.values())
+    if in_memory and placement.holds(in_memory):  # files are read, and so normalised, by the processor
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
     total = recipe.total_steps(len(splits["train"]))
