@@ -310,3 +310,12 @@ def test_another_out_is_asked_for_where_it_would_mix(class_folder: ClassFolder, 
         prepare_data(root, tmp_path / "new", progress=False)
     prepare_data(root, tmp_path / "new", undecodable="skip", progress=False)
     assert [each.path for each in load_source(str(tmp_path / "new")).left_out] == ["ant/bad.png"]
+
+
+def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "0.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match="holds no image that can be read"):
+        prepare_data(tmp_path / "photos", tmp_path / "out", undecodable="skip", progress=False)
+    assert not (tmp_path / "out").exists()

@@ -106,6 +106,8 @@ def prepare_data(
     with shown(progress, "preparing", unit="files") as report:
         folder = scan(root, progress=lambda done, total: report(done, 2 * total))
         require_readable(folder, undecodable, skip="--undecodable skip")
+        if not folder.images:
+            raise ValueError(f"{root} holds no image that can be read")
         head = {
             "format": FORMAT,
             "version": VERSION,
@@ -205,7 +207,7 @@ def _finish(
 def _cut_short(out: Path, fault: OSError, done: int, total: int) -> ValueError:
     first = "make room and " if fault.errno == errno.ENOSPC else ""
     return ValueError(
-        f"cannot write to {out} after {done:,} of {total:,} images: {fault.strerror or fault}; {first}run the same "
+        f"preparing {out} stopped after {done:,} of {total:,} images: {fault.strerror or fault}; {first}run the same "
         "again, which goes on from there"
     )
 
