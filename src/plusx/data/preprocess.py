@@ -65,7 +65,7 @@ class Preprocess:
         Args:
             source: A file, the bytes of one, an image of Pillow's, or the pixels of one, uint8, H x W x 3.
             crop: Chooses the box that becomes the input; None fits the whole image as `fit` says.
-            fast: Where the interpolation is bilinear, round a crop's box to whole pixels and resize it with PyTorch, in a
+            fast: If the interpolation is bilinear, round a crop's box to whole pixels and resize it with PyTorch, in a
                 quarter of Pillow's time and within two grey levels of what Pillow makes of that box (on average 0.01).
 
         Raises:
