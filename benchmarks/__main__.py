@@ -22,6 +22,7 @@ NAMES = {
     "kernels": "test accuracy on CIFAR-10 with our kernels and with PyTorch's; takes an hour",
     "gpu": "captured training steps on a CUDA machine; python -m benchmarks.gpu --help",
     "inference": "images classified in a second beside torchvision, torch.compile, ONNX Runtime and OpenVINO",
+    "reading": "training batches out of image files beside torchvision's loader",
     "unmoved": "whether two commits train to the same weights; python -m benchmarks unmoved --help",
 }
 APART = ("gpu", "unmoved")

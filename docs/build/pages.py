@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docs.build import busy, gpu, inference, performance, readme, story, training
+from docs.build import busy, gpu, inference, performance, reading, readme, story, training
 from docs.build.results import ROOT
 from docs.build.words import WORDS, Words
 from plusx.experiments.story import EXPERIMENTS
@@ -36,6 +36,7 @@ PAGES: Mapping[str, Tables] = {
         "profile": training.profile_table,
         "busy": busy.busy_table,
         "kernels": performance.kernels_table,
+        "reading": reading.reading_table,
         "depth": performance.depth_table,
         "inference": inference.inference_table,
         "accuracy": performance.accuracy_table,

@@ -29,6 +29,8 @@ Everything that the command line does, as functions. Files and folders may be na
     parse_option(text)            the value of a net's option that is written as text
     check_data(folder_or_table)   what a folder or a table of images holds, what is left out, and what looks wrong
     write_check(check, out)       the same as a page with images
+    prepare_data(folder, out)     its images decoded and made smaller once, so that training reads them fast
+    prepare_imagenet(from, out)   ImageNet as class folders, from its official archives
     Views(crops, scales)          which crops and scales of an image evaluate() averages
 
     demo()                        deeper plain nets train worse, residual nets do not: four nets in about a minute
@@ -52,6 +54,8 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.benchmark.training import benchmark_training
     from plusx.comparison.compare import compare_runs
     from plusx.data.check import check_data
+    from plusx.data.imagenet import prepare_imagenet
+    from plusx.data.prepare import prepare_data
     from plusx.data.views import Views
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from plusx.data.images import ImageSet, listed, normal_name
+from plusx.data.images import ImageSet, Stored, listed, normal_name
 from plusx.data.scan import Folder, LabelledFile, LeftOut, Progress, scan
 from plusx.data.split import group_of, held_back, together
 
@@ -51,26 +51,21 @@ def load_folder(
     folder = scan(root, progress=progress)
     if to_train:
         check_classes(folder)
-    if folder.faults and undecodable == "refuse":
-        first, more = folder.faults[0], len(folder.faults) - 1
-        others = f" (and {more} more; `plusx data check {root}` names all)" if more else ""
-        raise ValueError(
-            f"{root}/{first.path}: {first.reason}{others}; repair or remove it, or train without: "
-            "--set data.undecodable=skip"
-        )
+    require_readable(folder, undecodable)
     if to_train:
         check_images(folder)
     if group is not None:
-        folder = _grouped(folder, group, to_train=to_train)
+        folder = grouped(folder, group, to_train=to_train)
     return image_sets(folder, to_train=to_train)
 
 
-def image_sets(folder: Folder, *, to_train: bool = True) -> Loaded:
+def image_sets(folder: Folder, *, to_train: bool = True, stored: Stored | None = None) -> Loaded:
     """The images of a folder that was scanned, or of a table that was read as one.
 
     Args:
         folder: Its images are listed and checked.
         to_train: As for `load_folder`.
+        stored: What holds the images, if they are no files of their own.
 
     Raises:
         ValueError: All images of a split are copies of training images, or a group is in two splits.
@@ -81,11 +76,22 @@ def image_sets(folder: Folder, *, to_train: bool = True) -> Loaded:
         _require_whole_groups(assigned)
     found = {split: [i for i in folder.images if i.split == split] for split in folder.classes}
     return Loaded(
-        {split: _image_set(folder, images, names) for split, images in assigned.items()},
-        {split: _image_set(folder, images, names) for split, images in found.items() if images},
-        _fingerprint(folder.images),
+        {split: _image_set(folder, images, names, stored) for split, images in assigned.items()},
+        {split: _image_set(folder, images, names, stored) for split, images in found.items() if images},
+        fingerprint(folder.images),
         tuple(sorted([*folder.left_out, *copies])),
     )
+
+
+def require_readable(folder: Folder, undecodable: str, *, skip: str = "--set data.undecodable=skip") -> None:
+    """Raises ValueError when an image cannot be read and is not to be left out, which `skip` would ask for."""
+    if folder.faults and undecodable == "refuse":
+        first, more = folder.faults[0], len(folder.faults) - 1
+        others = f" (and {more} more; `plusx data check {folder.root}` names all)" if more else ""
+        verb = "train" if "=" in skip else "go on"
+        raise ValueError(
+            f"{folder.root}/{first.path}: {first.reason}{others}; repair or remove it, or {verb} without: {skip}"
+        )
 
 
 def check_classes(folder: Folder) -> None:
@@ -158,7 +164,7 @@ def _held_back(images: Sequence[LabelledFile]) -> tuple[list[LabelledFile], list
     return sides
 
 
-def _grouped(folder: Folder, pattern: str, *, to_train: bool) -> Folder:
+def grouped(folder: Folder, pattern: str, *, to_train: bool) -> Folder:
     """The folder with the group of each image.
 
     Raises:
@@ -186,7 +192,9 @@ def _require_whole_groups(splits: Mapping[str, Iterable[LabelledFile]]) -> None:
                 )
 
 
-def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str, ...]) -> ImageSet:
+def _image_set(
+    folder: Folder, images: Sequence[LabelledFile], names: tuple[str, ...], stored: Stored | None
+) -> ImageSet:
     places = {name: place for place, name in enumerate(names)}
     labels = torch.tensor([places[image.class_name] for image in images], dtype=torch.int64)
     return ImageSet(
@@ -196,10 +204,12 @@ def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str,
         digests=tuple(image.digest for image in images),
         groups=tuple(image.group for image in images) if any(image.group for image in folder.images) else None,
         full_scale=folder.full_scale,
+        stored=stored,
     )
 
 
-def _fingerprint(images: Iterable[LabelledFile]) -> str:
+def fingerprint(images: Iterable[LabelledFile]) -> str:
+    """The hash of the names and contents of images, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for image in images:
         digest.update(f"{normal_name('/'.join(image.parts))}\0{image.digest}\n".encode())

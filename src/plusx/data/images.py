@@ -10,14 +10,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import BY_FILE, FullScale, decode
+from plusx.data.decode import BY_FILE, FullScale, ImageLike, decode, from_array
 from plusx.data.randomness import generator
 from plusx.data.split import together
+
+
+class Stored(Protocol):
+    """What holds images in place of files of their own, such as a prepared folder."""
+
+    def __call__(self, file: Path) -> np.ndarray | bytes:
+        """The pixels of an image, uint8, H x W x 3, or the bytes of its file, by the path that it would have."""
+
+    def require_serves(self, size: tuple[int, int], crop_fraction: float) -> None:
+        """Raises ValueError when an input of this size has more detail than was stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +50,8 @@ class ImageSet:
     """What is white in files whose format does not say so."""
     groups: tuple[str | None, ...] | None = None
     """The group of each file, which stays in one split; None for one that is in none, or where there are no groups."""
+    stored: Stored | None = None
+    """What holds the images of `files`, where these are no files of their own."""
 
     def __post_init__(self) -> None:
         held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
@@ -73,7 +87,8 @@ class ImageSet:
             UndecodableError: The file cannot be read.
         """
         if self.files is not None:
-            return decode(self.files[index], full_scale=self.full_scale)
+            source = self.source(index)
+            return from_array(source) if isinstance(source, np.ndarray) else decode(source, full_scale=self.full_scale)
         assert self.pixels_NCHW is not None
         pixels_HWC = self.pixels_NCHW[index].permute(1, 2, 0).numpy()
         return Image.fromarray(pixels_HWC if self.channels == 3 else pixels_HWC[..., 0])
@@ -85,6 +100,11 @@ class ImageSet:
         assert self.pixels_NCHW is not None
         rows = self.pixels_NCHW.cpu().flatten(1).numpy()
         return tuple(hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows)
+
+    def source(self, index: int) -> ImageLike | np.ndarray:
+        """Where the image at a position is read from: its file, or what is stored of it."""
+        assert self.files is not None
+        return self.files[index] if self.stored is None else self.stored(self.files[index])
 
     def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images at these positions, in this order."""

@@ -1,4 +1,4 @@
-"""A data source by name: `digits`, `cifar10`, `cifar100`, a folder of class folders, or a table of image files."""
+"""A data source by name: `digits`, `cifar10`, `cifar100`, a folder of class folders, a prepared one, or a table."""
 
 import difflib
 import hashlib
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from plusx.data.cifar import default_folder, load_cifar
-from plusx.data.folder import load_folder
+from plusx.data.folder import check_classes, check_images, grouped, image_sets, load_folder
 from plusx.data.images import ImageSet
 from plusx.data.labelled import load_table
+from plusx.data.prepared import Prepared, is_prepared, open_prepared
 from plusx.data.scan import LeftOut, Progress
 from plusx.data.table import is_table
 
@@ -91,6 +92,8 @@ def load_source(
             raise ValueError(f"data.group is {group!r}, but the groups of a table stand in its column 'group'")
         loaded, table = load_table(path, undecodable=undecodable, to_train=to_train, progress=progress)
         notes = table.notes
+    elif is_prepared(path):
+        return _of_prepared(path, group, to_train)
     else:
         loaded = load_folder(path, undecodable=undecodable, group=group, to_train=to_train, progress=progress)
     splits, found = loaded.splits, loaded.as_found
@@ -116,6 +119,20 @@ def _cifar(name: str, data_dir: Path | None, download: bool, progress: Progress 
     folder = (data_dir or default_folder()).expanduser().resolve()
     splits = load_cifar(name, folder, download=download, progress=progress)
     return Source(name, splits, _fingerprint(splits), data_dir=folder)
+
+
+def _of_prepared(folder: Path, group: str | None, to_train: bool) -> Source:
+    stored, held = open_prepared(folder)
+    if to_train:
+        check_classes(held)
+        check_images(held)
+    if group is not None:
+        held = grouped(held, group, to_train=to_train)
+    loaded = image_sets(held, to_train=to_train, stored=stored)
+    mine, notes = loaded.fingerprint, _groups_in_words(loaded.splits.values())
+    if isinstance(stored, Prepared):  # other pixels than the files': a run that began with those must not go on here
+        mine = hashlib.blake2b(f"{mine} at {stored.size}".encode(), digest_size=16).hexdigest()
+    return Source(str(folder), loaded.splits, mine, left_out=loaded.left_out, as_found=loaded.as_found, notes=notes)
 
 
 _LOADERS: Mapping[str, Callable[[Path | None, bool, Progress | None], Source]] = {

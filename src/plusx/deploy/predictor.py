@@ -303,5 +303,6 @@ def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:
     if card.source["name"] is None:
         raise ValueError(f"{run} was converted from weights and has no training images, which int8 calibration needs")
     few = spread(images_of(Path(run), card, split="train").images, CALIBRATION)
-    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else map(card.preprocess.pixels, few.files or ())
+    read = (card.preprocess.pixels(few.source(place)) for place in range(len(few)))
+    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else read
     yield from (card.preprocess.normalise(pixels_CHW[None]) for pixels_CHW in pixels)

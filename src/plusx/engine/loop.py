@@ -105,7 +105,7 @@ def fit(
     if out_of_patience(state, recipe):  # it was killed after its last step
         return
     clock, frozen, step = Clock(state), Frozen(state.net, recipe.net), new_step()
-    for batch in course.batches(lambda: state.step, batches, workers=recipe.data.workers):
+    for batch in clock.waiting_for(course.batches(lambda: state.step, batches, workers=recipe.data.workers)):
         if frozen.hold(state.step < course.leg.step_at(recipe.net.freeze_until)):
             step = new_step()  # what was recorded trains other parameters
         share = course.share(state.step)

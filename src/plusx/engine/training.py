@@ -298,7 +298,8 @@ def _finish(
     recipe, preprocess = run.card.recipe, run.card.preprocess
     task = task_of(recipe, images_of_classes(splits["train"]), placement.device)
     train, val = splits["train"], splits.get("val")
-    if placement.holds(sum(images.size_bytes for images in splits.values())):
+    in_memory = sum(images.size_bytes for images in splits.values())
+    if in_memory and placement.holds(in_memory):  # files are read, and so normalised, by the processor
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
     readers = _readers(recipe, placement)
@@ -405,8 +406,16 @@ def train_batches(recipe: Recipe, images: ImageSet, preprocess: Preprocess, plac
         placement: Where it runs.
     """
     augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive)
-    readers, balanced = _readers(recipe, placement), recipe.balance == "sampler"
-    return TrainBatches(images, preprocess, augmentation, recipe.batch_size, recipe.seed, readers, balanced=balanced)
+    return TrainBatches(
+        images,
+        preprocess,
+        augmentation,
+        recipe.batch_size,
+        recipe.seed,
+        _readers(recipe, placement),
+        fast=recipe.data.reading == "fast",
+        balanced=recipe.balance == "sampler",
+    )
 
 
 def _readers(recipe: Recipe, placement: Placement) -> int:
@@ -457,6 +466,7 @@ def _results(state: TrainState, recipe: Recipe, task: Task, measured: Iterable[M
         **task.results(measured),
         **({"legs": rows_of(state.legs)} if state.legs else {}),
         "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
+        "data_share": round(state.data_seconds / max(state.step_seconds, 1e-9), 3),
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
         **({"not_captured": state.not_captured} if state.not_captured else {}),

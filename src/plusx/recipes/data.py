@@ -35,6 +35,9 @@ class DataSpec:
     with every fold."""
     workers: int = 0
     """Loader processes; any number gives the same batches."""
+    reading: Literal["exact", "fast"] = "exact"
+    """How training crops are cut out of image files: `exact` at fractions of a pixel; `fast` at whole pixels, by
+    PyTorch's vector code, within two grey levels of Pillow there. Evaluation is always exact."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "data.workers", self.workers, "0 or more")

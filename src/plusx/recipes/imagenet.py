@@ -31,7 +31,7 @@ def imagenet() -> Recipe:
     return Recipe(
         name="imagenet",
         net=NetSpec("resnet50"),
-        data=DataSpec(train="train", val="val", test=None),
+        data=DataSpec(train="train", val="val", test=None, reading="fast"),
         preprocess=PreprocessSpec(size=224, crop_fraction=0.875),
         augment=(ScaleCrop(256, 480), FlipLR(), ColorNoise()),
         optim=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
