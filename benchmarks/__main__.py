@@ -18,9 +18,11 @@ NAMES = {
     "busy": "training steps beside other busy programs, ours and plain PyTorch's",
     "depth": "time and memory of training steps from 20 to 1202 layers",
     "accuracy": "time from nothing to an accuracy on CIFAR-10; takes an hour",
+    "finetune": "fine-tuning beside training from random weights for the same time; takes two hours",
     "kernels": "test accuracy on CIFAR-10 with our kernels and with PyTorch's; takes an hour",
     "gpu": "captured training steps on a CUDA machine; python -m benchmarks.gpu --help",
     "inference": "images classified in a second beside torchvision, torch.compile, ONNX Runtime and OpenVINO",
+    "reading": "training batches out of image files beside torchvision's loader",
     "unmoved": "whether two commits train to the same weights; python -m benchmarks unmoved --help",
 }
 APART = ("gpu", "unmoved")

@@ -26,6 +26,8 @@ from plusx.runs.card import checkout
 
 Case = TypeVar("Case", bound=tuple[Any, ...])
 RESULTS = Path(__file__).parents[1] / "results"
+OF_A_RUN = ("recipe", "precision", "kernels", "data", "way", "seed")
+"""What tells one training from another."""
 
 
 def evidence() -> dict[str, Any]:
@@ -208,10 +210,22 @@ def write_case(name: str, case: Mapping[str, Any]) -> None:
     file.write_text(json.dumps({"cases": list(cases.values())}, indent=1) + "\n", encoding="utf-8")
 
 
+def has_case(name: str, case: Mapping[str, Any]) -> bool:
+    """Whether results/ has this case of this processor already, so that what was cut short goes on.
+
+    Args:
+        name: Of the file.
+        case: What `write_case` would be given; only what makes two cases the same is read.
+    """
+    file = RESULTS / f"{name}.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.exists() else []
+    return _identity({**case, "evidence": {"machine": describe()}}) in map(_identity, before)
+
+
 def _identity(case: Mapping[str, Any]) -> str:
     """What makes two cases the same: what was measured, and the processor; not the date, the commit or the torch."""
     machine = case["evidence"]["machine"]
-    what = [case.get(key) for key in ("net", "batch_size", "batch", "onednn_max_cpu_isa", "beside")]
+    what = [case.get(key) for key in ("net", "batch_size", "batch", "onednn_max_cpu_isa", "beside", *OF_A_RUN)]
     return json.dumps([*what, *(machine[key] for key in ("cpu", "cpus", "bf16"))])
 
 

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.harness import write
+from benchmarks.harness import has_case, write_case
 from plusx.placement.machine import cpu_flags, multiplies_bf16
+from plusx.recipes import RECIPES
 from plusx.runs.store import read_card
 
 RECIPE, EPOCHS = "cifar10-resnet20-fast", 3
@@ -27,7 +27,7 @@ KERNELS = {"fused": "plusx", "plain": "PyTorch"}
 
 
 def main(nets: Sequence[str] = ()) -> None:
-    """Train every arm with every seed and print each run; what has been trained is written after each.
+    """Train every arm with every seed; print and write each run. Runs that results/ has are not repeated.
 
     Raises:
         ValueError: Nets are named: the recipe has its own; or PLUSX_DATA is not set.
@@ -37,11 +37,14 @@ def main(nets: Sequence[str] = ()) -> None:
     if "PLUSX_DATA" not in os.environ:
         raise ValueError("set PLUSX_DATA to the folder that contains CIFAR-10")
     precisions = ("bf16", "fp32") if multiplies_bf16(cpu_flags()) else ("fp32",)
-    runs: list[dict[str, Any]] = []
+    recipe = RECIPES[RECIPE]()
+    of_all = {"net": recipe.net.name, "batch_size": recipe.batch_size, "recipe": RECIPE, "epochs": EPOCHS}
     for seed, precision, kernels in product(SEEDS, precisions, KERNELS):
-        runs.append({"seed": seed, "precision": precision, "kernels": kernels, **trained(seed, precision, kernels)})
-        print(in_words(runs[-1]), flush=True)
-        write("kernels-accuracy", {"recipe": RECIPE, "epochs": EPOCHS, "summary": summary(runs), "runs": runs})
+        arm = of_all | {"precision": precision, "kernels": kernels, "seed": seed}
+        if not has_case("kernels-accuracy", arm):
+            case = arm | trained(seed, precision, kernels)
+            write_case("kernels-accuracy", case)
+            print(in_words(case), flush=True)
 
 
 def trained(seed: int, precision: str, kernels: str) -> dict[str, Any]:
@@ -60,19 +63,7 @@ def trained(seed: int, precision: str, kernels: str) -> dict[str, Any]:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with code {done.returncode}")
         results = read_card(out).results
-    return {key: results[key] for key in ("net", "test_accuracy", "test_loss")}
-
-
-def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and deviation of each arm that has two runs or more."""
-    arms = dict.fromkeys((run["precision"], run["kernels"]) for run in runs)
-    found = []
-    for precision, kernels in arms:
-        accuracies = [r["test_accuracy"] for r in runs if (r["precision"], r["kernels"]) == (precision, kernels)]
-        if len(accuracies) > 1:
-            spread = {"test_accuracy_mean": mean(accuracies), "test_accuracy_std": stdev(accuracies)}
-            found.append({"precision": precision, "kernels": kernels, "n": len(accuracies), **spread})
-    return found
+    return {key: results[key] for key in ("test_accuracy", "test_loss")}
 
 
 def in_words(run: Mapping[str, Any]) -> str:

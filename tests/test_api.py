@@ -54,7 +54,7 @@ def test_the_whole_help_can_be_shown() -> None:
     "name",
     [
         *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "find_lr", "predict", "predict_files"),
-        *("reproduce", "resume", "train"),
+        *("prepare_data", "prepare_imagenet", "reproduce", "resume", "train"),
     ],
 )
 def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
@@ -104,10 +104,13 @@ def calls(
         "load": lambda of: plusx.load(of(digits_run))[1].to_dict(),
         "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),
         "predict_files": lambda of: plusx.predict_files(of(digits_run), of(folder), out=of(new())).predictions,
+        "prepare_data": lambda of: plusx.prepare_data(of(folder), of(new())).size_bytes,
+        "prepare_imagenet": lambda of: refusal(plusx.prepare_imagenet, of(folder), of(folder)),
         "reproduce": lambda of: refusal(plusx.reproduce, "degradation", out=of(new()), data_dir=of(folder)),
         "resume": lambda of: refusal(plusx.resume, of(digits_run), data_dir=of(folder)),
         "list_experiments": lambda of: plusx.list_experiments(of(folder)),
         "summarise": lambda of: plusx.summarise(of(digits_run)),
+        "write_check": lambda of: plusx.write_check(plusx.check_data(folder), of(new())).read_bytes(),
         "train": lambda of: plusx.train("digits", out=of(new()), data_dir=of(folder), **short).card.results[
             "test_error"
         ],
@@ -160,6 +163,7 @@ def test_what_a_notebook_shows_of_an_answer_is_a_line(
         evaluated.score,
         ImageSet(torch.zeros(3, dtype=torch.int64), ("a",), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)),
         plusx.check_data(class_folder([], {"ant": 2, "bee": 2})),
+        plusx.prepare_data(class_folder([], {"ant": 2, "bee": 2}), tmp_path / "prepared"),
         plusx.cost(net, (1, 8, 8)),
         plusx.Predictor(digits_run),
         plusx.predict_files(digits_run, weights),

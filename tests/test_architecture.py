@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "engine": {"progress", "recipes", "nets", "data", "placement", "runs", "weights", "report"},
     "benchmark": {"progress", "recipes", "nets", "data", "placement", "engine"},
     "analysis": {"progress", "nets", "data", "runs", "report"},
+    "comparison": {"progress", "recipes", "data", "engine", "analysis", "report", "runs"},
     "deploy": {"progress", "data", "runs", "placement", "report"},
     "experiments": {
         *(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from plusx.engine.events import Event, Progress, Reading
 from plusx.placement.choose import Choice, Tried
 from plusx.placement.place import plain_placement
-from plusx.progress import Lines, Pace, line, shown
+from plusx.progress import Bar, Lines, Pace, line, shown
 from plusx.runs.metrics import Measurement
 
 texts = st.text("abc123 ", min_size=1, max_size=40).map(str.strip).filter(bool)
@@ -144,7 +144,7 @@ def test_a_verb_shows_a_bar_by_itself_in_a_terminal_and_in_a_notebook(
         assert said == ""
         return
     assert "images: 20 to train on" in said and "digits ━━" in said
-    assert "4/4 0:00 loss 0.500 test error 25.00 % 100 images/s" in said
+    assert "4/4 0:00 test error 25.00 % loss 0.500 100 images/s" in said
     assert said.rstrip(" ").endswith("\n") or where == "terminal"
     if where == "notebook":
         assert "\x1b" not in said and said.count("\n") == 2
@@ -156,3 +156,35 @@ def test_the_bar_says_that_it_is_stopping(monkeypatch: pytest.MonkeyPatch) -> No
     with shown(True, "digits", stopping=lambda: True) as report:
         report(4, 4)
     assert "stopping ━" in stream.getvalue()
+
+
+def test_off_a_terminal_ten_thousand_steps_are_fewer_than_200_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seconds in (0.001, 0.1, 4.0, 60.0):  # a step: from seconds to a week in all
+        clock = Clock()
+        monkeypatch.setattr("plusx.progress.time.monotonic", clock)
+        lines = Lines("photos", "")
+        lines.pace = Pace(clock)
+        for step in range(1, 10_001):
+            clock.now += seconds
+            found = (Measurement("val_error", 1 / step, "1"),) if step % 20 == 0 else ()
+            lines(Event(step, 10_000, 0.5, 100.0, found, best=1 / step))
+        said = capsys.readouterr().err
+        assert "\r" not in said and 50 < said.count("\n") < 200
+        assert said.splitlines()[-1].startswith("photos: step 10,000 of 10,000  val error 0.01 %  best 0.01 %")
+
+
+def test_the_bar_has_loss_error_epoch_and_best() -> None:
+    class Silent(Bar):
+        def _print(self, text: str) -> None:
+            pass
+
+    bar = Silent("digits", "")
+    measured = (Measurement("val_error", 0.0321, "1"),)
+    bar(Event(0, 960))
+    bar(Event(480, 960, 0.412, 1234.0, measured, steps_per_epoch=24.0, best=0.0287))
+    for text in ("480/960", "loss 0.412", "val error 3.21 %", "epoch 21/40", "best 2.87 %", "left"):
+        assert text in bar.text(100)
+    assert all(text in bar.text(60) for text in ("480/960", "epoch 21/40", "val error 3.21 %", "left"))
+    assert len(bar.text(60)) <= 60 and len(bar.text(100)) <= 100

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docs.build import busy, gpu, inference, performance, readme, story, training
+from docs.build import busy, gpu, inference, performance, reading, readme, story, training
 from docs.build.results import ROOT
 from docs.build.words import WORDS, Words
 from plusx.experiments.story import EXPERIMENTS
@@ -35,6 +35,8 @@ PAGES: Mapping[str, Tables] = {
         "training": training.training_table,
         "profile": training.profile_table,
         "busy": busy.busy_table,
+        "kernels": performance.kernels_table,
+        "reading": reading.reading_table,
         "depth": performance.depth_table,
         "inference": inference.inference_table,
         "accuracy": performance.accuracy_table,

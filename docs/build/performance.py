@@ -1,9 +1,12 @@
-"""The tables of docs/performance.md on targets, depth, and time to an accuracy."""
+"""The tables of docs/performance.md on targets, depth, accuracy with two kernels, and time to an accuracy."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
 
 from docs.build.inference import inference_bars
 from docs.build.markdown import evidence, ratio, table, units
-from docs.build.processors import by_processor, cases_of, short_name
-from docs.build.results import read
+from docs.build.processors import by_processor, cases_of, evidence_line, short_name
+from docs.build.results import exists, read
 
 
 def bars_table() -> str:
@@ -64,6 +67,32 @@ def depth_table() -> str:
         + "\n\n"
         + evidence("training-depth")
     )
+
+
+def kernels_table() -> str:
+    """Test accuracy of one recipe with our kernels and with PyTorch's, by precision."""
+    if not exists("kernels-accuracy"):
+        return "Not measured."
+    blocks = []
+    for name, cases in by_processor(cases_of("kernels-accuracy")).items():
+        rows = []
+        for precision in dict.fromkeys(case["precision"] for case in cases):
+            arms = [
+                [100 * c["test_accuracy"] for c in cases if (c["precision"], c["kernels"]) == (precision, kernels)]
+                for kernels in ("fused", "plain")
+            ]
+            rows.append((precision, *(_spread(accuracies) for accuracies in arms)))
+        what = f"**{name}**: {cases[0]['recipe']}, {cases[0]['epochs']} epochs"
+        made = table(("precision", "plusx, test accuracy", "PyTorch, test accuracy"), rows)
+        blocks.append(f"{what}\n\n{made}\n\n<sub>{evidence_line(cases)}</sub>")
+    return "\n\n".join(blocks)
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    """Mean, deviation and number of accuracies in per cent."""
+    if len(accuracies) < 2:
+        return f"{accuracies[0]:.2f} % (n = 1)" if accuracies else "not measured"
+    return f"{mean(accuracies):.2f} ± {stdev(accuracies):.2f} % (n = {len(accuracies)})"
 
 
 def accuracy_table() -> str:

@@ -4,8 +4,11 @@ Everything that the command line does, as functions. Files and folders may be na
 
     train(data)                   train a net on digits, CIFAR, ImageNet or a folder of images; leaves a run directory
     find_lr(data)                 a learning rate to begin with, by a sweep that leaves nothing changed
+    cross_validate(data, folds)   a run for each fold of the images, and the error on images that each has not seen
     resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
     evaluate(run)                 error, calibration and confusions on images that the run was not trained on
+    calibrate(run)                probabilities that are right as often as they say, and when to answer `unknown`
+    compare_runs(runs)            results, costs, settings, and images that one gets right and another wrong
     predict(run, images)          the most probable classes of images
     predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
     Predictor(run)                predict() for many calls: the net is loaded once
@@ -24,7 +27,10 @@ Everything that the command line does, as functions. Files and folders may be na
     describe_recipe(name)         a recipe, and what its documentation says
     list_settings(recipe)         every field of a recipe with its value and meaning, as train(overrides=...) takes it
     parse_option(text)            the value of a net's option that is written as text
-    check_data(folder)            what a folder of images holds, what is left out, and what looks wrong
+    check_data(folder_or_table)   what a folder or a table of images holds, what is left out, and what looks wrong
+    write_check(check, out)       the same as a page with images
+    prepare_data(folder, out)     its images decoded and made smaller once, so that training reads them fast
+    prepare_imagenet(from, out)   ImageNet as class folders, from its official archives
     Views(crops, scales)          which crops and scales of an image evaluate() averages
 
     demo()                        deeper plain nets train worse, residual nets do not: four nets in about a minute
@@ -46,12 +52,17 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
     from plusx.benchmark.training import benchmark_training
+    from plusx.comparison.compare import compare_runs
     from plusx.data.check import check_data
+    from plusx.data.imagenet import prepare_imagenet
+    from plusx.data.prepare import prepare_data
     from plusx.data.views import Views
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
+    from plusx.engine.calibration import calibrate
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError
+    from plusx.engine.folds import cross_validate
     from plusx.engine.rate import find_lr
     from plusx.engine.training import resume, train
     from plusx.experiments.demo import demo
@@ -62,6 +73,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.recipes import recipe_names as list_recipes
     from plusx.recipes import settings as list_settings
     from plusx.recipes.text import option_value as parse_option
+    from plusx.report.findings import write_check
     from plusx.runs.store import load_run as load
     from plusx.weights.convert import convert
     from plusx.weights.start import build

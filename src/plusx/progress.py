@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from plusx.placement.choose import Choice
 
 QUIET_SECONDS = 60.0
-"""Off a terminal, the longest time without a line."""
+"""Off a terminal, the longest time without a line, where that is not too many."""
+MOST = 100
+"""Off a terminal, lines for the evaluations of a training: at most one for each hundredth of its steps."""
 NOTEBOOK_SECONDS = 0.25
 """In a notebook, the shortest time between two updates."""
 NOTEBOOK_WIDTH = 100
@@ -175,10 +177,11 @@ class Report(ABC):
 
 
 class Lines(Report):
-    """A line for each evaluation, or for each training of several, and one a minute: for files and pipes."""
+    """A line for an evaluation, or for each training of several, and one a minute, in all fewer than 200 a training."""
 
     def __init__(self, title: str, unit: str) -> None:
         self.title, self.unit, self.pace, self.speed, self.said = title, unit, Pace(), "", time.monotonic()
+        self.said_at = 0
 
     def _count(self, done: int, total: int, unit: str | None = None) -> None:
         self.pace.report(done, total)
@@ -191,7 +194,8 @@ class Lines(Report):
         self.pace.report(event.step, event.total_steps)
         for note in event.notes:
             self._print(f"{self.title}: {note}")
-        self._event(self.title, event, bool(event.measurements))
+        far = event.step - self.said_at >= event.total_steps / MOST or event.step == event.total_steps
+        self._event(self.title, event, bool(event.measurements) and far)
 
     def _series(self, progress: "Progress") -> None:
         self.pace.report(progress.done, progress.total)
@@ -203,13 +207,15 @@ class Lines(Report):
         if event.images_per_s:
             self.speed = f"  {event.images_per_s:,.0f} images/s"
         if worth_a_line or self._due:
+            self.said_at = event.step
             measured = _shares(event) or (f"loss {event.loss:.3f}" if event.loss is not None else "")
+            measured += f"  {_best(event)}" if event.measurements and event.best is not None else ""
             step = f"step {event.step:,} of {event.total_steps:,}"
             self._print(f"{title}: {step}  {measured}{self.speed}{self._left()}")
 
     @property
     def _due(self) -> bool:
-        return time.monotonic() - self.said > QUIET_SECONDS
+        return time.monotonic() - self.said > max(QUIET_SECONDS, self.pace.elapsed / (MOST / 4))
 
     def _left(self) -> str:
         left = self.pace.left
@@ -249,7 +255,8 @@ class Bar(Report):
         self.step = f"{event.step:,}/{event.total_steps:,}"
         known = {
             "loss": "" if event.loss is None else f"loss {event.loss:.3f}",
-            "epoch": f"epoch {event.epoch:,} of {event.epochs:,}" if event.epochs else "",
+            "best": _best(event),
+            "epoch": f"epoch {event.epoch:,}/{event.epochs:,}" if event.epochs else "",
             "shares": _shares(event),
             "speed": f"{event.images_per_s:,.0f} images/s" if event.images_per_s else "",
         }
@@ -258,7 +265,8 @@ class Bar(Report):
     def text(self, width: int) -> str:
         """The line as it is now, in at most `width` characters."""
         title = "stopping" if self.stopping and self.stopping() else self.title
-        details = [self.details[name] for name in ("loss", "epoch", "shares", "speed") if name in self.details]
+        order = ("shares", "epoch", "loss", "best", "speed")
+        details = [self.details[name] for name in order if name in self.details]
         share = self.pace.done / self.pace.total if self.pace.total else 0.0
         if not self.pace.total:
             return line(width, title, "", None, [_clock(self.pace.elapsed)], [])
@@ -369,6 +377,11 @@ def line(width: int, title: str, place: str, share: float | None, needed: Sequen
 def _shares(event: "Event") -> str:
     """Those measurements that are shares of something, such as the error, as per cents."""
     return "  ".join(f"{m.name.replace('_', ' ')} {100 * m.value:.2f} %" for m in event.measurements if m.unit == "1")
+
+
+def _best(event: "Event") -> str:
+    """The best evaluation so far."""
+    return "" if event.best is None else f"best {100 * event.best:.2f} %"
 
 
 def _table(choice: "Choice") -> str:

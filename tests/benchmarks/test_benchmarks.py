@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import depth, inference, profile, training
+from benchmarks import depth, harness, inference, kernels, profile, training
+from docs.build import results
+from docs.build.performance import kernels_table
 from plusx.benchmark import training as benchmark
 from plusx.benchmark.training import WholeStep, plain_step
 from plusx.nets import build, entry
@@ -115,6 +117,22 @@ def test_each_case_is_written_when_it_is_measured(benchmark: ModuleType, monkeyp
     log.clear()
     benchmark.main()
     assert [each[1] for each in log[::2]] == [each[1] for each in log[1::2]] == list(benchmark.CASES)  # type: ignore[index]
+
+
+def test_a_table_of_accuracies_says_how_many_runs_it_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (harness, results):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setenv("PLUSX_DATA", "x")
+    monkeypatch.setattr(kernels, "multiplies_bf16", lambda flags: None)
+    runs = iter([0.80, 0.79, 0.82, 0.81, 0.84])
+    monkeypatch.setattr(kernels, "trained", lambda *arm: {"test_accuracy": next(runs), "test_loss": 0.5})
+    with pytest.raises(StopIteration):  # it is cut short
+        kernels.main()
+    table = kernels_table()
+    assert "| fp32 | 82.00 ± 2.00 % (n = 3) | 80.00 ± 1.41 % (n = 2) |" in table and "3 epochs" in table
+    runs = iter([0.80])
+    kernels.main()
+    assert "| fp32 | 82.00 ± 2.00 % (n = 3) | 80.00 ± 1.00 % (n = 3) |" in kernels_table()
 
 
 @pytest.mark.parametrize(

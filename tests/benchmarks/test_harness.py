@@ -178,6 +178,20 @@ def test_rows_of_several_processors_stand_side_by_side(tmp_path: Path, monkeypat
     assert all({"date", "torch", "commit", "machine"} == set(case["evidence"]) for case in after)
 
 
+def test_what_was_measured_on_this_processor_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    arms = [{"recipe": "x", "precision": precision, "seed": seed} for precision in ("bf16", "fp32") for seed in (0, 1)]
+    monkeypatch.setattr(harness, "describe", lambda: XEON)
+    for arm in arms[:3]:
+        assert not harness.has_case("x", arm)
+        harness.write_case("x", {**arm, "test_accuracy": 0.8})
+    assert [harness.has_case("x", arm) for arm in arms] == [True, True, True, False]
+    monkeypatch.setattr(harness, "describe", lambda: EPYC)
+    assert not any(harness.has_case("x", arm) for arm in arms)
+
+
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], capture_output=True, text=True, cwd=ROOT)
 

@@ -19,7 +19,7 @@ def test_a_recipe_trains(name: str, tmp_path: Path, class_folder: Callable[..., 
         write_cifar(tmp_path, "cifar10", "binary")
         half = dataclasses.replace(recipe.data, train="train[:100]", val="train[100:]")
         recipe, data = dataclasses.replace(recipe, data=half), "cifar10"
-    elif name in ("folder", "imagenet", "finetune", "quick"):
+    elif name.startswith("imagenet") or name in ("folder", "finetune", "quick"):
         data = str(class_folder(["train", "val"], {"ant": 12, "bee": 12}))
     else:
         data = "digits"

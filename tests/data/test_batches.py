@@ -19,6 +19,7 @@ from plusx.data.augment import (
     alternating_flip,
     color_noise,
     flip_lr,
+    make_augmentation,
     random_box,
     random_crop,
     shrink,
@@ -28,6 +29,7 @@ from plusx.data.decode import UndecodableError
 from plusx.data.folder import load_folder
 from plusx.data.images import ImageSet, select, spread
 from plusx.data.preprocess import Preprocess
+from plusx.recipes.augment import Augment, FlipLR, RandomCrop, RandomResizedCrop
 
 NUMBERED = ImageSet(
     torch.arange(10) % 2, ("even", "odd"), pixels_NCHW=torch.arange(10, dtype=torch.uint8)[:, None, None, None]
@@ -265,3 +267,35 @@ def test_slices_that_cannot_be_read_are_refused() -> None:
 def test_spread_keeps_the_ends_and_the_order() -> None:
     picked = spread(NUMBERED, 4).pixels_NCHW
     assert picked is not None and picked.flatten().tolist() == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize("augment", [(FlipLR(),), (RandomCrop(1), FlipLR()), (FlipLR(), RandomCrop(1), FlipLR())])
+@pytest.mark.parametrize("mean", ["channel", "pixel-mean"])
+def test_a_flip_of_bytes_is_the_flip_of_what_is_normalised(augment: tuple[Augment, ...], mean: str) -> None:
+    pixels = torch.randint(0, 256, (40, 3, 6, 6), dtype=torch.uint8)
+    images = dataclasses.replace(TWO_WIDE.take(range(40)), pixels_NCHW=pixels)
+    preprocess = Preprocess((6, 6), torch.rand(3, *((1, 1) if mean == "channel" else (6, 6))), torch.ones(3, 1, 1), "")
+    made = make_augmentation(augment, preprocess)
+    plain = [flip_lr if isinstance(item, FlipLR) else partial(random_crop, pad=1) for item in augment]
+    assert made.mirror == (mean == "channel" and augment[0] == FlipLR())
+    for step in (0, 3):
+        x, _ = TrainBatches(images, preprocess, made, 16, seed=2)[step]
+        expected, _ = TrainBatches(images, preprocess, Augmentation(change=tuple(plain)), 16, seed=2)[step]
+        assert torch.equal(x, expected)
+    assert torch.equal(images.pixels_NCHW, pixels)
+
+
+@pytest.mark.parametrize("mean", ["channel", "pixel-mean"])
+def test_reading_image_by_image_changes_no_bit(class_folder: Callable[..., Path], mean: str) -> None:
+    images = load_folder(class_folder([], {"ant": 20, "bee": 20})).splits["train"]
+    shape = (3, 1, 1) if mean == "channel" else (3, 16, 16)
+    preprocess = Preprocess((16, 16), torch.rand(shape), torch.rand(3, 1, 1) + 0.2, "")
+    made = make_augmentation((RandomResizedCrop(), FlipLR()), preprocess)
+    as_pixels = dataclasses.replace(made, pixels=(lambda x, generators: x,))  # which take the batch's way
+    for step in (0, 5):
+        x, labels = TrainBatches(images, preprocess, as_pixels, 13, 4, fast=True)[step]
+        for readers in (1, 2, 3):
+            mine, its = TrainBatches(images, preprocess, made, 13, 4, readers, fast=True)[step]
+            assert torch.equal(x, mine) and torch.equal(labels, its)
+    mine, _ = next(iter(TrainBatches(images, preprocess, made, 13, 4, 2, fast=True).steps(5, 6, workers=2)))
+    assert torch.equal(x, mine)

@@ -379,8 +379,8 @@ def test_copies_in_two_classes_or_two_splits_are_named(class_folder: Make) -> No
     shutil.copy(root / "train" / "ant" / "1.png", root / "test" / "ant" / "leak.png")
     shutil.copy(root / "train" / "ant" / "2.png", root / "train" / "ant" / "again.png")
     found = check_data(root)
-    assert found.same_image_in_classes == (("train/ant/0.png", "train/bee/copy.png"),)
-    assert found.same_image_in_splits == (("train/ant/1.png", "test/ant/leak.png"),)
+    assert found.copies.classes == (("train/ant/0.png", "train/bee/copy.png"),)
+    assert found.copies.splits == (("train/ant/1.png", "test/ant/leak.png"),)
     assert found.problem is None and not found.faults
 
 
@@ -501,7 +501,7 @@ def test_an_image_that_is_trained_on_is_never_in_another_split(class_folder: Mak
         ("val/ant/mislabelled.png", "a copy of an image that is trained on (train/bee/1.png)"),
     ]
     assert checked.left_out == found.left_out and checked.assigned == {"train": 8, "val": 8, "test": 8}
-    assert len(checked.same_image_in_splits) == 2 and checked.files == 26
+    assert len(checked.copies.splits) == 2 and checked.files == 26
     shutil.rmtree(root / "test")
     shutil.copytree(root / "train", root / "test")
     with pytest.raises(ValueError, match="every image of test/ is in train/, too"):

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -172,3 +172,125 @@ def test_a_random_box_lies_inside_the_picture(
     if right - left < 0.999 and lower - upper < 0.999:  # neither side was cut at the picture's edge
         assert 1 / max_aspect - 1e-6 <= shape <= max_aspect + 1e-6
         assert (right - left) * (lower - upper) >= min_area - 1e-6
+
+
+FITS: tuple[Literal["crop", "pad", "squash"], ...] = ("crop", "pad", "squash")
+shapes = st.tuples(st.integers(1, 90), st.integers(1, 90))
+
+
+def plain(size: tuple[int, int], fit: Literal["crop", "pad", "squash"]) -> Preprocess:
+    return Preprocess(size, torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "", fit=fit)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(1, 256, (height, width, 3), dtype=np.uint8))
+
+
+@given(shapes, shapes)
+def test_a_whole_image_is_padded_as_it_always_was(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    image, (height, width) = noise(*shape), size
+    scale = min(width / image.width, height / image.height)
+    inside = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    expected = Image.new("RGB", (width, height))
+    place = ((width - inside[0]) // 2, (height - inside[1]) // 2)
+    expected.paste(image.resize(inside, Image.Resampling.BILINEAR), place)
+    assert np.array_equal(plain(size, "pad").pixels(image).permute(1, 2, 0).numpy(), np.array(expected))
+
+
+@given(shapes, st.sampled_from(["pad", "squash"]))
+def test_a_crop_of_everything_is_what_evaluation_sees(shape: tuple[int, int], fit: Literal["pad", "squash"]) -> None:
+    preprocess, image = plain((24, 24), fit), noise(*shape)
+    assert torch.equal(preprocess.pixels(image, lambda width, height: (0.0, 0.0, 1.0, 1.0)), preprocess.pixels(image))
+
+
+@given(shapes, st.tuples(*[st.floats(0, 0.9)] * 2), st.floats(0.1, 1), st.floats(0.1, 1))
+def test_a_crop_of_a_padded_image_is_a_part_of_it_and_never_black_alone(
+    shape: tuple[int, int], corner: tuple[float, float], w: float, h: float
+) -> None:
+    left, upper = corner[0] * (1 - w), corner[1] * (1 - h)
+    pixels = plain((24, 24), "pad").pixels(noise(*shape), lambda width, height: (left, upper, left + w, upper + h))
+    assert pixels.shape == (3, 24, 24)
+    shown = pixels.sum(0) > 0
+    assert shown.any()  # the image has no black of its own; where it is shown is a rectangle
+    assert int(shown.sum()) == int(shown.any(0).sum()) * int(shown.any(1).sum())
+
+
+def test_a_padded_crop_shows_what_a_crop_of_the_padded_image_shows() -> None:
+    ramp = np.linspace(20, 250, 200)[None, :, None] * np.ones((100, 1, 3))
+    image = Image.fromarray(ramp.astype(np.uint8))  # 200 x 100: black above and below
+    canvas = Image.new("RGB", (200, 200))
+    canvas.paste(image, (0, 50))
+    box = (0.1, 0.1, 0.6, 0.6)
+    expected = canvas.resize((50, 50), Image.Resampling.BILINEAR, box=tuple(200 * edge for edge in box))  # type: ignore[arg-type]
+    found = plain((50, 50), "pad").pixels(image, lambda width, height: box).permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(found - np.array(expected).astype(int))[16:].max() <= 1  # below the edge of the black
+    assert found[:15].max() == 0
+
+
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(*[st.floats(0, 1)] * 4),
+    st.sampled_from([1, 3]),
+)
+@settings(deadline=None)
+def test_a_fast_crop_is_within_two_grey_levels_of_pillows_at_whole_pixels(
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    edges: tuple[float, float, float, float],
+    channels: int,
+) -> None:
+    width, height = shape
+    rng = np.random.default_rng(width * height)
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    (left, right), (upper, lower) = sorted(edges[::2]), sorted(edges[1::2])
+    per_channel = torch.ones(channels, 1, 1)
+    preprocess = Preprocess(size, per_channel, per_channel, "")
+    fast = preprocess.pixels(image, lambda width, height: (left, upper, right, lower), fast=True)
+    first, above = min(round(left * width), width - 1), min(round(upper * height), height - 1)
+    last, below = max(first + 1, round(right * width)), max(above + 1, round(lower * height))
+    part = (image if channels == 3 else image.convert("L")).crop((first, above, last, below))
+    exact = np.array(part.resize((size[1], size[0]), Image.Resampling.BILINEAR)).reshape(*size, channels)
+    difference = (fast.permute(1, 2, 0).int() - torch.from_numpy(exact).int()).abs()
+    assert fast.dtype == torch.uint8 and difference.max() <= 2
+
+
+def test_a_fast_crop_of_a_photograph_differs_by_the_rounding_of_its_box_alone() -> None:
+    from sklearn.datasets import load_sample_image
+
+    photo = Image.fromarray(load_sample_image("china.jpg"))
+    per_channel, rng, means = torch.ones(3, 1, 1), torch.Generator().manual_seed(0), []
+    preprocess = Preprocess((224, 224), per_channel, per_channel, "")
+    whole = np.array(photo.crop((20, 30, 420, 330)).resize((224, 224), Image.Resampling.BILINEAR))
+    fast = preprocess.pixels(photo, lambda *_: (20 / 640, 30 / 427, 420 / 640, 330 / 427), fast=True)
+    assert (fast.permute(1, 2, 0).int() - torch.from_numpy(whole).int()).abs().float().mean() < 0.01
+    for _ in range(20):
+        box = random_box(*photo.size, min_area=0.25, max_aspect=4 / 3, generator=rng)
+        exact, fast = (preprocess.pixels(photo, lambda *_: box, fast=fast).int() for fast in (False, True))  # noqa: B023
+        means.append((exact - fast).abs().float().mean())
+    assert torch.stack(means).max() < 6 and torch.stack(means).mean() < 4
+
+
+def test_bicubic_crops_are_always_exact() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    preprocess = Preprocess((16, 16), torch.ones(3, 1, 1), torch.ones(3, 1, 1), "", interpolation="bicubic")
+    fast, exact = (preprocess.pixels(image, lambda *_: (0.11, 0.13, 0.77, 0.9), fast=fast) for fast in (True, False))
+    assert torch.equal(fast, exact)
+
+
+def test_an_image_too_tall_for_one_pass_is_cut_fast_as_well() -> None:
+    image = Image.new("RGB", (2, 600_000), (9, 90, 200))
+    preprocess = Preprocess((8, 224), torch.ones(3, 1, 1), torch.ones(3, 1, 1), "")
+    out = preprocess.pixels(image, lambda *_: (0, 0, 1, 1), fast=True)
+    assert out.shape == (3, 8, 224) and (out == torch.tensor([9, 90, 200])[:, None, None]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5, 7), (9, 3, 224, 224), (128, 1, 8, 8), (0, 3, 4, 4)])
+def test_normalising_in_parts_changes_no_bit(shape: tuple[int, ...]) -> None:
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    preprocess = Preprocess((1, 1), torch.rand(shape[1], 1, 1), torch.rand(shape[1], 1, 1) + 0.1, "")
+    for layout in (torch.contiguous_format, torch.channels_last):
+        whole = pixels.contiguous(memory_format=layout).float()
+        whole = whole.sub_(preprocess.mean_CHW * 255).mul_(1 / (preprocess.std_C11 * 255))
+        parts = preprocess.normalise(pixels.contiguous(memory_format=layout))
+        assert torch.equal(parts, whole) and parts.stride() == whole.stride()

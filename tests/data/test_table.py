@@ -1,5 +1,7 @@
 """CSV tables of image files: as spreadsheets write them, and refused where a row could be lost or misread."""
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ FILES = ["a.jpg", "sub/b, c.png", 'say "d".png', "개미.png", "=1+1.png"]
 def rows(tmp_path: Path, content: str | bytes) -> list[Row]:
     file = tmp_path / "list.csv"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_table(file)
+    return read_table(file).rows
 
 
 def refused(tmp_path: Path, content: str | bytes) -> str:
@@ -63,10 +65,11 @@ def test_no_row_is_lost(tmp_path_factory: pytest.TempPathFactory, files: list[st
         ("", "is empty"),
         ("path,label\n", "names no image"),
         ("path,lable\na.jpg,ant\n", "has a column 'lable', which is not used; did you mean 'label'?"),
-        ("path,split\na.jpg,train\n", "has a column 'split', which is not used; remove all but 'path' and 'label'"),
+        ("path,spilt\na.jpg,train\n", "has a column 'spilt', which is not used; did you mean 'split'?"),
         ("path,path\na.jpg,b.jpg\n", "has two columns 'path'; keep one"),
         ("file,label\na.jpg,ant\n", "has the columns 'file', 'label'; name the one of the image files 'path'"),
-        ("path;label\na.jpg;ant\n", "is separated by ';'; separate it by commas"),
+        ("file;label\na.jpg;ant\n", "has the columns 'file', 'label'; name the one of the image files 'path'"),
+        ("path;label\na.jpg,ant\n", "line 2 has 1 cells where there are 2 columns"),
         ("path,label\na.jpg\n", "line 2 has 1 cells where there are 2 columns"),
         ("path,label\na.jpg,ant\nb,c.jpg,ant\n", "line 3 has 3 cells where there are 2 columns"),
         ("path,label\n,ant\n", "line 2 has no path"),
@@ -82,3 +85,33 @@ def test_what_could_be_misread_is_refused(tmp_path: Path, content: str | bytes, 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file: .*list.csv"):
         read_table(tmp_path / "list.csv")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(FILES), st.sampled_from(["ant", "a, b; c\td", '"'])), min_size=1),
+    st.sampled_from([",", ";", "\t"]),
+    st.permutations(["path", "label", "split", "group", "width; in cm", "by, whom"]),
+)
+def test_every_separator_gives_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, str]], separator: str, columns: list[str]
+) -> None:
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, delimiter=separator)
+    lines.writerow(columns)
+    for path, label in images:
+        cells = {"path": path, "label": label, "split": "val", "group": "", "width; in cm": "1,5", "by, whom": "me"}
+        lines.writerow([cells[column] for column in columns])
+    file = tmp_path_factory.mktemp("rows") / "list.csv"
+    file.write_bytes(text.getvalue().encode())
+    table = read_table(file)
+    assert [(line.path, line.label, line.split, line.group) for line in table.lines] == [
+        (path, label, "val", None) for path, label in images
+    ]
+    assert [line.number for line in table.lines] == list(range(2, len(images) + 2))
+    assert set(table.unused) == {"width; in cm", "by, whom"} and len(table.notes) == 1
+
+
+def test_columns_that_nothing_reads_are_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,camera\na.jpg,ant,leica\n,,\n")
+    assert read_table(tmp_path / "list.csv").notes == ("the column 'camera' of list.csv is not used",)
+    assert len(read_table(tmp_path / "list.csv").lines) == 1  # a row of empty cells is none

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from plusx.engine.losses import make_loss
 from plusx.nets.net import AuxiliaryHeads, Outputs
-from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.loss import BinaryCrossEntropy, CrossEntropy
 
 
 class ThreeHeads(nn.Module, AuxiliaryHeads):
@@ -38,6 +38,29 @@ def test_cross_entropy_with_label_smoothing_is_its_formula(smoothing: float) -> 
     net = nn.Linear(5, 4)
     loss = make_loss(CrossEntropy(label_smoothing=smoothing))(net, X, LABELS)
     torch.testing.assert_close(loss, formula(net(X), smoothing))
+
+
+@pytest.mark.parametrize("num_aux", [0, 1, 2])
+def test_binary_cross_entropy_asks_of_every_class_whether_it_is_shown(num_aux: int) -> None:
+    """Of classes, and of shares of classes, two of which are shown."""
+    net = ThreeHeads(num_aux)
+    shares = 0.3 * torch.eye(4)[LABELS] + 0.7 * torch.eye(4)[LABELS.flip(0)]
+    for labels, shown in ((LABELS, torch.eye(4)[LABELS]), (shares, (shares > 0).float())):
+        terms = []
+        for head in net.heads:
+            p = 1 / (1 + (-head(X)).exp())
+            terms.append(-(shown * p.log() + (1 - shown) * (1 - p).log()).mean())
+        loss = make_loss(BinaryCrossEntropy(aux_weight=0.3))(net, X, labels)
+        torch.testing.assert_close(loss, terms[0] + 0.3 * sum(terms[1:]))
+
+
+def test_binary_cross_entropy_counts_an_image_as_often_as_its_classes() -> None:
+    net, weights_K = nn.Linear(5, 4), torch.tensor([0.5, 1.0, 2.0, 4.0])
+    shares = 0.3 * torch.eye(4)[LABELS] + 0.7 * torch.eye(4)[LABELS.flip(0)]
+    for labels, weights_B in ((LABELS, weights_K[LABELS]), (shares, shares @ weights_K)):
+        one_by_one = [make_loss(BinaryCrossEntropy())(net, X[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
+        expected = (weights_B * torch.stack(one_by_one)).mean()
+        torch.testing.assert_close(make_loss(BinaryCrossEntropy(), weights_K)(net, X, labels), expected)
 
 
 @pytest.mark.parametrize("num_aux", [0, 1, 2])

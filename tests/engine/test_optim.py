@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from plusx.engine.optim import make_optimizer, optimizer_tensors, restore_optimizer, set_multiplier
-from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Lamb, Muon, Optim, RMSprop
 
 EVERY = [
     SGD(momentum=0.0),
     SGD(momentum=0.9, nesterov=True),
     AdamW(),
     Adam(weight_decay=1e-3),
+    Lamb(),
+    Lamb(decay="all"),
     Adagrad(weight_decay=1e-3),
     Adagrad(),
     Adadelta(rho=0.95, weight_decay=1e-3),
@@ -97,6 +99,11 @@ def by_hand(spec: Optim) -> Callable[[Tensor, list[Tensor]], Tensor]:
                 case RMSprop(lr, alpha, eps):
                     s = alpha * s + (1 - alpha) * g**2
                     w = w - lr * g / (s.sqrt() + eps)
+                case Lamb(lr, beta1, beta2, eps, decay):
+                    m = beta1 * m + (1 - beta1) * g
+                    s = beta2 * s + (1 - beta2) * g**2
+                    r = (m / (1 - beta1**t)) / ((s / (1 - beta2**t)).sqrt() + eps) + decay * w
+                    w = w - lr * w.norm() / r.norm() * r
                 case Adam(lr, beta1, beta2, eps):
                     m = beta1 * m + (1 - beta1) * g
                     s = beta2 * s + (1 - beta2) * g**2
@@ -109,7 +116,7 @@ def by_hand(spec: Optim) -> Callable[[Tensor, list[Tensor]], Tensor]:
 
 
 @pytest.mark.parametrize(
-    "spec", [SGD(momentum=0.0, weight_decay=0.0), Adagrad(), Adadelta(), RMSprop(), Adam()], ids=str
+    "spec", [SGD(momentum=0.0, weight_decay=0.0), Adagrad(), Adadelta(), RMSprop(), Adam(), Lamb()], ids=str
 )
 def test_an_optimizer_follows_its_papers_rule(spec: Optim) -> None:
     net = nn.Linear(7, 3, bias=False).double()
@@ -123,7 +130,7 @@ def test_an_optimizer_follows_its_papers_rule(spec: Optim) -> None:
     torch.testing.assert_close(net.weight.detach(), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [SGD, AdamW, Adam, Adagrad, Adadelta, RMSprop])
+@pytest.mark.parametrize("kind", [SGD, AdamW, Adam, Lamb, Adagrad, Adadelta, RMSprop])
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_weight_decay_touches_what_the_recipe_says(kind: type, decay: str) -> None:
     net = small_net()
@@ -152,3 +159,30 @@ def test_the_count_of_steps_is_put_back_where_the_kernel_looks_for_it(spec: Opti
     optimizer = make_optimizer(spec, net)
     restore_optimizer(optimizer, net, {"weight/step": torch.tensor(3.0)})
     assert optimizer.state[net.weight]["step"].device.type == device
+
+
+def test_lamb_replaces_the_same_share_of_every_layer_and_leaves_vectors_to_adam() -> None:
+    net, plain = small_net(), small_net()
+    with torch.no_grad():
+        for layers in (net, plain):
+            layers[5].weight.mul_(100)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for layers, spec in ((net, Lamb(lr=0.01)), (plain, Adam(lr=0.01, eps=1e-6))):
+        optimizer = make_optimizer(spec, layers)
+        for p in layers.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    moved = {
+        name: float((p.detach() - before[name]).norm() / before[name].norm()) for name, p in net.named_parameters()
+    }
+    assert [moved[name] for name in ("0.weight", "5.weight")] == pytest.approx([0.01, 0.01], rel=1e-4)
+    for name in ("0.bias", "1.weight", "1.bias", "5.bias", "3.scale"):
+        torch.testing.assert_close(net.get_parameter(name), plain.get_parameter(name))
+
+
+def test_lamb_moves_weights_of_length_zero() -> None:
+    net = nn.Linear(3, 2, bias=False)
+    nn.init.zeros_(net.weight)
+    net.weight.grad = torch.ones_like(net.weight)
+    make_optimizer(Lamb(lr=0.1), net).step()
+    torch.testing.assert_close(net.weight.detach(), torch.full((2, 3), -0.1), rtol=1e-5, atol=0)

@@ -23,7 +23,8 @@ from plusx.engine.step import Step
 from plusx.engine.training import resume, train
 from plusx.nets import build, catalog, entry
 from plusx.nets.airbench import whitening_filters
-from plusx.recipes import RECIPES, digits, digits_degradation
+from plusx.placement.place import Placement
+from plusx.recipes import RECIPES, digits, digits_degradation, folder
 from plusx.recipes.augment import (
     Augment,
     ColorNoise,
@@ -493,3 +494,13 @@ def test_what_the_data_decides_cannot_be_set_otherwise(option: str, asked: int, 
     with pytest.raises(ValueError, match=f"net.options.{option} is {asked}, but the data decides it: here it is {is_}"):
         train("digits", recipe=SMALL, overrides={f"net.options.{option}": asked}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_image_files_are_normalised_where_they_are_read(
+    class_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Placement, "holds", lambda self, size: pytest.fail("nothing is in memory to be held"))
+    recipe = dataclasses.replace(folder().smoke(), batch_size=8)
+    overrides = {"net.name": "resnet20", "preprocess.size": "16"}
+    made = train(class_folder([], {"ant": 9, "bee": 9}), recipe=recipe, overrides=overrides, out=tmp_path / "run")
+    assert made.card.status == "finished" and 0 < made.card.results["data_share"] <= 1

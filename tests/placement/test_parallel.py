@@ -1,5 +1,6 @@
 """Work shared between threads: by OpenMP and by our own pool, every share once and the same bits."""
 
+import _thread
 import ctypes
 import os
 import subprocess
@@ -14,8 +15,22 @@ import pytest
 import torch
 from torch import nn
 
+from plusx.benchmark.training import WholeStep
 from plusx.placement.kernels import native
 from plusx.placement.kernels.norm import FusedNorm
+from plusx.placement.kernels.thread import OwnThread
+from plusx.placement.place import Placement
+
+
+class Busy:
+    """The library on a machine that is busy, or is not."""
+
+    def __init__(self, busy: bool = True) -> None:
+        self.busy = busy
+
+    def plusx_parallel_busy(self) -> int:
+        return self.busy
+
 
 TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
 BY_LOAD, OPENMP, POOL = range(3)
@@ -38,6 +53,12 @@ def library() -> ctypes.CDLL:
 def by_load_again() -> Iterator[None]:
     yield
     library().plusx_parallel_force(BY_LOAD)
+
+
+def on_a(machine: Busy) -> OwnThread:
+    own = OwnThread(wanted=True)
+    own._library = machine  # type: ignore[assignment]
+    return own
 
 
 def shares_done(count: int, during: Callable[[int], None] = lambda share: None) -> Counter[tuple[int, int]]:
@@ -133,6 +154,56 @@ def test_the_bits_are_the_same_whoever_does_the_shares(flush: bool) -> None:
         assert all(torch.equal(one, other) for one, other in zip(results[0], result, strict=True))
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_thread_of_our_own_calls_on_a_busy_machine_only(num_threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    machine, called_by = Busy(False), threading.get_native_id
+    own = on_a(machine)
+    assert own(called_by) == threading.get_native_id()
+    machine.busy = True
+    once, again = own(called_by), own(called_by)
+    assert once == again and (once == threading.get_native_id()) == (num_threads == 1)
+    machine.busy = False
+    assert own(called_by) == threading.get_native_id()
+    assert within_a_minute(lambda: not any(thread.native_id == once for thread in threading.enumerate()[1:]))
+    torch.set_num_threads(before)
+
+
+def test_what_a_call_raises_is_raised_and_it_has_ended_when_the_wait_is_interrupted() -> None:
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    own, ended = on_a(Busy()), []
+    with pytest.raises(ZeroDivisionError):
+        own(lambda: 1 // 0)
+
+    def long() -> None:
+        _thread.interrupt_main()
+        time.sleep(0.5)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        own(long)
+    assert ended
+    torch.set_num_threads(torch_threads)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_has_the_same_bits_in_a_thread_of_our_own(precision: str) -> None:
+    def trained(machine: Busy) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        step = WholeStep("resnet20", 8, Placement("cpu", "channels_last", precision, 2, kernels="fused"))
+        step.step._thread = on_a(machine)
+        for _ in range(2):
+            step()
+        return [t.clone() for t in step.net.state_dict().values()]
+
+    before = torch.get_num_threads()
+    here, there = trained(Busy(False)), trained(Busy())
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
+
+
 def test_a_machine_is_busy_at_once_and_quiet_after_a_second() -> None:
     window = library().plusx_load_window
     window.argtypes = (ctypes.c_long, ctypes.c_long)
@@ -146,9 +217,9 @@ def test_a_machine_is_busy_at_once_and_quiet_after_a_second() -> None:
 
 def within_a_minute(condition: Callable[[], bool]) -> bool:
     until = time.monotonic() + 60
-    while not condition() and time.monotonic() < until:
+    while not (holds := condition()) and time.monotonic() < until:
         time.sleep(0.01)
-    return condition()
+    return holds
 
 
 def threads_now() -> int:
@@ -227,6 +298,33 @@ def test_the_calling_thread_may_always_run_where_it_might_and_workers_do_so_agai
     after = masks_at_rest()
     os.sched_setaffinity(0, everywhere)
     assert after == before
+
+
+@needs_linux
+@needs_two_processors
+@pytest.mark.usefixtures("busy_programs")
+def test_a_thread_of_ours_is_moved_and_may_run_everywhere_again() -> None:
+    """The program's own thread, and what it starts meanwhile, may run where they might."""
+    library().plusx_parallel_force(POOL)
+    x = torch.randn(32, 16, 32, 32).to(memory_format=torch.channels_last)
+    module = FusedNorm(nn.BatchNorm2d(16))
+    everywhere, seen, places = os.sched_getaffinity(0), set(), set()
+    own = on_a(Busy())
+    library().plusx_apart(0, 2)  # an earlier test may have found this machine busy
+
+    def work() -> None:
+        module(x, None, 0, True)
+        sum(range(20_000))  # what no other thread can do
+        places.add(library().sched_getcpu())
+
+    def moved() -> bool:
+        own(work)
+        seen.add(frozenset(os.sched_getaffinity(0)))
+        return len(places) > 1
+
+    assert within_a_minute(moved)
+    assert seen == {frozenset(everywhere)}
+    assert {frozenset(mask) for mask in masks_at_rest().values()} == seen, masks_at_rest()
 
 
 @needs_linux

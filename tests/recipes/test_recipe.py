@@ -34,7 +34,7 @@ from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.codec import to_dict as recipe_to_dict
 from plusx.recipes.loss import CrossEntropy
 from plusx.recipes.net import NetSpec
-from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Averaging, Muon, Optim, Penalty, RMSprop
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Averaging, Lamb, Muon, Optim, Penalty, RMSprop
 from plusx.recipes.schedule import Cosine, Plateau
 from plusx.recipes.text import as_text
 
@@ -264,7 +264,7 @@ def test_values_are_read_by_the_type_of_their_field(key: str, text: str, read) -
         ("batch_size", "0", "batch_size is 0; it must be 1 or more"),
         ("batch_size", "1.5", "not a whole number"),
         ("seed", "-1", "seed is -1"),
-        ("optim", "Adamw", "choose one of SGD, AdamW, Adam, Adagrad, Adadelta, RMSprop, Muon"),
+        ("optim", "Adamw", "choose one of SGD, AdamW, Adam, Lamb, Adagrad, Adadelta, RMSprop, Muon"),
         ("optim.decay", "biases", "optim.decay=biases: choose one of all, weights"),
         ("penalty.l1", "-1", "penalty.l1 is -1.0; it must be 0 or more"),
         ("penalty.l2", "1", "unknown key 'penalty.l2'; did you mean 'penalty.l1'"),
@@ -292,6 +292,7 @@ def test_values_that_do_not_fit_are_refused(key: str, text: str, sentence: str) 
 
 NEW_PARTS: list[Optim] = [
     Adam(beta1=0.8),
+    Lamb(beta2=0.99),
     Adagrad(eps=1e-8),
     Adadelta(rho=0.95),
     RMSprop(alpha=0.9, decay="weights"),
@@ -374,6 +375,7 @@ def test_a_field_of_another_optimizer_is_set_after_the_optimizer() -> None:
         (kind, field, value)
         for kind, fields in {
             Adam: ("lr", "beta1", "beta2", "eps", "weight_decay"),
+            Lamb: ("lr", "beta1", "beta2", "eps", "weight_decay"),
             Adagrad: ("lr", "eps", "weight_decay"),
             Adadelta: ("lr", "rho", "eps", "weight_decay"),
             RMSprop: ("lr", "alpha", "eps", "momentum", "weight_decay"),
@@ -395,7 +397,7 @@ def test_an_optimizers_field_out_of_range_is_refused(kind: type, field: str, val
         (lambda: Averaging(decay=1.0), "averaging.decay is 1.0; it must be in (0, 1)"),
         (lambda: Averaging(every=0), "averaging.every is 0; it must be 1 or more"),
         (lambda: Progressive(scale=1.0), "progressive.scale is 1.0; it must be in (0, 1)"),
-        (lambda: Progressive(until=0.0), "progressive.until is 0.0; it must be in (0, 1)"),
+        (lambda: Progressive(until=0.0), "progressive.until is 0.0; it must be in (0, 1]"),
     ],
 )
 def test_a_part_of_a_fast_recipe_out_of_range_is_refused(make: Callable[[], object], sentence: str) -> None:

@@ -16,12 +16,15 @@ import typer
 
 from plusx.cli.analyse import analyse
 from plusx.cli.benchmark import benchmark_train
+from plusx.cli.calibrate import calibrate
 from plusx.cli.check import data_check
+from plusx.cli.compare import compare
 from plusx.cli.convert import convert
 from plusx.cli.demo import demo
 from plusx.cli.evaluate import evaluate
 from plusx.cli.nets import nets, summary
 from plusx.cli.predict import predict
+from plusx.cli.prepare import data_prepare
 from plusx.cli.recipes import recipes
 from plusx.cli.reproduce import reproduce
 from plusx.cli.sections import Sectioned
@@ -35,13 +38,15 @@ app = typer.Typer(
 )
 GROUPS = {
     "": app,
-    "data": typer.Typer(no_args_is_help=True, help="Check data before training on it."),
+    "data": typer.Typer(no_args_is_help=True, help="Check data before training on it, or prepare it for fast reading."),
     "benchmark": typer.Typer(no_args_is_help=True, help="Measure speed on this machine."),
 }
 VERBS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "calibrate": calibrate,
+    "compare": compare,
     "predict": predict,
     "analyse": analyse,
     "reproduce": reproduce,
@@ -50,6 +55,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "recipes": recipes,
     "summary": summary,
     "data check": data_check,
+    "data prepare": data_prepare,
     "benchmark train": benchmark_train,
 }
 """What is typed after `plusx`, in the order in which --help lists it."""

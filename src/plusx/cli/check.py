@@ -1,86 +1,90 @@
 """`plusx data check`."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import plusx
 from plusx.cli.options import Json, Quiet
-from plusx.cli.tables import print_json, print_table
+from plusx.cli.tables import filled, print_json, print_table
 from plusx.progress import watching
 
 if TYPE_CHECKING:
     from plusx.data.check import Check
 
+SHOWN, CLASSES = 10, 20  # of a list, and of the classes; --json has them whole
+
 
 def data_check(
-    folder: Annotated[Path, typer.Argument(help="Folder of class folders.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder of class folders, or table (.csv) with columns path, label, split, group.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Page (.html) to write that shows what was found, or a folder for it.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Check every image of a folder. The report says what is left out and why. The exit code is 2 if an image cannot be
-    read.
+    """Check every image of a folder or a table before training: what cannot be read, the same image in two classes or
+    two splits, odd files, uneven classes. Nothing is changed. The exit code is 2 if training would refuse the data.
 
     \b
-    Example:
+    Examples:
       plusx data check ./photos
+      plusx data check photos.csv --out found.html
     """
     with watching("checking", quiet=quiet, unit="files") as bar:
-        check = plusx.check_data(folder, progress=bar)
+        check = plusx.check_data(data, progress=bar)
+    found = [finding for finding in check.findings if finding.level == "fault"]
+    faults = [each.title if each.kind == "problem" else f"{data}: {each.title}" for each in found]
+    page = None
+    try:
+        page = plusx.write_check(check, out) if out else None
+    except ValueError as fault:  # reading may have taken long: what was found is shown all the same
+        faults.append(str(fault))
     if as_json:
-        print_json(
-            {
-                "folder": str(folder),
-                "total": check.files,
-                "images": check.images,
-                "splits": check.counts,
-                "assigned": check.assigned,
-                "files": [{"file": each.path, "error": each.reason} for each in check.faults],
-                "left_out": [{"file": each.path, "reason": each.reason} for each in check.left_out],
-                "reasons": {reason: len(its) for reason, its in check.by_reason.items()},
-                "copies": {"classes": check.same_image_in_classes, "splits": check.same_image_in_splits},
-                "unused": check.unused,
-                "notes": check.notes,
-                "problem": check.problem,
-            }
-        )
+        print_json(_as_json(check) | {"report": str(page) if page else None})
     else:
-        classes = sorted({name for tally in check.counts.values() for name in tally})
-        rows = [[name, *(f"{tally.get(name, 0):,}" for tally in check.counts.values())] for name in classes]
-        print_table(["class", *check.counts], rows)
-        print("\n".join(_lines(check)))
-    if check.problem:
-        raise ValueError(check.problem)
-    if check.faults:
-        raise ValueError(
-            f"{len(check.faults):,} of {check.files:,} files in {folder} cannot be read; repair or remove them, or "
-            "train without them: --set data.undecodable=skip"
-        )
+        _print(check)
+        if page:
+            print(f"report: {page}")
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
-def _lines(check: "Check") -> Iterator[str]:
-    """What is printed below the table; long lists are cut, and --json has them whole."""
-    shown = 10
-    for reason, its in check.by_reason.items():
-        yield f"{len(its):,} left out, {reason}:"
-        yield from (f"  {each.path}{each.reason.removeprefix(reason)}" for each in its[:shown])
-        yield from [f"  ... and {len(its) - shown:,} more"] * (len(its) > shown)
-    for where, groups in (
-        ("several classes, so at most one label of each is right", check.same_image_in_classes),
-        ("several splits", check.same_image_in_splits),
-    ):
-        if groups:
-            yield f"{len(groups):,} of equal content in {where}:"
-            yield from (f"  {', '.join(paths[:shown])}" for paths in groups[:shown])
-            yield from [f"  ... and {len(groups) - shown:,} more"] * (len(groups) > shown)
-    if check.unused:
-        yield f"not used: {', '.join(f'{name}/' for name in check.unused)}"
-    yield from check.notes
-    purposes = {"train": "to train on", "val": "for validation", "test": "for test"}
-    yield f"{check.files:,} files: {check.images:,} images, {len(check.left_out):,} left out"
-    if not check.problem:
-        yield ", ".join(f"{count:,} {purposes[split]}" for split, count in check.assigned.items() if count)
-    if not check.problem and not check.faults:
-        yield f"all {check.images:,} images can be read"
+def _print(check: "Check") -> None:
+    print(filled(check.verdict))
+    print("\n".join(map(filled, check.facts)))
+    classes = sorted({name for tally in check.counts.values() for name in tally})
+    rows = [[name, *(f"{tally.get(name, 0):,}" for tally in check.counts.values())] for name in classes]
+    print_table(["class", *check.counts], rows[:CLASSES])
+    if (more := len(rows) - CLASSES) > 0:
+        print(f"and {more:,} more classes\n")
+    for line in check.lines(SHOWN):
+        print(line if line.startswith("  ") and not line.startswith("  ->") else filled(line, 5))
+
+
+def _as_json(check: "Check") -> dict[str, Any]:
+    return {
+        "folder": str(check.source),
+        "verdict": check.verdict,
+        "total": check.files,
+        "images": check.images,
+        "splits": check.counts,
+        "assigned": check.assigned,
+        "sizes": check.sizes and check.sizes._asdict(),
+        "cropped_away": check.cropped_away,
+        "files": [{"file": each.path, "error": each.reason} for each in check.faults],
+        "left_out": [{"file": each.path, "reason": each.reason} for each in check.left_out],
+        "reasons": {reason: len(its) for reason, its in check.by_reason.items()},
+        "copies": check.copies._asdict(),
+        "near": check.near and check.near._asdict(),
+        "odd": check.odd,
+        "unused": check.unused,
+        "notes": check.notes,
+        "problem": check.problem,
+        "findings": [
+            finding._asdict() | {"items": [item._asdict() for item in finding.items]} for finding in check.findings
+        ],
+    }

@@ -1,6 +1,7 @@
 """`plusx evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Device, Json, Quiet, RunData, parse_sides
-from plusx.cli.tables import per_cent, print_json
+from plusx.cli.options import Device, Json, Quiet, RunData, TrustCode, parse_sides
+from plusx.cli.tables import filled, per_cent, per_cent_of, print_json
 from plusx.progress import watching
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN... [DATA]",
-            help="Run directories, optionally followed by a folder of class folders to use instead of the "
+            help="Run directories, optionally followed by a folder of class folders or a table to use instead of the "
             "runs' own images.",
         ),
     ],
@@ -47,6 +48,10 @@ def evaluate(
     tta: Annotated[
         Augmented | None, typer.Option(help="flip: average the predictions for the image and its mirror image.")
     ] = None,
+    outsiders: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images of none of the classes: how well the net tells them from the others."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -56,6 +61,7 @@ def evaluate(
     ] = None,
     data_dir: RunData = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +72,7 @@ def evaluate(
       plusx evaluate runs/digits-resnet20-seed0
       plusx evaluate runs/a runs/b photos --ensemble --crops 10 --scales 256,384
     """
-    paths, data = _runs_and_data(runs)
+    paths, data = runs_and_data(runs)
     asked = (crops, scales, dense, tta) != (1, None, False, None)
     views = plusx.Views(crops, parse_sides(scales), dense, tta is not None) if asked else None
     if out is not None and len(paths) > 1 and not ensemble:
@@ -74,7 +80,8 @@ def evaluate(
     measured = []
     with watching("evaluating", quiet=quiet, unit="images") as bar:
         for group in [paths] if ensemble else [[path] for path in paths]:
-            where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device}
+            where: dict[str, Any] = {"outsiders": outsiders, "out": out, "data_dir": data_dir, "device": device}
+            where["trust_code"] = trust_code
             measured.append(plusx.evaluate(group, data, split=split, views=views, progress=bar, **where))
     if as_json:
         results = [_as_json(each) for each in measured]
@@ -83,17 +90,36 @@ def evaluate(
     for each in measured:
         s = each.score
         who = f"{' + '.join(run.name for run in each.runs)}, " if len(paths) > 1 else ""
-        top5 = "" if s.top5_error is None else f"top-5 error {per_cent(s.top5_error)}, "
-        print(
-            f"{who}{each.split}: error {per_cent(s.error)} on {s.images:,} images, {top5}"
-            f"cross entropy {s.loss:.4f} nats, calibration error {per_cent(s.calibration_error)}"
-        )
+        top5 = "" if s.top5_error is None else f", top-5 error {per_cent(s.top5_error)}"
+        print(f"{who}{each.split}: error {per_cent(s.error)} on {s.images:,} images{top5}")
+        for line in _reliability(each):
+            print(filled(line, 2))
         for note in each.notes:
             print(f"note: {note}")
         if each.out is not None:
             print(f"report: {each.out / 'evaluation.html'}")
     if out is not None and measured[0].out is None:
         raise ValueError(measured[0].notes[-1])
+
+
+def _reliability(measured: "Evaluated") -> Iterator[str]:
+    """What the probabilities are worth, a line each."""
+    found, s = measured.reliability, measured.score
+    raw, after = found.uncalibrated, " after calibration" if found.uncalibrated else ""
+    nats = f"{raw.loss:.4f} nats before, {s.loss:.4f}{after}" if raw else f"{s.loss:.4f} nats"
+    gap = f"{per_cent(raw.calibration_error)} before, " if raw else ""
+    yield f"cross entropy (NLL): {nats}"
+    yield f"calibration error (ECE, 15 bins of equal width): {gap}{per_cent(s.calibration_error)}{after}"
+    if found.calibration is not None:
+        yield f"calibrated: {found.calibration.in_words}"
+    elif len(measured.runs) == 1:
+        yield f"not calibrated: plusx calibrate {measured.runs[0]}"
+    if found.answered is not None:
+        wrong = "" if found.answered.error is None else f", error {per_cent(found.answered.error)} on these"
+        yield f"answered: {per_cent_of(found.answered.images, measured.score.images)}{wrong}; the others are unknown"
+    if (others := found.outsiders) is not None:
+        unknown = "" if others.unknown is None else f", unknown: {per_cent_of(others.unknown, others.images)}"
+        yield f"outsiders: {others.images:,} images, AUROC {others.auroc:.4f}{unknown}"
 
 
 def _as_json(measured: "Evaluated") -> dict[str, Any]:
@@ -108,12 +134,13 @@ def _as_json(measured: "Evaluated") -> dict[str, Any]:
         f"{split}_loss": s.loss,
         "calibration_error": s.calibration_error,
         "balanced_accuracy": s.balanced_accuracy,
+        **asdict(measured.reliability),
         "notes": list(measured.notes),
         "report": str(measured.out / "evaluation.html") if measured.out else None,
     }
 
 
-def _runs_and_data(arguments: Sequence[str]) -> tuple[list[Path], str | None]:
+def runs_and_data(arguments: Sequence[str]) -> tuple[list[Path], str | None]:
     """The run directories that were named, and the data to measure them on: the last argument, unless it is a run."""
     *runs, last = arguments
     if not runs or (Path(last) / "card.json").is_file():

@@ -66,6 +66,11 @@ def per_cent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def per_cent_of(part: int, whole: int) -> str:
+    """A number of images, and which share of all they are."""
+    return f"{part:,} of {whole:,} images ({per_cent(part / whole)})"
+
+
 def width() -> int:
     """Characters of a line; off a terminal nothing is cut."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000

@@ -2,19 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import plusx
-from plusx.cli.options import Json, Quiet, parse_settings
+from plusx.cli.options import Json, Quiet, TrustCode, parse_settings
 from plusx.cli.signals import stoppable
-from plusx.cli.tables import filled, per_cent, print_json, print_table
+from plusx.cli.trained import print_folds, print_found, print_trained
 from plusx.progress import watching
-
-if TYPE_CHECKING:
-    from plusx.engine.rate import FoundRate
-    from plusx.runs.card import Card
 
 
 class Balance(StrEnum):
@@ -25,9 +21,21 @@ class Balance(StrEnum):
     SAMPLER = "sampler"
 
 
+class Fit(StrEnum):
+    """What `--fit` takes."""
+
+    CROP = "crop"
+    PAD = "pad"
+    SQUASH = "squash"
+
+
 RECIPE, START, LIMITS = "How it is trained", "What it starts from", "How long, and how much memory"
 INSTEAD, WHERE = "Instead of a new run", "Where it runs, reads and writes"
 """Headings of the help."""
+NO_RUN = ("--quick", "--out", "--max-time", "--memory", "--patience", "--folds", "--speed")
+"""What does not go with --find-lr, which writes no run."""
+NO_FOLDS = ("--max-time", "--memory")
+"""What does not go with --folds: what was measured for one fold would not be so for the others."""
 
 
 class Speed(StrEnum):
@@ -37,7 +45,13 @@ class Speed(StrEnum):
 
 
 def train(
-    data: Annotated[str | None, typer.Argument(help="digits, cifar10, cifar100, or a folder of class folders.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="digits, cifar10, cifar100, a folder of class folders, or a table (.csv) with the columns path and "
+            "label, and perhaps split and group."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +75,21 @@ def train(
         Balance | None,
         typer.Option(
             help="Make classes of unequal size count the same: weigh the loss, or draw all equally often.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    fit: Annotated[
+        Fit | None,
+        typer.Option(
+            help="How an image of another shape becomes the input; sets preprocess.fit.", rich_help_panel=RECIPE
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Keep images together in one split: those in whose paths the first brackets match the same text; sets "
+            "data.group.",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -117,6 +146,14 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Resume a run that was stopped or killed.", rich_help_panel=INSTEAD)
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Cross-validation: train a run for each of so many folds of the images; needs --out.",
+            rich_help_panel=INSTEAD,
+        ),
+    ] = None,
     find_lr: Annotated[
         bool,
         typer.Option(
@@ -129,6 +166,22 @@ def train(
         Path | None,
         typer.Option(help="New run directory; by default, a free name under runs/.", rich_help_panel=WHERE),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Rewrite the run's report.html during training; an open page follows.",
+            rich_help_panel=WHERE,
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write files for TensorBoard to the run's folder tensorboard.",
+            rich_help_panel=WHERE,
+        ),
+    ] = False,
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -157,6 +210,7 @@ def train(
             rich_help_panel=WHERE,
         ),
     ] = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -166,123 +220,84 @@ def train(
     Examples:
       plusx train digits
       plusx train ./photos --pretrained
+      plusx train photos.csv --fit pad
       plusx train ./photos --from runs/birds-resnet18-seed0 --quick
       plusx train ./photos --max-time 20m --balance sampler
+      plusx train ./photos --folds 5 --out runs/photos-folds
       plusx train --resume runs/digits-resnet20-seed0
     """
-    new = (
-        data,
-        recipe,
-        pretrained,
-        weights,
-        fast,
-        out,
-        seed is not None,
-        max_time,
-        patience,
-        memory,
-        balance,
-        settings,
-        speed,
-    )
-    if resume is not None and any(new):
-        raise ValueError("--resume takes the run as it is; only --data-dir, --device, --quiet and --json go with it")
+    asked_for = {
+        "--recipe": recipe,
+        "--pretrained": pretrained,
+        "--from": weights,
+        "--quick": fast,
+        "--out": out,
+        "--seed": seed,
+        "--max-time": max_time,
+        "--patience": patience,
+        "--memory": memory,
+        "--balance": balance,
+        "--fit": fit,
+        "--group": group,
+        "--folds": folds,
+        "--set": settings,
+        "--speed": speed,
+        "--find-lr": find_lr,
+    }
+    given = [option for option, value in asked_for.items() if value not in (None, False, [])]
+    if resume is not None and (data is not None or given):
+        raise ValueError(
+            f"--resume takes the run as it is, without {given[0] if given else data}; only --data-dir, --device, "
+            "--trust-code, --watch, --tensorboard, --quiet and --json go with it"
+        )
     if pretrained and weights is not None:
         raise ValueError("--pretrained and --from both name the weights to start from; give one of them")
     if fast and recipe is not None:
         raise ValueError("--quick is the recipe `quick`; leave out --recipe")
     if resume is None and device is not None:
         raise ValueError("--device goes with --resume; for a new run, write --set placement.device=cpu")
+    if resume is None and trust_code:
+        raise ValueError("--trust-code goes with --resume; a file that you name, --set net.name=mynet.py:MyNet, is run")
     if resume is None and data is None:
-        raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
+        raise ValueError(
+            "name the data: digits, cifar10, cifar100, a folder of class folders or a table (.csv); or --resume RUN"
+        )
+    for alone, refused in ((find_lr and "--find-lr", NO_RUN), (folds is not None and "--folds", NO_FOLDS)):
+        if alone and (other := [option for option in given if option in refused]):
+            raise ValueError(f"{alone} and {other[0]} do not go together")
+        if alone and (watch or tensorboard):
+            raise ValueError(f"{alone} and {'--watch' if watch else '--tensorboard'} do not go together")
+    if folds is not None and out is None:
+        raise ValueError("--folds needs --out DIR; if it is interrupted, the same command goes on there")
+    overrides: dict[str, Any] = parse_settings(settings)
+    if patience is not None:
+        overrides = {"evaluation.keep": "best", "evaluation.patience": str(patience)} | overrides
+    chosen = {"balance": balance, "preprocess.fit": fit, "data.group": group, "placement.choose": speed and "measure"}
+    overrides |= {key: str(value) for key, value in chosen.items() if value is not None}
+    asked: dict[str, Any] = {
+        "recipe": "quick" if fast else recipe,
+        "weights": "pretrained" if pretrained else weights,
+        "seed": seed,
+        "overrides": overrides,
+        "data_dir": data_dir,
+        "download": download,
+    }
     if find_lr:
-        if resume is not None or fast or out is not None or max_time is not None or memory is not None:
-            raise ValueError(
-                "--find-lr writes no run: --resume, --quick, --out, --max-time and --memory do not go with it"
-            )
-        assert data is not None
-        overrides = parse_settings(settings) | ({"balance": balance.value} if balance is not None else {})
-        begin: dict[str, Any] = {"recipe": recipe, "weights": "pretrained" if pretrained else weights, "seed": seed}
-        with watching(data, quiet=quiet, unit="steps") as bar:
-            found = plusx.find_lr(
-                data, overrides=overrides, data_dir=data_dir, download=download, progress=bar, **begin
-            )
-        _print_found(found, data, as_json)
+        with watching(str(data), quiet=quiet, unit="steps") as bar:
+            found = plusx.find_lr(str(data), progress=bar, **asked)
+        print_found(found, str(data), as_json=as_json)
         return
     title = str(resume or data)
     with stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as bar:
-        common: dict[str, Any] = {"data_dir": data_dir, "progress": bar, "should_stop": should_stop}
+        common: dict[str, Any] = {"progress": bar, "should_stop": should_stop}
+        follow: dict[str, Any] = {"watch": watch, "tensorboard": tensorboard}
         if resume is not None:
-            trained = plusx.resume(resume, device=device, **common)
+            trained = plusx.resume(resume, device=device, trust_code=trust_code, data_dir=data_dir, **follow, **common)
+        elif folds is not None:
+            validated = plusx.cross_validate(str(data), folds=folds, out=str(out), **asked, **common)
         else:
-            assert data is not None
-            overrides = parse_settings(settings)
-            if patience is not None:
-                overrides = {"evaluation.keep": "best", "evaluation.patience": str(patience)} | overrides
-            if balance is not None:
-                overrides = {"balance": balance.value} | overrides
-            if speed is not None:
-                overrides |= {"placement.choose": "measure"}
-            asked: dict[str, Any] = {
-                "recipe": "quick" if fast else recipe,
-                "weights": "pretrained" if pretrained else weights,
-                "out": out,
-                "seed": seed,
-                "max_time": max_time,
-                "memory": memory,
-                "overrides": overrides,
-            }
-            trained = plusx.train(data, download=download, **asked, **common)
-    results = trained.card.results
-    if as_json:
-        print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
-        return
-    print(_kept(trained.card))
-    pace = f"{results['images_per_s']:,.0f} images/s, " if results["steps"] else ""
-    if (recipe_used := trained.card.recipe).max_time is not None or recipe_used.evaluation.patience is not None:
-        print(f"stopped {results['stopped']}")
-    print(f"{pace}{results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
-    print(f"next: plusx evaluate {trained.run}")
-
-
-def _print_found(found: "FoundRate", data: str, as_json: bool) -> None:
-    """The loss at some of the rates, and the one that is suggested."""
-    if as_json:
-        facts = {"net": found.net, "data": data, "optim.lr": found.recipe_rate, "suggested": found.suggested}
-        print_json({**facts, "rates": found.rates, "losses": found.losses})
-        return
-    shown = range(0, len(found.rates), max(1, len(found.rates) // 12))
-    print_table(["learning rate", "loss (nats)"], [[f"{found.rates[i]:.1e}", f"{found.losses[i]:.3f}"] for i in shown])
-    if found.suggested is None:
-        print(
-            filled(f"The loss falls at no rate; the recipe has {found.recipe_rate:g}. More images, or other weights?")
-        )
-        return
-    print(
-        filled(
-            f"suggested: --set optim.lr={found.suggested:.2g}, a tenth of where the loss is lowest; the recipe has "
-            f"{found.recipe_rate:g}"
-        )
-    )
-
-
-def _kept(card: "Card") -> str:
-    """Which weights a run kept, by which error they were chosen, and on how many images it was measured."""
-    results, images = card.results, card.source["images"]
-    names = {"train": "training", "val": "validation", "test": "test"}
-    errors = {split: per_cent(results[f"{split}_error"]) for split in names if f"{split}_error" in results}
-    measured = [f"{error} {names[split]} error on {images[split]:,} images" for split, error in errors.items()]
-    which = "last"
-    if card.recipe.evaluation.keep == "best" and "val" in errors:
-        which = "best"
-        chosen = f"{errors['val']} validation error (step {results['kept_step']:,}), on {images['val']:,} images"
-        measured[list(errors).index("val")] = chosen
-    for place, split in enumerate(errors):
-        if (balanced := results.get(f"{split}_balanced_error")) is not None:
-            measured[place] += f" ({per_cent(balanced)} in the mean over classes)"
-    fitted = results.get("fitted_head") if not results["steps"] else None
-    if fitted and fitted["cv_error"] is not None:
-        measured.append(f"{per_cent(fitted['cv_error'])} in cross-validation")
-    used = ", ".join([f"{images['train']:,} trained on", *card.left_out])
-    what = "its last layer fitted" if fitted else f"{which} of {results['steps']:,} steps"
-    return f"{results['net']}, {what}: {', '.join(measured)}; {used}"
+            trained = plusx.train(str(data), out=out, max_time=max_time, memory=memory, **asked, **follow, **common)
+    if folds is not None:
+        print_folds(validated, as_json=as_json)
+    else:
+        print_trained(trained, as_json=as_json)

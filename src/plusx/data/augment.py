@@ -60,6 +60,7 @@ def make_augmentation(
         total: Steps of the run, where they are known.
     """
     crop: Callable[..., Box] | None = None
+    mirror = False
     by_epoch: list[Callable[..., Tensor]] = []
     change: list[Callable[..., Tensor]] = []
     pixels: list[Callable[..., Tensor]] = []
@@ -70,6 +71,8 @@ def make_augmentation(
                 change.append(partial(random_crop, pad=pad, mode=mode))
             case FlipLR(alternate=True):
                 by_epoch.append(alternating_flip)
+            case FlipLR() if not (change or mirror) and preprocess.mean_CHW.shape[1:] == (1, 1):
+                mirror = True  # where every pixel is normalised alike, it makes no difference whether before or after
             case FlipLR():
                 change.append(flip_lr)
             case RandomResizedCrop(min_area, max_aspect):
@@ -96,7 +99,7 @@ def make_augmentation(
             case _:
                 assert_never(item)
     mix = partial(one_of, mixes=tuple(mixes)) if mixes else None
-    whole = Augmentation(crop, tuple(change), tuple(by_epoch), pixels=tuple(pixels), mix=mix)
+    whole = Augmentation(crop, tuple(change), tuple(by_epoch), pixels=tuple(pixels), mix=mix, mirror=mirror)
     if progressive is None:
         return whole
     smaller = partial(shrink, scale=progressive.scale, by=progressive.by)

@@ -9,6 +9,7 @@ one `FullScale`, which follows from the range of all its files, and a file that 
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -59,6 +60,8 @@ TRANSPOSITIONS = {
 """By EXIF orientation, what makes the image upright; 1, upright already, is left out."""
 
 Kind = Literal["integers", "reals"]
+Trait = Literal["turned", "CMYK", "16 bits", "32 bits", "transparent", "several frames"]
+"""What a file may be beside an upright RGB image of 8 bits."""
 ImageLike = Path | bytes | Image.Image
 """An image as it comes: a file, the bytes of one, or what Pillow opened or made."""
 
@@ -101,6 +104,15 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         what = "32-bit integers" if self.kind == "integers" else "real numbers"
         return f"{what} from {self.low:.6g} to {self.high:.6g}"
+
+
+class Inspected(NamedTuple):
+    """An image, and what its file says beside the pixels."""
+
+    image: Image.Image
+    """As `decode` gives it."""
+    values: Range | None
+    traits: frozenset[Trait]
 
 
 class UndecodableError(ValueError):
@@ -180,6 +192,36 @@ def value_range(source: Path | bytes) -> Range | None:
     return _read(source, 1, None)[1]  # an eighth of a JPEG's size still reads its every byte
 
 
+def inspect(raw: bytes, full_scale: FullScale | None = None) -> Inspected:
+    """An image, and what its file says beside the pixels.
+
+    Args:
+        raw: The bytes of a file.
+        full_scale: The data set's. While it is not known yet, images that have a range have no pixels worth looking at.
+
+    Raises:
+        UndecodableError: As for `decode`; without a full scale, whatever the scale.
+    """
+    traits: set[Trait] = set()
+    files: list[Image.Image] = []
+
+    def note(image: Image.Image) -> None:
+        traits.update(_traits(image, raw))
+        files.append(image)
+
+    image, values = _read(raw, None, full_scale, note)
+    if "transparent" in traits and files[-1].convert("RGBA").getchannel("A").getextrema()[0] == 255:
+        traits.remove("transparent")  # it may be, and is not
+    return Inspected(image, values, frozenset(traits))
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Width and height of an image that can be read, upright, from the head of its file."""
+    with Image.open(file, formats=FORMATS) as image:
+        turned = _orientation(image) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file is an image by its name, of a format that is read or of one that is not.
 
@@ -202,8 +244,20 @@ def not_read(name: str) -> str:
     return f"{name} is not read; convert it to JPEG, as with ImageMagick: magick mogrify -format jpg *{suffix}"
 
 
-def _read(source: ImageLike, at_least: int | None, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
-    """As `decode`; without a full scale, no range is refused."""
+def _read(
+    source: ImageLike,
+    at_least: int | None,
+    full_scale: FullScale | None,
+    opened: Callable[[Image.Image], None] | None = None,
+) -> tuple[Image.Image, Range | None]:
+    """As `decode`; without a full scale, no range is refused.
+
+    Args:
+        source: As for `decode`.
+        at_least: As for `decode`.
+        full_scale: The data set's, if it is known.
+        opened: Called with the image of a file before it is loaded.
+    """
     raw: bytes | None = None
     try:
         raw = _bytes(source)
@@ -211,11 +265,11 @@ def _read(source: ImageLike, at_least: int | None, full_scale: FullScale | None)
             assert isinstance(source, Image.Image)
             return _normalise(source, full_scale)
         try:
-            return _decode(raw, at_least, full_scale)
+            return _decode(raw, at_least, full_scale, opened)
         except ValueError as fault:
             if "MAX_TEXT" not in str(fault):  # Pillow's bounds on what a PNG says beside its pixels
                 raise
-        return _decode(_without_texts(raw), at_least, full_scale)
+        return _decode(_without_texts(raw), at_least, full_scale, opened)
     except _RefusedError as fault:
         reason = str(fault)
     except Image.DecompressionBombError:
@@ -265,11 +319,18 @@ class _RefusedError(Exception):
     """We do not want the image, though Pillow might."""
 
 
-def _decode(raw: bytes, at_least: int | None, full_scale: FullScale | None) -> tuple[Image.Image, Range | None]:
+def _decode(
+    raw: bytes,
+    at_least: int | None,
+    full_scale: FullScale | None,
+    opened: Callable[[Image.Image], None] | None,
+) -> tuple[Image.Image, Range | None]:
     if not raw:
         raise _RefusedError("the file is empty")
     with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
         _require_bounded(image)
+        if opened:
+            opened(image)
         if at_least is not None and image.format in ("JPEG", "MPO"):
             image.draft(None, _draft_size(*image.size, 2 * at_least))
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns it as it loads, if the other tags let it
@@ -327,10 +388,33 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _traits(image: Image.Image, raw: bytes) -> frozenset[Trait]:
+    """What a file of Pillow's that is not loaded yet says of itself."""
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (8,)) if is_tiff else (8,)
+    deep = image.mode.startswith("I;16") or (image.mode == "I" and not is_tiff) or max(bits) == 16
+    deep |= image.format == "PNG" and raw[24:25] == b"\x10"  # Pillow reads 16 bits of a channel as 8
+    # Cameras put a second view or a map of the light behind the photograph (MPO), which is no animation.
+    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    found: dict[Trait, bool] = {
+        "turned": _orientation(image) in TRANSPOSITIONS,
+        "CMYK": image.mode == "CMYK",
+        "16 bits": deep,
+        "32 bits": image.mode == "F" or (image.mode == "I" and is_tiff),
+        "transparent": image.has_transparency_data,
+        "several frames": frames > 1,
+    }
+    return frozenset(trait for trait, is_so in found.items() if is_so)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if image.mode == "RGB" and isinstance(
+        image, ImageFile.ImageFile
+    ):  # a copy would take a tenth of the time of a JPEG
+        return image
     return image.convert("RGB")
 
 

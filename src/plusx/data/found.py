@@ -14,7 +14,7 @@ from pathlib import Path
 from plusx.data.decode import is_image_name
 from plusx.data.images import listed, normal_name
 from plusx.data.scan import LeftOut
-from plusx.data.table import Row, read_table
+from plusx.data.table import Row, is_table, read_table
 from plusx.data.tree import Entry, printable, walk
 
 
@@ -30,6 +30,8 @@ class Found:
     """What is no image, is hidden, or cannot be opened."""
     repeated: tuple[Path, ...]
     """Files that a later source names again."""
+    notes: tuple[str, ...] = ()
+    """Columns of tables that are not used, a sentence each table."""
 
     def __repr__(self) -> str:
         return f"<Found {len(self.files):,} images, {len(self.left_out):,} files left out>"
@@ -43,7 +45,7 @@ def find_images(sources: str | Path | Iterable[str | Path]) -> Found:
     are taken from its own folder. A file that is named by itself is an image whatever its name.
 
     Args:
-        sources: Files, folders, patterns and tables (.csv), or a single one.
+        sources: Files, folders, patterns and tables (.csv, .tsv), or a single one.
 
     Raises:
         ValueError: A folder or a pattern gives no image, or a table cannot be used; or two labels are given for one
@@ -60,9 +62,11 @@ def find_images(sources: str | Path | Iterable[str | Path]) -> Found:
     labels: dict[Path, str] = {}
     left_out: list[LeftOut] = []
     repeated: dict[Path, None] = {}
+    notes: list[str] = []
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        rows, others = _named_by(source)
+        rows, others, said = _named_by(source)
         left_out += others
+        notes += said
         for row in rows:
             key = os.path.abspath(row.file)  # noqa: PTH100 (Path.absolute keeps "..", by which a file has two names)
             if key in first:
@@ -72,7 +76,7 @@ def find_images(sources: str | Path | Iterable[str | Path]) -> Found:
                 label = normal_name(row.label)
                 if labels.setdefault(file, label) != label:
                     raise ValueError(f"{printable(file)} is labelled both {labels[file]!r} and {label!r}")
-    return Found(tuple(first.values()), labels, tuple(left_out), tuple(repeated))
+    return Found(tuple(first.values()), labels, tuple(left_out), tuple(repeated), tuple(notes))
 
 
 def reasons(left_out: Iterable[LeftOut]) -> str:
@@ -86,8 +90,8 @@ def reasons(left_out: Iterable[LeftOut]) -> str:
     return listed(f"{count:,} {reason}" for reason, count in counts.most_common())
 
 
-def _named_by(source: str | Path) -> tuple[Sequence[Row], list[LeftOut]]:
-    """The images that one source names, and what it leaves out."""
+def _named_by(source: str | Path) -> tuple[Sequence[Row], list[LeftOut], tuple[str, ...]]:
+    """The images that one source names, what it leaves out, and what there is to say."""
     if not str(source):
         raise ValueError("a source is empty; name a file, a folder, a pattern or a table")
     path, text = Path(source), printable(source)
@@ -97,13 +101,14 @@ def _named_by(source: str | Path) -> tuple[Sequence[Row], list[LeftOut]]:
     elif glob.escape(str(source)) != str(source) and not os.path.lexists(path):
         files, left_out = _sorted_out(_matching(path))
         none = f"no image matches {text!r}" if left_out else f"no file matches {text!r}"
-    elif path.suffix.lower() == ".csv":
-        return read_table(path), []
+    elif is_table(path):
+        table = read_table(path)
+        return table.rows, [], table.notes
     else:
-        return [Row(path, None)], []
+        return [Row(path, None)], [], ()
     if not files and not any(each.fault for each in left_out):
         raise ValueError(none + (f"; left out: {reasons(left_out)}" if left_out else ""))
-    return [Row(file, None) for file in files], left_out
+    return [Row(file, None) for file in files], left_out, ()
 
 
 def _sorted_out(entries: Iterable[tuple[Path, Entry]]) -> tuple[list[Path], list[LeftOut]]:

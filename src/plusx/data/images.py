@@ -3,18 +3,33 @@
 Shapes: N images, C channels, H height, W width.
 """
 
+import hashlib
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from plusx.data.decode import BY_FILE, FullScale, decode
+from plusx.data.decode import BY_FILE, FullScale, ImageLike, decode, from_array
 from plusx.data.randomness import generator
+from plusx.data.split import together
+
+
+class Stored(Protocol):
+    """What holds images in place of files of their own, such as a prepared folder."""
+
+    def __call__(self, file: Path) -> np.ndarray | bytes:
+        """The pixels of an image, uint8, H x W x 3, or the bytes of its file, by the path that it would have."""
+
+    def require_serves(self, size: tuple[int, int], crop_fraction: float) -> None:
+        """Raises ValueError when an input of this size has more detail than was stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +48,10 @@ class ImageSet:
     """The hash of each file's content; None for images in memory."""
     full_scale: FullScale = BY_FILE
     """What is white in files whose format does not say so."""
+    groups: tuple[str | None, ...] | None = None
+    """The group of each file, which stays in one split; None for one that is in none, or where there are no groups."""
+    stored: Stored | None = None
+    """What holds the images of `files`, where these are no files of their own."""
 
     def __post_init__(self) -> None:
         held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
@@ -68,10 +87,24 @@ class ImageSet:
             UndecodableError: The file cannot be read.
         """
         if self.files is not None:
-            return decode(self.files[index], full_scale=self.full_scale)
+            source = self.source(index)
+            return from_array(source) if isinstance(source, np.ndarray) else decode(source, full_scale=self.full_scale)
         assert self.pixels_NCHW is not None
         pixels_HWC = self.pixels_NCHW[index].permute(1, 2, 0).numpy()
         return Image.fromarray(pixels_HWC if self.channels == 3 else pixels_HWC[..., 0])
+
+    def contents(self) -> tuple[str, ...]:
+        """A hash of each image: of its file, or of its pixels; equal for equal images of one kind."""
+        if self.digests is not None:
+            return self.digests
+        assert self.pixels_NCHW is not None
+        rows = self.pixels_NCHW.cpu().flatten(1).numpy()
+        return tuple(hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows)
+
+    def source(self, index: int) -> ImageLike | np.ndarray:
+        """Where the image at a position is read from: its file, or what is stored of it."""
+        assert self.files is not None
+        return self.files[index] if self.stored is None else self.stored(self.files[index])
 
     def take(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images at these positions, in this order."""
@@ -82,6 +115,7 @@ class ImageSet:
             pixels_NCHW=None if self.pixels_NCHW is None else self.pixels_NCHW[picked],
             files=None if self.files is None else tuple(self.files[i] for i in picked.tolist()),
             digests=None if self.digests is None else tuple(self.digests[i] for i in picked.tolist()),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in picked.tolist()),
         )
 
 
@@ -128,16 +162,17 @@ def _stratified(images: ImageSet, digests: Sequence[str], start: str | None, sto
     The images of a class are ordered by the hash of their content, and the one of rank r among n is put at
     (r + 1/2) / n of the whole. Per cents cut there: each class by itself, to half an image, whatever other classes
     there are. A number of images counts along that order. Copies of one image stand where the first of them does; a
-    number that would part them stops before them.
+    number that would part them stops before them. So do groups, which stand where the mean of their images does.
     """
+    digests = together(digests, images.groups)
     ranked: list[list[int]] = [[] for _ in images.class_names]
     for place in sorted(range(len(images)), key=lambda place: digests[place]):
         ranked[images.labels_N[place]].append(place)
-    where: dict[str, float] = {}
+    shares: dict[str, list[float]] = defaultdict(list)
     for members in ranked:
         for rank, place in enumerate(members):
-            share = (rank + 0.5) / len(members)
-            where[digests[place]] = min(share, where.get(digests[place], share))
+            shares[digests[place]].append((rank + 0.5) / len(members))
+    where = {key: sum(its) / len(its) if images.groups else min(its) for key, its in shares.items()}
     order = sorted(range(len(images)), key=lambda place: (where[digests[place]], digests[place]))
 
     def cut(text: str | None, default: int) -> int:

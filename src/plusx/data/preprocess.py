@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, ImageLike, decode
+from plusx.data.decode import BY_FILE, MAX_PIXELS, FullScale, ImageLike, decode, from_array
 from plusx.data.images import ImageSet, spread
 from plusx.recipes.data import PreprocessSpec
 
@@ -24,6 +25,8 @@ CropBox = Callable[[int, int], Box]
 """An image's width and height to the box of it that becomes the input."""
 
 _DEFAULT = PreprocessSpec()
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_IN_CACHE = 2**18  # values that the processor's caches hold from one pass over them to the next
 STATISTICS_FILES = 512  # image files that mean and deviation are taken over: enough for two digits, read in seconds
 
 
@@ -56,40 +59,56 @@ class Preprocess:
         )
         return f"<Preprocess to {shape}, {self.fit}, {self.interpolation}, mean {mean}, deviation {std}>"
 
-    def pixels(self, source: ImageLike, crop: CropBox | None = None) -> Tensor:
+    def pixels(self, source: ImageLike | np.ndarray, crop: CropBox | None = None, *, fast: bool = False) -> Tensor:
         """An image as uint8, C x H x W.
 
         Args:
-            source: A file, the bytes of one, or an image of Pillow's.
-            crop: Chooses the box that becomes the input; None fits the whole image as `fit` says.
+            source: A file, the bytes of one, an image of Pillow's, or the pixels of one, uint8, H x W x 3.
+            crop: Chooses the box that becomes the input: of the image or, where `fit` pads or squashes, of what that
+                makes of it; None takes the whole image, or its centre, as `fit` says.
+            fast: If the interpolation is bilinear, and nothing is padded, round a crop's box to whole pixels and resize
+                it with PyTorch, in a quarter of Pillow's time and within two grey levels of what Pillow makes of that
+                box (on average 0.01).
 
         Raises:
             UndecodableError: The image cannot be read.
         """
         height, width = self.size
+        fast = fast and crop is not None and self.interpolation == "bilinear" and self.fit != "pad"
+        if fast and crop is not None and isinstance(source, np.ndarray) and self.channels == 3:
+            return _cut(source, self._box(crop, source.shape[1], source.shape[0]), self.size)
         # A random crop may be half as wide as the image, and then needs twice the detail.
-        image = decode(source, at_least=max(height, width) * (2 if crop else 1), full_scale=self.full_scale)
+        image = (
+            from_array(source)
+            if isinstance(source, np.ndarray)
+            else decode(source, at_least=max(height, width) * (2 if crop else 1), full_scale=self.full_scale)
+        )
         if self.channels == 1:
             image = image.convert("L")
         box: Box = (0.0, 0.0, 1.0, 1.0)
         if crop is not None:
-            box = crop(image.width, image.height)
+            box = self._box(crop, image.width, image.height)
         elif self.fit == "crop":
             box = _centre(image.width, image.height, width / height, self.crop_fraction)
-        resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
-        if self.fit == "pad" and crop is None:
-            scale = min(width / image.width, height / image.height)
-            inside = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
-            small = Image.new(image.mode, (width, height))
-            small.paste(_resize(image, inside, box, resample), ((width - inside[0]) // 2, (height - inside[1]) // 2))
-        else:
-            small = _resize(image, (width, height), box, resample)
+        if fast:
+            return _cut(image, box, self.size)
+        make = _padded if self.fit == "pad" else _resize
+        small = make(image, (width, height), box, _FILTERS[self.interpolation])
         array = np.array(small, dtype=np.uint8).reshape(height, width, self.channels)
         return torch.from_numpy(array).permute(2, 0, 1)
 
+    def _box(self, crop: CropBox, width: int, height: int) -> Box:
+        """What a crop chooses of an image of this size, in shares of its sides."""
+        return crop(width, height) if self.fit == "crop" else crop(self.size[1], self.size[0])
+
     def normalise(self, pixels_BCHW: Tensor) -> Tensor:
         """uint8 pixels to the net's float32 input."""
-        return pixels_BCHW.to(torch.float32).sub_(self.mean_CHW * 255).mul_(1 / (self.std_C11 * 255))
+        mean_CHW, scale_C11 = self.mean_CHW * 255, 1 / (self.std_C11 * 255)
+        x_BCHW = torch.empty_like(pixels_BCHW, dtype=torch.float32)
+        few = max(1, _IN_CACHE // max(1, x_BCHW[:1].numel())) if x_BCHW.is_cpu else max(1, len(x_BCHW))
+        for x, pixels in zip(x_BCHW.split(few), pixels_BCHW.split(few), strict=True):
+            x.copy_(pixels).sub_(mean_CHW).mul_(scale_C11)
+        return x_BCHW
 
     def to(self, device: str) -> "Preprocess":
         """The same, for pixels on a device."""
@@ -147,8 +166,7 @@ def fit_preprocess(
         pixels_NCHW, over = images.pixels_NCHW, f"all {len(images):,} training images"
     else:
         sample = spread(images, STATISTICS_FILES)
-        assert sample.files is not None
-        pixels_NCHW = torch.stack([raw.pixels(file) for file in sample.files])
+        pixels_NCHW = torch.stack([raw.pixels(sample.source(index)) for index in range(len(sample))])
         how_many = f"{len(sample):,} evenly spaced" if len(sample) < len(images) else f"all {len(images):,}"
         over = f"{how_many} training images"
     match spec.normalize:
@@ -164,6 +182,24 @@ def fit_preprocess(
     return replace(raw, mean_CHW=mean, std_C11=std, obtained=f"{what} over {over}")
 
 
+def cropped_away(width: int, height: int, spec: PreprocessSpec = _DEFAULT) -> float:
+    """The share of an image's pixels that are not in the square input.
+
+    Args:
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        spec: How it is fitted.
+
+    Example:
+        >>> cropped_away(400, 300), cropped_away(400, 300, PreprocessSpec(fit="pad"))
+        (0.25, 0.0)
+    """
+    if spec.fit != "crop":
+        return 0.0
+    left, upper, right, lower = _centre(width, height, 1.0, spec.crop_fraction)
+    return 1 - (right - left) * (lower - upper)
+
+
 def input_size(images: ImageSet, spec: PreprocessSpec) -> tuple[int, int]:
     """Height and width of the net's input in pixels.
 
@@ -177,6 +213,8 @@ def input_size(images: ImageSet, spec: PreprocessSpec) -> tuple[int, int]:
         return height, width
     if spec.size is None:
         raise ValueError("preprocess.size is none; image files need a size in pixels")
+    if images.stored is not None:
+        images.stored.require_serves((spec.size, spec.size), spec.crop_fraction)
     return spec.size, spec.size
 
 
@@ -223,6 +261,59 @@ def _resize(image: Image.Image, size: tuple[int, int], box: Box, resample: Image
         image = image.resize((image.width, size[1]), resample, box=(0, edges[1], image.width, edges[3]))
         edges = (edges[0], 0, edges[2], image.height)
     return image.resize(size, resample, box=edges)
+
+
+def _padded(image: Image.Image, size: tuple[int, int], box: Box, resample: Image.Resampling) -> Image.Image:
+    """A part of an image with black beside or above and below it, at another size.
+
+    A part that is mostly black is moved until its middle is in the image: black alone shows no class.
+    """
+    scale = min(size[0] / image.width, size[1] / image.height)
+    edges, inside, place = [], [], []
+    for side, length, begin, end in zip(size, image.size, box[:2], box[2:], strict=True):
+        whole = max(length, side / scale)  # of the image and the black, in pixels of the image
+        border = (whole - length) / 2
+        middle = min(max((begin + end) / 2 * whole - border, 0.0), length)
+        half = (end - begin) / 2 * whole
+        first, last = round(middle - half, 6), round(middle + half, 6)  # so that a whole image has its exact edges
+        seen = (max(first, 0.0), min(last, float(length)))
+        before, after = seen[0] - first, last - seen[1]
+        count = min(side, max(1, round((seen[1] - seen[0]) * scale / (end - begin))))
+        edges.append((seen[0] / length, seen[1] / length))
+        inside.append(count)
+        place.append(int((side - count) * before / (before + after) + 1e-6) if count < side and before + after else 0)
+    small = Image.new(image.mode, size)
+    (left, right), (upper, lower) = edges
+    part = _resize(image, (inside[0], inside[1]), (left, upper, right, lower), resample)
+    small.paste(part, (place[0], place[1]))
+    return small
+
+
+def _cut(source: Image.Image | np.ndarray, box: Box, size: tuple[int, int]) -> Tensor:
+    """A part of an image, its edges at whole pixels, at another size; uint8, C x H x W."""
+    height, width = source.shape[:2] if isinstance(source, np.ndarray) else (source.height, source.width)
+    left, right = _whole(box[0], box[2], width)
+    upper, lower = _whole(box[1], box[3], height)
+    if isinstance(source, np.ndarray):
+        part_HWC = source[upper:lower, left:right].copy()  # PyTorch warns of what it may not write to
+    else:
+        part_HWC = np.array(source.crop((left, upper, right, lower)))
+    if size[1] * (lower - upper) > MAX_PIXELS:  # PyTorch scales across first, as Pillow does
+        small = _resize(Image.fromarray(part_HWC), (size[1], size[0]), (0, 0, 1, 1), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(small).reshape(*size, -1)).permute(2, 0, 1)
+    part_BHWC = torch.from_numpy(part_HWC.reshape(1, lower - upper, right - left, -1))
+    return F.interpolate(part_BHWC.permute(0, 3, 1, 2), size, mode="bilinear", antialias=True)[0]
+
+
+def _whole(begin: float, end: float, length: int) -> tuple[int, int]:
+    """The edges of a box, in shares of a side, as whole pixels; at least one lies between them.
+
+    Example:
+        >>> _whole(0.26, 0.74, 10), _whole(0.99, 1.0, 10), _whole(0.5, 0.5, 1)
+        ((3, 7), (9, 10), (0, 1))
+    """
+    first = min(round(begin * length), length - 1)
+    return first, max(first + 1, min(round(end * length), length))
 
 
 def _numbers(values_CHW: Tensor) -> list[Any]:

@@ -8,10 +8,12 @@ Every file that is not hidden is an image of a class or left out with a reason.
 """
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -27,6 +29,7 @@ from plusx.data.decode import (
     value_range,
 )
 from plusx.data.images import listed, normal_name
+from plusx.data.look import Look, look
 from plusx.data.tree import Entry, Parts, printable, walk
 
 SPLIT_NAMES = {
@@ -49,6 +52,8 @@ class LabelledFile(NamedTuple):
     class_name: str
     digest: str
     """Hash of the file's content."""
+    group: str | None = None
+    """What it stays together with; None where nothing says."""
 
 
 class LeftOut(NamedTuple):
@@ -87,8 +92,13 @@ class Folder:
         return tuple(sorted({*self.classes.get("train", ()), *self.classes.get("", ())}))
 
 
-def scan(root: Path, *, progress: Progress | None = None) -> Folder:
+def scan(root: Path, *, progress: Progress | None = None, looks: dict[Parts, Look] | None = None) -> Folder:
     """Find everything in a folder of class folders, and read every image once: hash and decode.
+
+    Args:
+        root: The folder.
+        progress: Called with how many files were read, and how many there are.
+        looks: As for `examine`.
 
     Raises:
         ValueError: There is no such folder, no class folder in it, or it does not show which folders are the classes.
@@ -117,7 +127,7 @@ def scan(root: Path, *, progress: Progress | None = None) -> Folder:
             candidates.append((entry.parts, *place))
     if not candidates and not (classes and any(each.fault for each in left_out)):
         raise ValueError(_no_images(root, splits or ("",)))
-    images, faults, scale = _examined(root, candidates, progress)
+    images, faults, scale = examine(root, candidates, progress, looks)
     return Folder(
         root,
         images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
@@ -247,24 +257,36 @@ def _no_images(root: Path, splits: Iterable[str]) -> str:
     )
 
 
-def _examined(
-    root: Path, candidates: Sequence[tuple[Parts, str, str]], progress: Progress | None
+def examine(
+    root: Path,
+    candidates: Sequence[tuple[Parts, str, str]],
+    progress: Progress | None,
+    looks: dict[Parts, Look] | None = None,
 ) -> tuple[list[LabelledFile], list[LeftOut], FullScale]:
-    """Read every image once; and find the one scale of those whose format does not say what is white."""
+    """Read every image once; and find the one scale of those whose format does not say what is white.
+
+    Args:
+        root: What the paths are below.
+        candidates: The path, the split and the class of each.
+        progress: Called with how many files were read, and how many there are.
+        looks: Filled with what every image looks like; without, JPEG files are decoded at an eighth of their size,
+            which is faster.
+    """
     images: list[LabelledFile] = []
     faults: list[LeftOut] = []
     ranges: dict[Kind, dict[LabelledFile, Range]] = {kind: {} for kind in get_args(Kind)}
-    with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
+    with ThreadPoolExecutor(usable_processors()) as pool:  # decoders and hashes release the interpreter's lock
         paths = (root.joinpath(*parts) for parts, _, _ in candidates)
-        for done, (read, (parts, split, class_name)) in enumerate(
-            zip(pool.map(_examine, paths), candidates, strict=True)
-        ):
+        read_each = pool.map(partial(_examine, closely=looks is not None), paths)
+        for done, (read, (parts, split, class_name)) in enumerate(zip(read_each, candidates, strict=True)):
             if isinstance(read, str):
                 faults.append(LeftOut("/".join(parts), read, True, split))
             else:
-                images.append(LabelledFile(parts, split, class_name, read[0]))
-                if read[1] is not None:
-                    ranges[read[1].kind][images[-1]] = read[1]
+                images.append(LabelledFile(parts, split, class_name, read.digest))
+                if read.values is not None:
+                    ranges[read.values.kind][images[-1]] = read.values
+                if looks is not None and read.look is not None:
+                    looks[parts] = read.look
             if progress:
                 progress(done + 1, len(candidates))
     scale = FullScale()
@@ -277,15 +299,48 @@ def _examined(
                 reason = f"{fits_none(of_all)}" + (f" (the range is of {len(its):,} files)" if len(its) > 1 else "")
                 faults += [LeftOut("/".join(image.parts), reason, True, image.split) for image in its]
                 images = [image for image in images if image not in its]
+    if looks is not None:  # what is white in these is known only now
+        for image in {image for its in ranges.values() for image in its}.intersection(images):
+            looks[image.parts] = look(root.joinpath(*image.parts).read_bytes(), scale)[0]
     return images, faults, scale
 
 
-def _examine(path: Path) -> tuple[str, Range | None] | str:
-    """The hash of a file and the range of its values where it matters; or why it cannot be read."""
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Read(NamedTuple):
+    digest: str
+    values: Range | None
+    look: Look | None
+
+
+def _examine(path: Path, *, closely: bool) -> _Read | str:
+    """The hash of a file, the range of its values where it matters, and what it looks like if that is asked.
+
+    Why it cannot be read, where it cannot.
+    """
     try:
         raw = path.read_bytes()
-        return hashlib.blake2b(raw, digest_size=16).hexdigest(), value_range(raw)
+        digest = _digest(raw)
+        if not closely:
+            return _Read(digest, value_range(raw), None)
+        seen, values = look(raw)
+        return _Read(digest, values, seen)
     except OSError as fault:
         return f"cannot be read ({fault.strerror})"
     except UndecodableError as fault:
         return fault.reason
+
+
+def digest_of(file: Path) -> str:
+    """The hash of a file's content, by which images are told apart; empty where it cannot be read."""
+    try:
+        return _digest(file.read_bytes())
+    except OSError:
+        return ""
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

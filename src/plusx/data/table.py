@@ -1,15 +1,19 @@
-"""A CSV table of image files, and of their labels where it has them."""
+"""A CSV table of image files, and of their labels, splits and groups where it has them."""
 
 import csv
 import difflib
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from plusx.data.decode import is_image_name
+from plusx.data.images import listed
 from plusx.data.tree import printable
 
-COLUMNS = ("path", "label")
+COLUMNS = ("path", "label", "split", "group")
+SEPARATORS = (",", ";", "\t")
 
 
 class Row(NamedTuple):
@@ -21,25 +25,66 @@ class Row(NamedTuple):
     """The name of its class; None where the table has none."""
 
 
-def read_table(file: Path) -> list[Row]:
-    """The rows of a table with a column `path`, or with one column only, and perhaps a column `label`.
+class Line(NamedTuple):
+    """One row of a table, as it is written."""
 
-    A column of another name is refused: it may be a `label` that was mistyped, or a `split` whose training images would
-    be counted as right. A table of one column needs no head: where its first line names an image, it is one.
+    number: int
+    """Of its last line in the file, from 1."""
+    path: str
+    label: str | None = None
+    """None, as split and group, where the table has no such column or the cell is empty."""
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of images."""
+
+    file: Path
+    columns: tuple[str, ...]
+    """Those of `COLUMNS` that it has."""
+    lines: tuple[Line, ...]
+    unused: tuple[str, ...]
+    """Titles of further columns, which nothing reads."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """The images and their labels."""
+        return [Row(self.file.parent / line.path, line.label) for line in self.lines]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That it has columns which are not used, in a sentence."""
+        if not self.unused:
+            return ()
+        what, verb = ("column", "is") if len(self.unused) == 1 else ("columns", "are")
+        return (f"the {what} {_quoted(self.unused)} of {printable(self.file.name)} {verb} not used",)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is that of a table, by its name."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def read_table(file: Path) -> Table:
+    """A table with a column `path`, or with one column only, and perhaps the columns label, split and group.
+
+    A column whose name is nearly one of these is refused: it may be a `label` that was mistyped, or a `split` whose
+    training images would be counted as right. A table of one column needs no head: where its first line names an image,
+    it is one.
 
     Args:
-        file: UTF-8, with or without a byte order mark, separated by commas, with any line ends.
+        file: UTF-8, with or without a byte order mark, separated by commas, semicolons or tabs, with any line ends.
 
     Raises:
         ValueError: There is no such file, or it is no such table.
 
     Example:
-        >>> Path("list.csv").write_text("path,label\\ncats/1.jpg,cat\\n2.jpg,\\n")
-        33
-        >>> for row in read_table(Path("list.csv")):
-        ...     print(row.file.as_posix(), row.label)
-        cats/1.jpg cat
-        2.jpg None
+        >>> Path("list.csv").write_text("path;label;split\\n1.jpg;cat;val\\n")
+        31
+        >>> read_table(Path("list.csv")).lines
+        (Line(number=2, path='1.jpg', label='cat', split='val', group=None),)
     """
     where = printable(file)
     try:
@@ -51,9 +96,10 @@ def read_table(file: Path) -> list[Row]:
         raise ValueError(f"cannot read {where}: {fault.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{where} is not UTF-8; save it as CSV in UTF-8") from None
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)  # else an open quote swallows the lines after it
+    # strict: an open quote would swallow the lines after it
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
     try:
-        numbered = [(lines.line_num, cells) for cells in lines if cells]
+        numbered = [(lines.line_num, cells) for cells in lines if any(cells)]
     except csv.Error as fault:
         raise ValueError(f"{where}, line {lines.line_num}: {fault}") from None
     if not numbered:
@@ -64,40 +110,62 @@ def read_table(file: Path) -> list[Row]:
         names, rows = ["path"], numbered
     if not rows:
         raise ValueError(f"{where} names no image")
-    return [_row(file, names, number, cells) for number, cells in rows]
+    return Table(
+        file,
+        columns=tuple(name for name in COLUMNS if name in names),
+        lines=tuple(_line(where, names, number, cells) for number, cells in rows),
+        unused=tuple(title for title, name in zip(head, names, strict=False) if name not in COLUMNS),
+    )
+
+
+def _separator(text: str) -> str:
+    """What separates the cells: by which the first line has a column `path`, or else the most columns."""
+
+    def columns(separator: str) -> tuple[bool, int]:
+        try:
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+            head: list[str] = next(filter(None, lines), [])
+        except csv.Error:
+            head = []
+        return len(head) > 1 and "path" in map(_plain, head), len(head)
+
+    if is_image_name(next(iter(text.splitlines()), "")):  # a lone column without a head
+        return ","
+    return max(SEPARATORS, key=columns)
 
 
 def _columns(where: str, head: list[str]) -> list[str] | None:
-    """What the columns are, of `COLUMNS`; None where there is one and its first cell is an image already.
+    """The columns' names; None where there is one and its first cell is an image already.
 
     Raises:
-        ValueError: There is another column, one twice, or no `path`.
+        ValueError: A column is there twice, has nearly the name of another one, or there is no `path`.
     """
-    names = [name.strip().lower() for name in head]
+    names = [_plain(name) for name in head]
     if len(head) == 1 and names != ["path"]:
-        if is_image_name(head[0]):
-            return None
-        if other := next((name for name in (";", "\t") if name in head[0]), None):
-            raise ValueError(f"{where} is separated by {other!r}; separate it by commas")
-        return ["path"]
-    if "path" not in names:
-        shown = ", ".join(map(repr, head))
-        raise ValueError(f"{where} has the columns {shown}; name the one of the image files 'path'")
+        return None if is_image_name(head[0]) else ["path"]
     for title, name in zip(head, names, strict=True):
-        if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "remove all but 'path' and 'label'"
-            raise ValueError(f"{where} has a column {title!r}, which is not used; {hint}")
         if names.count(name) > 1:
             raise ValueError(f"{where} has two columns {name!r}; keep one")
+        free = [column for column in COLUMNS if column not in names]
+        if name not in COLUMNS and (near := difflib.get_close_matches(name, free, 1, cutoff=0.7)):
+            raise ValueError(f"{where} has a column {title!r}, which is not used; did you mean {near[0]!r}?")
+    if "path" not in names:
+        raise ValueError(f"{where} has the columns {_quoted(head)}; name the one of the image files 'path'")
     return names
 
 
-def _row(table: Path, names: list[str], number: int, cells: list[str]) -> Row:
-    where = f"{printable(table)}, line {number}"
+def _line(where: str, names: list[str], number: int, cells: list[str]) -> Line:
     if len(cells) != len(names):
-        raise ValueError(f"{where} has {len(cells)} cells where there are {len(names)} columns")
+        raise ValueError(f"{where}, line {number} has {len(cells)} cells where there are {len(names)} columns")
     row = dict(zip(names, cells, strict=True))
     if not row["path"]:
-        raise ValueError(f"{where} has no path")
-    return Row(table.parent / row["path"], row.get("label") or None)
+        raise ValueError(f"{where}, line {number} has no path")
+    return Line(number, row["path"], *(row.get(name) or None for name in COLUMNS[1:]))
+
+
+def _plain(title: str) -> str:
+    return title.strip().lower()
+
+
+def _quoted(titles: Sequence[str]) -> str:
+    return listed(map(repr, titles))

@@ -127,6 +127,8 @@ class ViewBatches(Dataset[list[ViewBatch]]):
             x_BCHW, _ = EvalBatches(self.images, self.preprocess, self.batch_size, readers=self.readers)[number]
             sides = (x_BCHW, x_BCHW.flip(-1)) if self.views.flip else (x_BCHW,)
             return [(range(len(side)), side) for side in sides]
+        if self.images.stored is not None and self.views.scales:
+            self.images.stored.require_serves((max(self.views.scales),) * 2, 1.0)
         indices = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.images)))
         if self.readers == 1:
             views = [self._of(i) for i in indices]

@@ -4,21 +4,25 @@ import csv
 import difflib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from plusx.data.decode import FullScale, UndecodableError, decode
 from plusx.data.found import Found, find_images, reasons
 from plusx.data.images import listed, normal_name
-from plusx.data.scan import LeftOut
+from plusx.data.scan import LeftOut, digest_of
 from plusx.data.tree import printable
 from plusx.deploy.predictor import Prediction, Predictor
 from plusx.progress import shown
 from plusx.report.page import SIDE
 from plusx.report.sheet import Cell, sheet
 from plusx.runs.files import require_writable, write_folder
+from plusx.runs.images import trained_on
 from plusx.runs.store import require_free
 
 
@@ -39,8 +43,12 @@ class PredictedFiles:
     """Files that were named more than once, and are predicted once."""
     note: str | None
     """Which weights were used, if the run is not finished."""
+    rejects: bool = False
+    """Whether the run has a threshold below which the answer is `unknown`."""
     out: Path | None = None
     """Where predictions.csv and report.html are; None where they were not asked for, or could not be written."""
+    notes: tuple[str, ...] = ()
+    """What is not used of a table, and how many of the labelled images were trained on."""
     problem: str | None = None
     """Why they could not be written."""
 
@@ -49,12 +57,17 @@ class PredictedFiles:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images are predicted as each class, the most frequent first."""
-        return dict(Counter(each.classes[0] for each in self.predictions).most_common())
+        """How many images are predicted as each class, the most frequent first; of those answered `unknown`, none."""
+        return dict(Counter(each.classes[0] for each in self.predictions if not each.unknown).most_common())
+
+    @property
+    def unknown(self) -> int:
+        """How many images are answered with `unknown`."""
+        return sum(each.unknown for each in self.predictions)
 
     @property
     def right(self) -> int:
-        """How many of the labelled images are predicted as what they are."""
+        """For how many of the labelled images the likeliest class is theirs, whether or not the answer is `unknown`."""
         return sum(self.labels.get(each.file) == each.classes[0] for each in self.predictions)
 
     @property
@@ -63,22 +76,28 @@ class PredictedFiles:
         lost = f", {len(self.unread):,} cannot be read" if self.unread else ""
         said = [f"{_images(len(self.predictions))} predicted{lost}."]
         if self.labels:
-            share = 100 * self.right / len(self.labels)
-            said.append(f"{self.right:,} right of {_images(len(self.labels))} with a label ({share:.2f} %).")
+            share, guesses = 100 * self.right / len(self.labels), ", best guesses included" if self.unknown else ""
+            said.append(f"{self.right:,} right of {_images(len(self.labels))} with a label ({share:.2f} %){guesses}.")
+        if self.unknown:
+            said.append(f"{_images(self.unknown)} unknown: the net is less sure of them than the run's threshold asks.")
         if self.left_out:
             said.append(f"{len(self.left_out):,} left out: {reasons(self.left_out)}.")
         if self.repeated:
             said.append(f"Named more than once, and predicted once: {listed(map(printable, self.repeated))}.")
-        return tuple(said)
+        return (*said, *(f"{note[0].upper()}{note[1:]}." for note in self.notes))
 
     def table(self) -> list[list[str]]:
         """A head, and a row for each predicted class: its images, and where there are labels how many are right."""
-        labelled = Counter(each.classes[0] for each in self.predictions if each.file in self.labels)
-        right = Counter(each.classes[0] for each in self.predictions if self.labels.get(each.file) == each.classes[0])
+        answered = [each for each in self.predictions if not each.unknown]
+        labelled = Counter(each.classes[0] for each in answered if each.file in self.labels)
+        right = Counter(each.classes[0] for each in answered if self.labels.get(each.file) == each.classes[0])
         rows = [
             [name, f"{count:,}", *([f"{labelled[name]:,}", f"{right[name]:,}"] if self.labels else [])]
             for name, count in self.counts.items()
         ]
+        if self.unknown:
+            with_label = sum(each.unknown for each in self.predictions if each.file in self.labels)
+            rows.append(["(unknown)", f"{self.unknown:,}", *([f"{with_label:,}", ""] if self.labels else [])])
         return [["predicted class", "images", *(["with a label", "right"] if self.labels else [])], *rows]
 
 
@@ -90,6 +109,8 @@ def predict_files(
     top_k: int = 5,
     precision: str = "auto",
     device: str = "auto",
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     each: Callable[[Prediction | UndecodableError], None] | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> PredictedFiles:
@@ -101,12 +122,14 @@ def predict_files(
 
     Args:
         run: Run directory.
-        sources: Files, folders, patterns such as photos/**/*.jpg and tables (.csv), or a single one.
+        sources: Files, folders, patterns such as photos/**/*.jpg and tables (.csv, .tsv), or a single one.
         out: New or empty folder for predictions.csv, a row an image, and report.html, which shows the most doubtful
             ones; either both are written or none.
         top_k: How many classes, 2 or more; fewer when the net has fewer.
         precision: auto, fp32, bf16 or int8; see `Predictor`.
         device: auto, cpu, cuda or mps; wherever the run was trained.
+        trust_code: As for `load`.
+        net: As for `load`.
         each: Called with each prediction, or the reason that there is none, in order and as soon as it is known.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the images done and the images
             in all.
@@ -133,7 +156,9 @@ def predict_files(
     unread: list[tuple[str, str]] = []
     with shown(progress, "predicting", unit="images") as report:
         found = find_images(sources)
-        with Predictor(run, precision=precision, device=device, images=len(found.files)) as predictor:
+        trained = (trained_on(Path(run)) if found.labels else None) or frozenset()
+        how: dict[str, Any] = {"precision": precision, "device": device, "trust_code": trust_code, "net": net}
+        with Predictor(run, **how, images=len(found.files)) as predictor:
             labels = _labels(found, predictor.card.class_names)
             results = predictor.predict_many(found.files, top_k=2 if top_k == 1 else top_k)
             for number, result in enumerate(results, start=1):
@@ -149,9 +174,11 @@ def predict_files(
         tuple(predictions),
         (*unread, *((each.path, each.reason) for each in found.left_out if each.fault)),
         tuple(each for each in found.left_out if not each.fault),
-        {each.file: labels[each.file] for each in predictions if each.file in labels},
+        known := {each.file: labels[each.file] for each in predictions if each.file in labels},
         tuple(map(str, found.repeated)),
         predictor.note,
+        predictor.card.calibration is not None and predictor.card.calibration.rejection is not None,
+        notes=(*found.notes, *_trained_in_words(Path(run), trained, predictions, known)),
     )
     if folder is None:
         return predicted
@@ -164,6 +191,17 @@ def predict_files(
     except OSError as fault:  # predicting may have taken hours: the results are worth more than their files
         return replace(predicted, problem=f"cannot write {folder}: {fault.strerror or fault}; choose another --out")
     return replace(predicted, out=folder)
+
+
+def _trained_in_words(
+    run: Path, trained: Container[str], predictions: Sequence[Prediction], labels: Mapping[str, str]
+) -> Iterator[str]:
+    """How many of the labelled images the run was trained on, where it was on any: these count as right too easily."""
+    new = [each for each in predictions if each.file in labels and digest_of(Path(each.file)) not in trained]
+    if len(new) < len(labels):
+        right = sum(labels[each.file] == each.classes[0] for each in new)
+        of_others = f"of the {len(new):,} others, {right:,} are right" if new else "there are no others"
+        yield f"of the images with a label, {run} was trained on {len(labels) - len(new):,}; {of_others}"
 
 
 def _images(count: int) -> str:
@@ -192,7 +230,8 @@ def _labels(found: Found, class_names: Sequence[str]) -> dict[str, str]:
 
 
 def _csv(predicted: PredictedFiles) -> bytes:
-    """A row for each image: path, label and right where there are labels, then class1, probability1 and so on.
+    """A row for each image: path, label and right where there are labels, unknown where the run has a threshold, then
+    class1, probability1 and so on.
 
     As in the table of `evaluate`, floats keep every bit, and names stay as they are.
     """
@@ -200,12 +239,15 @@ def _csv(predicted: PredictedFiles) -> bytes:
     rows = csv.writer(text, lineterminator="\n")
     ranks = range(1, max((len(each.classes) for each in predicted.predictions), default=0) + 1)
     known = ["label", "right"] if predicted.labels else []
-    rows.writerow(["path", *known, *(f"{what}{rank}" for rank in ranks for what in ("class", "probability"))])
+    rejects = ["unknown"] if predicted.rejects else []
+    rows.writerow(["path", *known, *rejects, *(f"{what}{rank}" for rank in ranks for what in ("class", "probability"))])
     for each in predicted.predictions:
         label = predicted.labels.get(each.file)
         truth = ["", ""] if label is None else [label, "yes" if label == each.classes[0] else "no"]
+        answer = ["yes" if each.unknown else "no"] if rejects else []
         pairs = zip(each.classes, map(repr, each.probabilities), strict=True)
-        rows.writerow([printable(each.file), *(truth if known else []), *(cell for pair in pairs for cell in pair)])
+        cells = (cell for pair in pairs for cell in pair)
+        rows.writerow([printable(each.file), *(truth if known else []), *answer, *cells])
     return text.getvalue().encode()
 
 
@@ -224,4 +266,4 @@ def _cells(predicted: PredictedFiles, full_scale: FullScale) -> Iterator[Cell]:
     for each in predicted.predictions:
         read = partial(decode, Path(each.file), at_least=SIDE, full_scale=full_scale)
         label = predicted.labels.get(each.file)
-        yield Cell(printable(each.file), each.classes, each.probabilities, label, read)
+        yield Cell(printable(each.file), each.classes, each.probabilities, label, read, each.unknown)

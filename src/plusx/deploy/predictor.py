@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from plusx.data.decode import A_FOLDER, ImageLike, UndecodableError, from_array, name_of
 from plusx.data.images import spread
@@ -29,6 +29,7 @@ from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import tune_allocator
 from plusx.placement.place import placement_after
 from plusx.progress import shown
+from plusx.runs.calibration import calibrated
 from plusx.runs.card import Card
 from plusx.runs.images import images_of
 from plusx.runs.store import load_run, unfinished
@@ -45,12 +46,14 @@ AnyImage = str | ImageLike | np.ndarray
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, best first."""
+    """The most probable classes of one image, best first, with calibrated probabilities if the run is calibrated."""
 
     file: str
     """The image's file; empty where it is not known."""
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+    unknown: bool = False
+    """Whether the answer is `unknown`: the run has a threshold, and the first of the probabilities is below it."""
 
 
 class Predictor:
@@ -66,6 +69,8 @@ class Predictor:
             default bf16 where the processor multiplies it in hardware.
         device: auto, cpu, cuda or mps; wherever the run was trained.
         images: About how many will be predicted; for many, the backends that are installed are timed first.
+        trust_code: As for `load`.
+        net: As for `load`.
 
     Raises:
         ValueError: The run cannot be used, or not in that precision.
@@ -79,10 +84,19 @@ class Predictor:
         (3, True)
     """
 
-    def __init__(self, run: str | Path, *, precision: str = "auto", device: str = "auto", images: int = 1) -> None:
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+        images: int = 1,
+        trust_code: bool = False,
+        net: nn.Module | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
-        net, self.card = load_run(Path(run))
+        net, self.card = load_run(Path(run), trust_code=trust_code, net=net)
         self.note = unfinished(Path(run), self.card)
         spec = self.card.recipe.placement
         asked: Any = {"auto": spec.precision, "int8": "fp32"}.get(precision, precision)
@@ -167,18 +181,24 @@ class Predictor:
         read = [_read(self.card.preprocess, source) for source in sources]
         pixels = [pixels_CHW for pixels_CHW in read if isinstance(pixels_CHW, Tensor)]
         results: list[Prediction | UndecodableError] = []
-        probabilities_BK = iter(self._probabilities(torch.stack(pixels)) if pixels else ())
+        logits_BK = iter(self._logits(torch.stack(pixels)) if pixels else ())
         for source, each in zip(sources, read, strict=True):
             if isinstance(each, UndecodableError):
                 results.append(each)
                 continue
-            probabilities, indices = next(probabilities_BK).topk(min(top_k, len(self.card.class_names)))
-            names = tuple(self.card.class_names[i] for i in indices.tolist())
-            results.append(Prediction(name_of(source), names, tuple(probabilities.tolist())))
+            results.append(self._prediction(name_of(source), next(logits_BK), top_k))
         return results
 
-    def _probabilities(self, pixels_BCHW: Tensor) -> Tensor:
-        return self._forward(self.card.preprocess.normalise(pixels_BCHW)).double().softmax(1)
+    def _prediction(self, file: str, logits_K: Tensor, top_k: int) -> Prediction:
+        indices = logits_K.topk(min(top_k, len(self.card.class_names))).indices
+        probabilities = calibrated(logits_K, self.card.calibration).exp()[indices].tolist()
+        names = tuple(self.card.class_names[i] for i in indices.tolist())
+        rejection = self.card.calibration.rejection if self.card.calibration else None
+        unknown = rejection is not None and probabilities[0] < rejection.threshold
+        return Prediction(file, names, tuple(probabilities), unknown)
+
+    def _logits(self, pixels_BCHW: Tensor) -> Tensor:
+        return self._forward(self.card.preprocess.normalise(pixels_BCHW))
 
 
 def predict(
@@ -188,6 +208,8 @@ def predict(
     top_k: int = 5,
     precision: str = "auto",
     device: str = "auto",
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> list[Prediction]:
     """The most probable classes of each image, as many predictions as images. `predict_files` takes folders as well.
@@ -199,6 +221,8 @@ def predict(
         top_k: How many classes; fewer when the net has fewer.
         precision: auto, fp32, bf16 or int8; see `Predictor`.
         device: auto, cpu, cuda or mps; wherever the run was trained.
+        trust_code: As for `load`.
+        net: As for `load`.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the images done and the images
             in all.
 
@@ -217,7 +241,9 @@ def predict(
     predictions = []
     with (
         shown(progress, "predicting", unit="images") as report,
-        Predictor(run, precision=precision, device=device, images=len(every)) as predictor,
+        Predictor(
+            run, precision=precision, device=device, images=len(every), trust_code=trust_code, net=net
+        ) as predictor,
     ):
         for result in predictor.predict_many(every, top_k=top_k):
             if isinstance(result, UndecodableError):
@@ -277,5 +303,6 @@ def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:
     if card.source["name"] is None:
         raise ValueError(f"{run} was converted from weights and has no training images, which int8 calibration needs")
     few = spread(images_of(Path(run), card, split="train").images, CALIBRATION)
-    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else map(card.preprocess.pixels, few.files or ())
+    read = (card.preprocess.pixels(few.source(place)) for place in range(len(few)))
+    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else read
     yield from (card.preprocess.normalise(pixels_CHW[None]) for pixels_CHW in pixels)

@@ -5,25 +5,28 @@ Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from plusx.data.images import ImageSet
+from plusx.data.outsiders import load_outsiders
 from plusx.data.sources import NAMES
+from plusx.data.tree import printable
 from plusx.data.views import Views
-from plusx.engine.probabilities import log_probabilities
-from plusx.placement.place import placement_after
+from plusx.engine.probabilities import log_probabilities_of_run
 from plusx.progress import shown
 from plusx.recipes import Recipe
 from plusx.report.evaluation import write_evaluation
+from plusx.runs.calibration import calibrated
 from plusx.runs.card import Card
 from plusx.runs.files import free_path, require_writable
-from plusx.runs.images import RunImages, images_of, without_trained
+from plusx.runs.images import RunImages, images_of, trained_on, without_trained
 from plusx.runs.predictions import Predictions, Score, score
 from plusx.runs.store import load_run, require_free, unfinished
+from plusx.runs.trust import Answered, Outsiders, Reliability, Trust
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,8 @@ class Evaluated:
     """Where predictions.csv, evaluation.json and evaluation.html are; None where they could not be written."""
     notes: tuple[str, ...] = ()
     """What a reader of the score must know: images left out, data that changed, a run that is not finished."""
+    reliability: Reliability = Reliability()
+    """What the probabilities are worth."""
 
     def __repr__(self) -> str:
         runs = " + ".join(map(str, self.runs))
@@ -52,27 +57,34 @@ def evaluate(
     *,
     split: str | None = None,
     views: Views | None = None,
+    outsiders: str | Path | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Evaluated:
     """Measure a run, or several as an ensemble, whose softmaxes are averaged.
 
     Images that a run was trained on are left out, and the notes say how many, unless `split` asks for them. The classes
-    of the images are matched by name. predictions.csv, evaluation.json and evaluation.html are written; every number of
-    the last two follows from the first. On a CPU the net computes as in `predict`, so that the two agree: in fp32 to
-    some 1e-6 of a logit, and as closely with what training measured; in bf16 to the rounding of its three digits.
+    of the images are matched by name. Probabilities are those of the run's calibration, if it has one; several runs
+    together have none. predictions.csv, evaluation.json and evaluation.html are written; every number of the score
+    follows from the first. On a CPU the net computes as in `predict`, so that the two agree: in fp32 to some 1e-6 of a
+    logit, and as closely with what training measured; in bf16 to the rounding of its three digits.
 
     Args:
         runs: Run directory, or several with equal classes; depth, input and preprocessing may differ.
-        data: The runs' own data or a folder of class folders; the first run's own if not given.
+        data: The runs' own data, a folder of class folders or a table; the first run's own if not given.
         split: train, val or test; if not given, the test images, or else the validation images, and all images of a
             folder with neither.
         views: Which crops and scales of each image are averaged; if not given, what each run's recipe says.
+        outsiders: Folder of images of none of the classes, in any order of folders: how well the net tells them apart.
         out: Directory for the files; one run's own if not given, and a free name under runs/ for several.
         data_dir: Where the runs' own data lies, if not where it lay in training.
         device: auto, cpu, cuda or mps; it may differ from the device of training.
+        trust_code: As for `load`.
+        net: As for `load`.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the files of a folder read
             and the files in all, then with the images measured and the images in all.
 
@@ -89,46 +101,86 @@ def evaluate(
     paths = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     with shown(progress, "evaluating", unit="images") as report:
         where = Path(data_dir) if data_dir else None
-        return _evaluate(paths, data, split, views, Path(out) if out is not None else None, where, device, report)
+        loaded = [load_run(path, trust_code=trust_code, net=net) for path in paths]
+        others, folder = (Path(each) if each is not None else None for each in (outsiders, out))
+        return _evaluate(paths, loaded, data, split, views, others, folder, where, device, report)
 
 
 def _evaluate(
     paths: Sequence[Path],
+    loaded: Sequence[tuple[nn.Module, Card]],
     data: str | Path | None,
     split: str | None,
     views: Views | None,
+    outsiders: Path | None,
     out: Path | None,
     data_dir: Path | None,
     device: str,
     report: Callable[[int, int], None],
 ) -> Evaluated:
-    loaded = [load_run(path) for path in paths]
     cards = [card for _, card in loaded]
     _require_equal_classes(paths, cards)
     folder = _writable(paths, out)
     measured = _images(paths, cards, data, split, data_dir, report)
-    images = measured.images
-    logs_NK = torch.tensor(-torch.inf)
+    others, left_out = _outsiders(paths, cards, outsiders, report)
+    images, calibration = measured.images, cards[0].calibration if len(cards) == 1 else None
+    raw_NK = _mean_logs(loaded, images, views, device, report)
+    before, predictions = (
+        Predictions.of(images.class_names, measured.names, images.labels_N, calibrated(raw_NK, each))
+        for each in (None, calibration)
+    )
+    rejection = calibration.rejection if calibration else None
+    scored = score(predictions)
+    reliability = Reliability(
+        calibration,
+        Trust.of(before) if calibration else None,
+        Answered.of(predictions, rejection) if rejection else None,
+    )
+    if others is not None:
+        names = tuple(map(printable, others.files or ()))
+        logs_NK = calibrated(_mean_logs(loaded, others, views, device, report), calibration)
+        outside = Predictions.of(others.class_names, names, others.labels_N, logs_NK)
+        reliability = replace(reliability, outsiders=Outsiders.of(predictions, outside, rejection))
+    notes = [note for path, card in zip(paths, cards, strict=True) if (note := unfinished(path, card))]
+    notes += [*measured.notes, *left_out, *_calibration_notes(measured, cards)]
+    written: Path | None = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_evaluation(
+            folder,
+            paths,
+            measured.split,
+            _in_words(views, cards),
+            predictions,
+            scored,
+            reliability,
+            image=images.image,
+            outsider=others.image if others else None,
+        )
+    except OSError as fault:  # measuring may have taken hours: the score is worth more than its page
+        notes.append(f"predictions.csv and the report were not written, {folder}: {fault.strerror or fault}; see --out")
+        written = None
+    return Evaluated(tuple(paths), measured.split, predictions, scored, written, tuple(notes), reliability)
+
+
+def _mean_logs(
+    loaded: Sequence[tuple[nn.Module, Card]],
+    images: ImageSet,
+    views: Views | None,
+    device: str,
+    report: Callable[[int, int], None],
+) -> Tensor:
+    """The logarithms of the mean of the nets' probabilities, N x K, in the order of the first one's classes."""
+    logs_NK, class_names = torch.tensor(-torch.inf), loaded[0][1].class_names
     for number, (net, card) in enumerate(loaded):
 
         def count(done: int, total: int, before: int = number * len(images)) -> None:
-            report(before + done, len(paths) * total)
+            report(before + done, len(loaded) * total)
 
-        order = [card.class_names.index(name) for name in cards[0].class_names]
-        logs_NK = torch.logaddexp(logs_NK, _log_probabilities(net, card, images, views, device, count)[:, order])
-    logs_NK -= math.log(len(paths))
-    predictions = Predictions.of(images.class_names, measured.names, images.labels_N, logs_NK)
-    scored = score(predictions)
-    notes = [note for path, card in zip(paths, cards, strict=True) if (note := unfinished(path, card))]
-    notes += measured.notes
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        views_in_words = _in_words(views, cards)
-        write_evaluation(folder, paths, measured.split, views_in_words, predictions, scored, image=images.image)
-    except OSError as fault:  # measuring may have taken hours: the score is worth more than its page
-        notes.append(f"predictions.csv and the report were not written, {folder}: {fault.strerror or fault}; see --out")
-        return Evaluated(tuple(paths), measured.split, predictions, scored, None, tuple(notes))
-    return Evaluated(tuple(paths), measured.split, predictions, scored, folder, tuple(notes))
+        order = [card.class_names.index(name) for name in class_names]
+        of_one_NK = log_probabilities_of_run(net, card, images, views, device=device, progress=count)
+        logs_NK = torch.logaddexp(logs_NK, of_one_NK[:, order])
+    return logs_NK - math.log(len(loaded))
 
 
 def _writable(runs: Sequence[Path], out: Path | None) -> Path:
@@ -143,29 +195,6 @@ def _writable(runs: Sequence[Path], out: Path | None) -> Path:
         require_free(out)
     require_writable(out)
     return out
-
-
-def _log_probabilities(
-    net: nn.Module,
-    card: Card,
-    images: ImageSet,
-    views: Views | None,
-    device: str,
-    progress: Callable[[int, int], None],
-) -> Tensor:
-    """The logarithms of a run's probabilities, N x K."""
-    recipe = card.recipe
-    batches = log_probabilities(
-        net,
-        images,
-        card.preprocess,
-        views or Views(flip=recipe.evaluation.flip),
-        placement_after(recipe.placement, device),
-        batch_size=recipe.evaluation.batch_size,
-        workers=recipe.data.workers,
-        progress=progress,
-    )
-    return torch.cat(list(batches))
 
 
 def _require_equal_classes(runs: Sequence[Path], cards: Sequence[Card]) -> None:
@@ -200,8 +229,29 @@ def _images(
     return measured
 
 
-def _held_back(recipe: Recipe) -> tuple[str | None, int | None]:
-    return recipe.data.test or recipe.data.val, recipe.data.limit
+def _outsiders(
+    runs: Sequence[Path], cards: Sequence[Card], folder: Path | None, progress: Callable[[int, int], None]
+) -> tuple[ImageSet | None, tuple[str, ...]]:
+    """The images of none of the classes, of which no run was trained on any, and what was left out."""
+    if folder is None:
+        return None, ()
+    trained = frozenset[str]().union(*(trained_on(run) or () for run in runs))
+    scale = cards[0].preprocess.full_scale
+    return load_outsiders(folder, cards[0].class_names, scale, without=trained, progress=progress)
+
+
+def _calibration_notes(measured: RunImages, cards: Sequence[Card]) -> list[str]:
+    found = [card.calibration for card in cards if card.calibration]
+    if len(cards) > 1:
+        return ["the mean of several nets is not calibrated: a temperature belongs to one net"] if found else []
+    if found and found[0].data == measured.split:
+        return ["the run was calibrated on these very images, so that what is said after calibration flatters it"]
+    return []
+
+
+def _held_back(recipe: Recipe) -> tuple[str | int | None, ...]:
+    data = recipe.data
+    return data.test or data.val, data.limit, data.fold, data.group
 
 
 def _in_words(views: Views | None, cards: Sequence[Card]) -> str:

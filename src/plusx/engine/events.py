@@ -25,6 +25,8 @@ class Event:
     notes: tuple[str, ...] = ()
     """Before the first step: what a reader of the results must know, in sentences."""
     steps_per_epoch: float | None = None
+    best: float | None = None
+    """The best validation error, or whatever else selects the weights, of all evaluations so far."""
 
     @property
     def epochs(self) -> int:

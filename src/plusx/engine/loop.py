@@ -88,9 +88,8 @@ def fit(
         nonlocal shown
         shown = time.monotonic()
         per_epoch = batches.num_images / recipe.batch_size
-        progress(
-            Event(state.step, course.total or 0, loss, images_per_s, tuple(measurements), steps_per_epoch=per_epoch)
-        )
+        best = task.selects.best(state.val_errors)
+        progress(Event(state.step, course.total or 0, loss, images_per_s, tuple(measurements), (), per_epoch, best))
 
     def new_step() -> Step:
         return Step(
@@ -106,7 +105,7 @@ def fit(
     if out_of_patience(state, recipe):  # it was killed after its last step
         return
     clock, frozen, step = Clock(state), Frozen(state.net, recipe.net), new_step()
-    for batch in course.batches(lambda: state.step, batches, workers=recipe.data.workers):
+    for batch in clock.waiting_for(course.batches(lambda: state.step, batches, workers=recipe.data.workers)):
         if frozen.hold(state.step < course.leg.step_at(recipe.net.freeze_until)):
             step = new_step()  # what was recorded trains other parameters
         share = course.share(state.step)

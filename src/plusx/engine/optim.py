@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from plusx.engine import muon
+from plusx.engine.lamb import Lamb as LambRule
 from plusx.engine.penalty import touched
-from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Muon, Optim, RMSprop
+from plusx.recipes.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Lamb, Muon, Optim, RMSprop
 
 
 def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> torch.optim.Optimizer:
@@ -34,6 +35,10 @@ def make_optimizer(spec: Optim, net: nn.Module, *, precision: str = "fp32") -> t
                 for p in net.parameters():
                     if p.requires_grad:
                         optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        case Lamb():
+            optimizer = LambRule(
+                groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, weight_decay=spec.weight_decay
+            )
         case Adam():
             kind = torch.optim.AdamW if isinstance(spec, AdamW) else torch.optim.Adam
             optimizer = kind(

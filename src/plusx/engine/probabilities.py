@@ -20,7 +20,8 @@ from plusx.placement.inference.eager import Eager
 from plusx.placement.inference.frozen import freeze
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import tune_allocator
-from plusx.placement.place import Placement
+from plusx.placement.place import Placement, placement_after
+from plusx.runs.card import Card
 
 
 def log_probabilities(
@@ -71,6 +72,39 @@ def log_probabilities(
             done += len(logs_BK)
             if progress:
                 progress(done, len(images))
+
+
+def log_probabilities_of_run(
+    net: nn.Module,
+    card: Card,
+    images: ImageSet,
+    views: Views | None = None,
+    *,
+    device: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """The logarithms of a run's probabilities as its net gives them, N x K.
+
+    Args:
+        net: As for `log_probabilities`.
+        card: The run's.
+        images: In memory or files.
+        views: Which of each image; if not given, what the run's recipe says.
+        device: auto, cpu, cuda or mps.
+        progress: As for `log_probabilities`.
+    """
+    recipe = card.recipe
+    batches = log_probabilities(
+        net,
+        images,
+        card.preprocess,
+        views or Views(flip=recipe.evaluation.flip),
+        placement_after(recipe.placement, device),
+        batch_size=recipe.evaluation.batch_size,
+        workers=recipe.data.workers,
+        progress=progress,
+    )
+    return torch.cat(list(batches))
 
 
 def _on_cpu(net: nn.Module, views: Views, placement: Placement) -> Forward:

@@ -3,9 +3,10 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ from plusx.recipes.optim import Averaging
 from plusx.runs.card import Card
 from plusx.runs.store import ResumePoint, Run
 from plusx.weights.translate import Translation
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -45,7 +48,9 @@ class TrainState:
     seconds: float = 0.0
     """Wall time of training, evaluations included, over all starts of the run."""
     step_seconds: float = 0.0
-    """The seconds of it that training steps took."""
+    """The seconds of it that training steps took, their batches included."""
+    data_seconds: float = 0.0
+    """The seconds of those that were spent waiting for a batch."""
     fitted_head: dict[str, float | int | None] = field(default_factory=dict)
     """What the last layer was fitted with before the first step, if it was."""
     legs: list[Leg] = field(default_factory=list)
@@ -167,6 +172,7 @@ def save(state: TrainState, run: Run) -> None:
         "best_step": state.best_step,
         "seconds": state.seconds,
         "step_seconds": state.step_seconds,
+        "data_seconds": state.data_seconds,
         "fitted_head": state.fitted_head,
         **({"spent": state.spent, "legs": rows_of(state.legs)} if state.legs else {}),
     }
@@ -185,6 +191,7 @@ def restore(state: TrainState, point: ResumePoint) -> None:
     state.val_errors = list(point.scalars["val_errors"])
     state.best_step = point.scalars["best_step"]
     state.seconds, state.step_seconds = point.scalars["seconds"], point.scalars["step_seconds"]
+    state.data_seconds = point.scalars.get("data_seconds", 0.0)  # nor this
     state.fitted_head = point.scalars.get("fitted_head", {})  # which version 0.1 did not know
     state.spent_before, state.legs = point.scalars.get("spent", 0.0), legs_from(point.scalars.get("legs", ()))
 
@@ -196,6 +203,18 @@ class Clock:
         self.state = state
         self.mark = self.last_save = time.perf_counter()
         self.steps, self.steps_began = 0, state.step_seconds
+
+    def waiting_for(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The batches, with the time until each of them."""
+        ahead = iter(batches)
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(ahead)
+            except StopIteration:
+                return
+            self.state.data_seconds += time.perf_counter() - began
+            yield batch
 
     def stepped(self) -> None:
         """A training step ended."""

@@ -40,7 +40,7 @@ class Step:
     ) -> None:
         self.net, self.optimizer, self.task, self.penalty, self.placement = net, optimizer, task, penalty, placement
         self.clip, self.accumulate = clip, accumulate
-        self._learn = placement.captured(self._once, self._changed)
+        self._thread, self._learn = placement.thread(), placement.captured(self._once, self._changed)
         if self._learn.record is not None and not hold_rates(optimizer, placement.device):
             self._learn.record = None
             self._learn.refused = f"{type(optimizer).__name__} counts its steps on the CPU"
@@ -53,7 +53,7 @@ class Step:
             rate: What the optimizer's peak rates are multiplied by.
         """
         set_multiplier(self.optimizer, rate)
-        return self._learn(*batch)
+        return self._thread(self._learn, *batch)
 
     @property
     def not_captured(self) -> str | None:

@@ -3,7 +3,7 @@
 Shapes: N images, B images in a batch, C channels, H height, W width, K classes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, assert_never
 
@@ -16,7 +16,7 @@ from plusx.engine.losses import LossFn, make_loss
 from plusx.engine.probabilities import mean_softmax
 from plusx.placement.place import Placement
 from plusx.recipes import Recipe
-from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.loss import BinaryCrossEntropy, CrossEntropy
 from plusx.runs.metrics import Measurement, name_of, quantity_of, split_of
 
 Batch = tuple[Tensor, ...]
@@ -33,6 +33,10 @@ class Selects(NamedTuple):
     quantity: str
     lowest: bool = True
     """Whether less of it is better."""
+
+    def best(self, ranks: Sequence[float]) -> float | None:
+        """The best value of those whose ranks these are; None of none."""
+        return None if not ranks else min(ranks) if self.lowest else -min(ranks)
 
     def rank(self, measured: Iterable[Measurement]) -> float | None:
         """The measurement on the validation images as a number of which less is better; None where there is none."""
@@ -138,7 +142,7 @@ def task_of(recipe: Recipe, counts_K: Tensor, device: str) -> Task:
         device: The net's.
     """
     match recipe.loss:
-        case CrossEntropy():
+        case CrossEntropy() | BinaryCrossEntropy():
             weights_K = class_weights(counts_K).to(device) if recipe.balance == "loss" else None
             return Classification(make_loss(recipe.loss, weights_K), flip=recipe.evaluation.flip)
         case _:

@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from plusx.data.augment import make_augmentation
 from plusx.data.balance import images_of_classes
@@ -16,13 +17,16 @@ from plusx.data.batches import EvalBatches, TrainBatches
 from plusx.data.images import ImageSet
 from plusx.data.preprocess import Preprocess
 from plusx.data.sources import NAMES, Source, load_source
+from plusx.engine.calibration import calibration_after_training
 from plusx.engine.course import Course, Leg, Pace, TooShortError, rows_of
 from plusx.engine.events import Event, Reading, StoppedError
+from plusx.engine.follow import EventFiles, Follower, LivePage, require_tensorboard
 from plusx.engine.loop import SplitImages, fit, measure_all
 from plusx.engine.memory import bytes_of
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
-from plusx.engine.state import TrainState, fresh_state, out_of_patience, restore
+from plusx.engine.state import TrainState, fresh_state, out_of_patience, restore, save
 from plusx.engine.task import Task, task_of
+from plusx.nets.own import passed, short
 from plusx.placement.choose import Choice
 from plusx.placement.machine import accelerator, describe, peak_memory_bytes, require_one_process
 from plusx.placement.place import Placement, placement_after
@@ -31,6 +35,7 @@ from plusx.recipes import Recipe
 from plusx.recipes.length import duration
 from plusx.report.run import write_report
 from plusx.runs.card import Card
+from plusx.runs.code import admit, write_code
 from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
@@ -66,16 +71,20 @@ def train(
     weights: str | Path | None = None,
     max_time: float | str | None = None,
     memory: int | str | None = None,
+    net: nn.Module | None = None,
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
+    watch: bool = False,
+    tensorboard: bool = False,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Train a net and write a run directory.
 
     Args:
-        data: digits, cifar10, cifar100, or a folder of class folders.
+        data: digits, cifar10, cifar100, a folder of class folders, or a table (.csv) with the columns path and label,
+            and perhaps split and group.
         recipe: A recipe or its name; by default, the recipe for the data.
         out: Run directory, new or empty; without one, a free name under runs/.
         seed: Random seed; overrides the recipe's.
@@ -89,9 +98,14 @@ def train(
         memory: Bytes, or a size such as 4GB or 800MB, that the run may hold, on CUDA of the device's memory: where the
             recipe's batches need more, the largest power of two that does not is taken, and learning rates in
             proportion; the rule is in `plusx.engine.memory`.
+        net: A net of your own, of which a copy is trained, beginning with its weights. The run keeps the file of its
+            class, if that alone makes it again; else the run can be loaded with `net=` only. A file may be named
+            instead, of which the class is called with num_classes, if it takes that: `{"net.name": "mynet.py:MyNet"}`.
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
+        watch: Rewrite the run's report.html during training; an open page follows by itself.
+        tensorboard: Write what is measured for TensorBoard as well, to the run's folder tensorboard.
         progress: True shows a bar in a terminal or notebook, False shows nothing; a function is called with each
             `Reading`, `Choice` and `Event`.
         should_stop: Asked after every step; when true, a resume point is written and `StoppedError` raised.
@@ -108,6 +122,10 @@ def train(
     """
     began = time.monotonic()
     require_one_process()
+    if tensorboard:
+        require_tensorboard()
+    if net is not None:
+        overrides = _with_object(net, overrides, weights)
     limit = bytes_of(memory) if isinstance(memory, str) else memory
     asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights, max_time)
     with shown(progress, str(data), stopping=should_stop) as show:
@@ -129,13 +147,17 @@ def train(
         with torch.random.fork_rng(devices=[]):
             state = fresh_state(card, placement, plan.start, plan.splits["train"])
             state.began = began
-            name = f"{Path(plan.source.name).name}-{card.recipe.net.name}-seed{card.recipe.seed}"
+            name = f"{plan.source.title}-{short(card.recipe.net.name)}-seed{card.recipe.seed}"
             path = Path(out) if out is not None else free_path(Path("runs") / name)
             new = [folder for folder in (path, *path.parents) if not folder.exists()]
             run = create_run(path, card)
+            write_code(run.path, card)
+            if card.code is not None and card.code["as_object"]:
+                save(state, run)  # nothing else has the weights that it begins with
             write_images(run.path, plan.source, plan.splits)
+            follow = _followers(run.path, state.step, watch, tensorboard, show)
             try:
-                return _finish(run, state, plan.splits, placement, progress=show, should_stop=should_stop)
+                return _finish(run, state, plan.splits, placement, follow, progress=show, should_stop=should_stop)
             except TooShortError:
                 discard_run(run, new)
                 raise
@@ -146,6 +168,10 @@ def resume(
     *,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    trust_code: bool = False,
+    net: nn.Module | None = None,
+    watch: bool = False,
+    tensorboard: bool = False,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
@@ -156,6 +182,10 @@ def resume(
         data_dir: Folder that now contains its images, if they have moved: the folder itself, or the one that CIFAR is
             in.
         device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
+        trust_code: As for `load`.
+        net: As for `load`.
+        watch: As for `train`.
+        tensorboard: As for `train`.
         progress: As for `train`.
         should_stop: As for `train`.
 
@@ -167,10 +197,13 @@ def resume(
     """
     began = time.monotonic()
     require_one_process()
+    if tensorboard:
+        require_tensorboard()
     path = Path(run)
     card = read_card(path)
     if card.status == "finished":
         raise ValueError(f"{path} is finished; there is nothing to resume")
+    admit(path, card, trust_code=trust_code, net=net)
     placement = _placement_again(path, card, device)
     with shown(progress, str(run), stopping=should_stop) as show:
         source = _source_again(path, card, Path(data_dir) if data_dir is not None else None, show)
@@ -182,6 +215,10 @@ def resume(
         )
         with torch.random.fork_rng(devices=[]):
             # A resume point holds all weights: those that the run began with may be gone.
+            if point is None and card.code is not None and card.code["as_object"]:
+                raise ValueError(
+                    f"{path} has no whole resume point, and nothing else has its first weights; start anew"
+                )
             if point is None:
                 state = fresh_state(card, placement, _start_again(card), splits["train"])
                 write_images(path, source, splits)  # it may have died before they were written
@@ -189,7 +226,17 @@ def resume(
                 state = fresh_state(card, placement)
                 restore(state, point)
             state.began = began
-            return _finish(opened, state, splits, placement, progress=show, should_stop=should_stop)
+            follow = _followers(path, state.step, watch, tensorboard, show)
+            return _finish(opened, state, splits, placement, follow, progress=show, should_stop=should_stop)
+
+
+def _with_object(net: nn.Module, overrides: Mapping[str, Any] | None, weights: str | Path | None) -> dict[str, Any]:
+    """The overrides that have a net trained that was passed as an object."""
+    if clash := [key for key in overrides or {} if key == "net" or key.startswith(("net.name", "net.options"))]:
+        raise ValueError(f"net= is a net that is made already, and {clash[0]} says how to make one; leave one out")
+    if weights is not None or "net.weights" in (overrides or {}):
+        raise ValueError("net= begins with its own weights; load others into it, or leave weights out")
+    return {**(overrides or {}), "net.name": passed(net)}
 
 
 def _placement_again(run: Path, card: Card, device: str | None) -> Placement:
@@ -229,6 +276,7 @@ def _source_again(run: Path, card: Card, data_dir: Path | None, progress: Callab
         name,
         data_dir=data_dir or last_data_dir(card),
         undecodable=card.recipe.data.undecodable,
+        group=card.recipe.data.group,
         progress=lambda done, total: progress(Reading(done, total)),
     )
     if source.fingerprint != card.source["fingerprint"]:
@@ -241,6 +289,7 @@ def _finish(
     state: TrainState,
     splits: Mapping[str, ImageSet],
     placement: Placement,
+    follow: Sequence[Follower],
     *,
     progress: Progress,
     should_stop: Callable[[], bool] | None,
@@ -248,7 +297,9 @@ def _finish(
     """Fit to the last step, then measure the kept weights, write them, the card and the report."""
     recipe, preprocess = run.card.recipe, run.card.preprocess
     task = task_of(recipe, images_of_classes(splits["train"]), placement.device)
-    if placement.holds(sum(images.size_bytes for images in splits.values())):
+    train, val = splits["train"], splits.get("val")
+    in_memory = sum(images.size_bytes for images in splits.values())
+    if in_memory and placement.holds(in_memory):  # files are read, and so normalised, by the processor
         splits = {split: images.to(placement.device) for split, images in splits.items()}
         preprocess = preprocess.to(placement.device)
     readers = _readers(recipe, placement)
@@ -259,16 +310,25 @@ def _finish(
     }
     measured = {split: images for split, images in every.items() if split in recipe.evaluation.splits}
     last = {split: images for split, images in every.items() if split in measured or split == "test"}
-    notes = (_splits_in_words(run.card), *(_advice(run.card) if recipe.steps != 0 else ()))
+    advice = _advice(run.card) if recipe.steps != 0 else ()
+
+    def tell(event: Event) -> None:
+        progress(event)
+        for follower in follow:
+            follower(event)
+
     try:
-        course = _course(state, recipe, task, batches, measured, last, placement)
-        progress(Event(state.step, course.total or 0, notes=notes))
-        fit(state, recipe, course, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
+        course = _course(state, recipe, task, batches, measured, last, val, placement)
+        notes = (_splits_in_words(run.card), *_code_in_words(run), *advice)
+        tell(Event(state.step, course.total or 0, notes=notes))
+        fit(state, recipe, course, task, batches, measured, placement, run, progress=tell, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
         results = _results(state, recipe, task, measure_all(state, task, last, placement))
+        found = calibration_after_training(run.card, state.net.state_dict(), val, train, placement.device)
+        run.card = dataclasses.replace(run.card, calibration=found)
         run.finish(state.net.state_dict(), {**results, "stopped": _stopped(state, recipe, course)})
-        title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
+        title = f"{short(recipe.net.name)} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
         raise StoppedError(
@@ -277,7 +337,14 @@ def _finish(
         ) from None
     finally:
         run.close()
+        for follower in follow:
+            follower.close(finished=run.card.status == "finished")
     return Trained(run.path, run.card)
+
+
+def _followers(run: Path, step: int, watch: bool, tensorboard: bool, progress: Progress) -> list[Follower]:
+    """What follows a training, as was asked for."""
+    return [*([LivePage(run, progress)] if watch else []), *([EventFiles(run, step)] if tensorboard else [])]
 
 
 def _stopped(state: TrainState, recipe: Recipe, course: Course) -> str:
@@ -298,10 +365,12 @@ def _course(
     batches: TrainBatches,
     measured: Mapping[Any, EvalBatches],
     last: Mapping[Any, EvalBatches],
+    val: ImageSet | None,
     placement: Placement,
 ) -> Course:
     """The way of the run: so many steps, or as many as fit into its time."""
     on_the_way, at_the_end = (sum(images.num_images for images in each.values()) for each in (measured, last))
+    at_the_end += len(val) if val is not None else 0  # for calibration
 
     def evaluations(steps: int) -> int:
         return recipe.evaluations(batches.num_images, on_the_way, steps=steps)
@@ -337,8 +406,16 @@ def train_batches(recipe: Recipe, images: ImageSet, preprocess: Preprocess, plac
         placement: Where it runs.
     """
     augmentation = make_augmentation(recipe.augment, preprocess, recipe.progressive)
-    readers, balanced = _readers(recipe, placement), recipe.balance == "sampler"
-    return TrainBatches(images, preprocess, augmentation, recipe.batch_size, recipe.seed, readers, balanced=balanced)
+    return TrainBatches(
+        images,
+        preprocess,
+        augmentation,
+        recipe.batch_size,
+        recipe.seed,
+        _readers(recipe, placement),
+        fast=recipe.data.reading == "fast",
+        balanced=recipe.balance == "sampler",
+    )
 
 
 def _readers(recipe: Recipe, placement: Placement) -> int:
@@ -350,7 +427,17 @@ def _splits_in_words(card: Card) -> str:
     """How many images are for what, before the first step."""
     purposes = {"train": "to train on", "val": "held out for validation", "test": "for testing"}
     counts = [f"{count:,} {purposes[split]}" for split, count in card.source["images"].items()]
-    return f"images: {'; '.join([', '.join(counts), *card.left_out])}"
+    return f"images: {'; '.join([', '.join(counts), *card.left_out, *card.source.get('notes', ())])}"
+
+
+def _code_in_words(run: Run) -> tuple[str, ...]:
+    """What loading the run will take, where its net is a user's own."""
+    code = run.card.code
+    if code is None:
+        return ()
+    if code["file"] is None:
+        return (f"{run.path} can be loaded in Python only, with net={code['made_by']}(...): {code['why']}",)
+    return (f"{run.path} keeps a copy of {code['file']}, which is run where the run is loaded with --trust-code",)
 
 
 def _advice(card: Card) -> tuple[str, ...]:
@@ -379,6 +466,7 @@ def _results(state: TrainState, recipe: Recipe, task: Task, measured: Iterable[M
         **task.results(measured),
         **({"legs": rows_of(state.legs)} if state.legs else {}),
         "images_per_s": round(state.step * recipe.batch_size / max(state.step_seconds, 1e-9), 1),
+        "data_share": round(state.data_seconds / max(state.step_seconds, 1e-9), 3),
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
         **({"not_captured": state.not_captured} if state.not_captured else {}),

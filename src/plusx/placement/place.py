@@ -13,6 +13,7 @@ from plusx.placement.capture import Captured, record_cuda_graph
 from plusx.placement.graph import trace
 from plusx.placement.kernels.fuse import fuse
 from plusx.placement.kernels.native import vector_level
+from plusx.placement.kernels.thread import OwnThread
 from plusx.placement.machine import accelerator, cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
 from plusx.placement.recompute import recompute
 from plusx.recipes.placement import PlacementSpec
@@ -82,6 +83,10 @@ class Placement:
     def captured(self, call: Callable[..., Tensor], changed: Callable[[], Iterable[Tensor]]) -> Captured:
         """A callable, recorded and replayed where the placement says so; the arguments are those of `Captured`."""
         return Captured(call, changed, record_cuda_graph if self.capture else None, self.device)
+
+    def thread(self) -> OwnThread:
+        """Calls what it is given where another busy program costs it least."""
+        return OwnThread(wanted=self.kernels == "fused" and self.device == "cpu")
 
     def holds(self, size_bytes: int) -> bool:
         """Whether data of this size lives on the device all the run, next to what training needs there."""

@@ -16,7 +16,7 @@ from plusx.recipes.cifar10 import (
 from plusx.recipes.digits import digits, digits_degradation
 from plusx.recipes.finetune import finetune, quick
 from plusx.recipes.folder import folder
-from plusx.recipes.imagenet import imagenet
+from plusx.recipes.imagenet import imagenet, imagenet_a3, imagenet_small
 from plusx.recipes.recipe import Recipe
 from plusx.recipes.settings import Setting, settings
 from plusx.recipes.text import override, override_all
@@ -29,6 +29,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cifar10-resnet20-fast": cifar10_resnet20_fast,
     "cifar10-94": cifar10_94,
     "imagenet": imagenet,
+    "imagenet-a3": imagenet_a3,
+    "imagenet-small": imagenet_small,
     "folder": folder,
     "finetune": finetune,
     "quick": quick,

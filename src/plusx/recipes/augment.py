@@ -241,7 +241,7 @@ Augment = RandomCrop | FlipLR | RandomResizedCrop | ScaleCrop | ColorNoise | Ran
 
 @dataclass(frozen=True)
 class Progressive:
-    """Smaller images in the first part of the run: steps there cost about scale^2 as much.
+    """Smaller images in the first part of the run, or in all of it: steps there cost about scale^2 as much.
 
     After Howard (2018), "Now anyone can train Imagenet in 18 minutes", and Tan and Le (2021), arXiv:2104.00298, Sec. 4.
     """
@@ -249,17 +249,18 @@ class Progressive:
     scale: float = 0.75
     """Side of the smaller images, as a share of the full side."""
     until: float = 0.5
-    """Fraction of the run that sees them."""
+    """Fraction of the run that sees them; with 1 only evaluation sees the full side."""
     by: Literal["resize", "crop"] = "resize"
     """`resize` shows the whole image smaller; `crop` a random part at the size that things have in evaluation, which
     Touvron et al. (2019), arXiv:1906.06423, find to matter."""
 
     def __post_init__(self) -> None:
         require(0 < self.scale < 1, "progressive.scale", self.scale, "in (0, 1)")
-        require(0 < self.until < 1, "progressive.until", self.until, "in (0, 1)")
+        require(0 < self.until <= 1, "progressive.until", self.until, "in (0, 1]")
 
     @property
     def in_words(self) -> str:
         """What it does, with its numbers."""
         how = "resized to" if self.by == "resize" else "random crops of"
-        return f"{how} {percent(self.scale)} of the side in the first {percent(self.until)} of the run"
+        when = f"in the first {percent(self.until)} of the run" if self.until < 1 else "throughout"
+        return f"{how} {percent(self.scale)} of the side {when}"

@@ -24,7 +24,7 @@ def finetune() -> Recipe:
     return Recipe(
         name="finetune",
         net=NetSpec("resnet18", fit_head=True, freeze=("stem",)),
-        data=DataSpec(val="val"),
+        data=DataSpec(val="val", reading="fast"),
         preprocess=PreprocessSpec(size=128),
         augment=(RandomResizedCrop(min_area=0.35), FlipLR()),
         optim=SGD(lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True, layer_decay=0.5),

@@ -20,7 +20,7 @@ def folder() -> Recipe:
     return Recipe(
         name="folder",
         net=NetSpec("resnet18"),
-        data=DataSpec(val="val"),
+        data=DataSpec(val="val", reading="fast"),
         preprocess=PreprocessSpec(size=128),
         augment=(RandomResizedCrop(), FlipLR()),
         optim=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True),

@@ -138,6 +138,25 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
+class Lamb(Adam):
+    """u = m' / (sqrt(v') + eps) + weight_decay w;  w <- w - lr ||w|| / ||u|| u, for each weight of a layer apart.
+
+    You et al. (2019), arXiv:1904.00962, Algorithm 2, with phi(z) = z; m' and v' are Adam's. A step so replaces the same
+    share of every layer, which large batches need. What weight decay leaves alone (biases, scales and shifts, unless
+    `decay` is `all`) follows Adam, as in timm, and so does a weight of length 0.
+    """
+
+    lr: float = 8e-3
+    """Learning rate at the peak: the share of a layer's length that a step replaces."""
+    eps: float = 1e-6
+    """Added to the root of the second moment; 1e-6 is the paper's."""
+    weight_decay: float = 0.02
+    """Part of the step before it is rescaled, so its strength follows the layer's length."""
+    decay: Touched = "weights"
+    """Which parameters it shrinks, and which are rescaled."""
+
+
+@dataclass(frozen=True)
 class Adagrad(_Layered):
     """s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps); Duchi et al. (2011). The rate only ever falls."""
 
@@ -247,7 +266,7 @@ class Muon(_Clipped):
         )
 
 
-Optim = SGD | AdamW | Adam | Adagrad | Adadelta | RMSprop | Muon
+Optim = SGD | AdamW | Adam | Lamb | Adagrad | Adadelta | RMSprop | Muon
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from plusx.recipes.bounds import require
 from plusx.recipes.data import DataSpec, PreprocessSpec
 from plusx.recipes.evaluation import EVALUATION_SHARE, Evaluation
 from plusx.recipes.length import ByImages
-from plusx.recipes.loss import CrossEntropy
+from plusx.recipes.loss import CrossEntropy, Loss
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD, Averaging, Optim, Penalty
 from plusx.recipes.placement import PlacementSpec
@@ -48,7 +48,7 @@ class Recipe:
     """The learning rate over the run, as a multiple of the optimizer's."""
     warmup: Warmup | None = None
     """How the learning rate begins; none begins with the schedule."""
-    loss: CrossEntropy = CrossEntropy()
+    loss: Loss = CrossEntropy()
     """What is minimised."""
     balance: Literal["none", "loss", "sampler"] = "none"
     """How classes of unequal numbers of images come to count the same. `loss`: an image of class k counts N / (K n_k)

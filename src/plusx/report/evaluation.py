@@ -14,6 +14,7 @@ from plusx.report.page import facts, heading, illustration, page, paragraph, scr
 from plusx.report.palette import INK, SOFT, SPLITS
 from plusx.runs.files import replace_file
 from plusx.runs.predictions import BINS, Predictions, Score, calibration, worst
+from plusx.runs.trust import Reliability
 
 MISTAKES = 24
 LARGEST = 40  # classes that a confusion matrix and a table of classes have room for
@@ -30,8 +31,11 @@ def write_evaluation(
     views: str,
     predictions: Predictions,
     found: Score,
+    reliability: Reliability = Reliability(),
     *,
     image: Callable[[int], Image.Image],
+    outsider: Callable[[int], Image.Image] | None = None,
+    of_folds: bool = False,
 ) -> None:
     """Write predictions.csv, and what follows from it as JSON and as a page.
 
@@ -42,15 +46,21 @@ def write_evaluation(
         views: Which views of each image were seen, in words.
         predictions: What the nets predicted.
         found: Their score.
+        reliability: What the probabilities are worth.
         image: The image at a position.
+        outsider: The outsider at a position, if there are any.
+        of_folds: Whether each image is predicted by the one run that was trained without it, not by all of them.
     """
     predictions.write(folder / "predictions.csv")
-    content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found)}
+    content = {"runs": [str(run) for run in runs], "data": part, "views": views, **asdict(found), **asdict(reliability)}
     replace_file(folder / "evaluation.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     who = f"The mean of {len(runs)} nets" if len(runs) > 1 else "The net"
+    names = " and ".join(run.name for run in runs)
+    if of_folds:
+        who, names = "For each image, the net that was trained without it", folder.resolve().name
     body = [
         paragraph(f"{who} is wrong on {_pct(found.error)} of {found.images:,} images ({views})."),
-        _numbers(found),
+        _numbers(found, reliability),
         heading("Each class"),
         _classes(found),
         heading("Which classes are confused"),
@@ -59,20 +69,31 @@ def write_evaluation(
         _calibration(predictions, part),
         heading("The worst mistakes"),
         _sheet(predictions, image),
+        *_outsiders(reliability, outsider),
     ]
-    title = f"{' and '.join(run.name for run in runs)} on {part}"
+    title = f"{names} on {part}"
     replace_file(folder / "evaluation.html", page(title, body))
 
 
-def _numbers(found: Score) -> str:
+def _numbers(found: Score, reliability: Reliability) -> str:
+    raw, answered = reliability.uncalibrated, reliability.answered
     shown = {"error": _pct(found.error), "accuracy": _pct(1 - found.error)}
     if found.top5_error is not None:
         shown["top-5 error"] = f"{_pct(found.top5_error)}: the true class is not among the five likeliest"
     shown["balanced accuracy"] = f"{_pct(found.balanced_accuracy)}, the mean over classes of the share that is right"
-    shown["cross entropy"] = f"{found.loss:.4f} nats"
+    shown["cross entropy"] = f"{found.loss:.4f} nats (negative log-likelihood, NLL)"
     shown["calibration error"] = (
-        f"{_pct(found.calibration_error)}, between how sure the net is and how often it is right"
+        f"{_pct(found.calibration_error)}, between how sure the net is and how often it is right (ECE, {BINS} bins of "
+        "equal width)"
     )
+    if raw is not None:
+        shown["cross entropy"] += f"; {raw.loss:.4f} before calibration"
+        shown["calibration error"] += f"; {_pct(raw.calibration_error)} before calibration"
+    if reliability.calibration is not None:
+        shown["calibration"] = reliability.calibration.in_words
+    if answered is not None:
+        wrong = "" if answered.error is None else f"; of these {_pct(answered.error)} are wrong"
+        shown["answered"] = f"{_share(answered.images, found.images)}, the others with unknown{wrong}"
     return facts(shown.items())
 
 
@@ -173,6 +194,34 @@ def _sheet(predictions: Predictions, image: Callable[[int], Image.Image]) -> str
         )
         cells.append(f"<figure>{thumbnail(image(position), file)}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="sheet">{"".join(cells)}</div>' if cells else paragraph("None.")
+
+
+def _outsiders(reliability: Reliability, image: Callable[[int], Image.Image] | None) -> list[str]:
+    found = reliability.outsiders
+    if found is None or image is None:
+        return []
+    shown = {
+        "images": f"{found.images:,}",
+        "AUROC": f"{found.auroc:.4f}: how often the net is surer of a measured image than of one of these; 0.5 is "
+        "chance",
+    }
+    if found.unknown is not None:
+        shown["answered with unknown"] = _share(found.unknown, found.images)
+    cells = (
+        f"<figure>{thumbnail(image(each.place), each.image)}<figcaption><b>{html.escape(each.class_name)}</b> "
+        f"{100 * each.probability:.1f} %<br>{html.escape(Path(each.image).name)}</figcaption></figure>"
+        for each in found.surest
+    )
+    return [
+        heading("Images of none of the classes"),
+        facts(shown.items()),
+        paragraph("Those that the net is surest of:"),
+        f'<div class="sheet">{"".join(cells)}</div>',
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} images ({_pct(part / whole)})"
 
 
 def _pct(share: float) -> str:

@@ -41,6 +41,11 @@ thead th { color: var(--soft); font-weight: 500; font-size: .88rem; }
 .sheet figure { margin: 0; } .sheet figcaption { line-height: 1.35; overflow-wrap: anywhere; }
 .sheet img { width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; display: block; }
 .sheet b { color: var(--ink); font-weight: 600; } .sheet .wrong { color: var(--wrong); }
+.found { border-top: 1px solid var(--line); padding-top: 1rem; } .found p { grid-column: 1 / -1; margin: 0; }
+.level { color: var(--soft); font-weight: 400; font-size: .88rem; }
+.files .fault, .fault { color: var(--wrong); }
+code { font-size: .85em; overflow-wrap: anywhere; user-select: all; unicode-bidi: isolate; }
+.paths { user-select: all; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; unicode-bidi: isolate; }
 .pixels { image-rendering: pixelated; }
 .files { margin: .8rem 0; padding: 0; list-style: none; } .files li { padding: .3rem 0; overflow-wrap: anywhere;
   border-bottom: 1px solid var(--line); } .files span { color: var(--soft); }
@@ -57,17 +62,19 @@ details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); }
 )
 
 
-def page(title: str, body: Iterable[str]) -> bytes:
+def page(title: str, body: Iterable[str], *, refresh: int | None = None) -> bytes:
     """A whole page of a heading and what follows it.
 
     Args:
         title: Heading, as text.
         body: Pieces of HTML.
+        refresh: Seconds after which a browser reads the page again; None for a page that is done.
     """
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">'
     shown = html.escape(title)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{shown}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}<title>{shown}</title>'
         f"<style>{STYLE}</style></head><body>\n<h1>{shown}</h1>\n" + "\n".join(body) + "\n</body></html>\n"
     ).encode()
 

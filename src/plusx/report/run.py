@@ -189,6 +189,10 @@ def _facts(run: _Finished, *, several: bool) -> str:
     }
     if recipe.balance != "none":
         shown["classes balanced"] = "by the loss" if recipe.balance == "loss" else "by what is drawn"
+    if not machine:  # as while it is trained
+        del shown["machine"]
+    if card.calibration:
+        shown["calibration"] = card.calibration.in_words
     if recipe.penalty.l1:
         shown["penalty"] = recipe.penalty.in_words
     if recipe.averaging:

@@ -24,6 +24,8 @@ class Cell(NamedTuple):
     label: str | None
     image: Callable[[], Image.Image]
     """Reads it, which is done for those that are shown."""
+    unknown: bool = False
+    """Whether the answer is `unknown`, and the likeliest class no more than a guess."""
 
     @property
     def margin(self) -> float:
@@ -87,7 +89,7 @@ def _figure(cell: Cell) -> str:
         f"{f'<b>{html.escape(each)}</b>' if rank == 0 else html.escape(each)} {100 * share:.1f} %"
         for rank, (each, share) in enumerate(zip(cell.classes, cell.probabilities, strict=True))
     )
-    lines = [first, *others[:1]]
+    lines = [*(['<b class="wrong">unknown</b>, perhaps'] if cell.unknown else []), first, *others[:1]]
     if cell.label is not None:
         is_right = cell.label == cell.classes[0]
         lines.append("right" if is_right else f'is <b class="wrong">{html.escape(cell.label)}</b>')

@@ -5,7 +5,7 @@ import subprocess
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import torch
 
 from plusx.data.preprocess import Preprocess
 from plusx.nets import all_options
+from plusx.nets.own import short
 from plusx.recipes import Recipe
 from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.codec import to_dict as recipe_to_dict
+from plusx.runs.calibration import Calibration
 from plusx.runs.metrics import name_of
 
 FORMAT = 1
@@ -45,6 +47,10 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
     notes: tuple[str, ...] = ()
     """What was assumed of the weights that the run began with, a sentence each."""
+    code: Mapping[str, Any] | None = None
+    """Of a net that is a user's own: the file in the run's folder code/, its hash, and what in it makes the net."""
+    calibration: Calibration | None = None
+    """What turns the outputs of the net into probabilities to trust; None where it was not calibrated."""
 
     @property
     def in_words(self) -> str:
@@ -55,7 +61,7 @@ class Card:
             for name, value in self.results.items()
             if name in (name_of("val", "error"), name_of("test", "error"))
         ]
-        about = [f"{self.recipe.net.name} on {data}", f"{len(self.class_names):,} classes", *errors]
+        about = [f"{short(self.recipe.net.name)} on {data}", f"{len(self.class_names):,} classes", *errors]
         return ", ".join(about if self.status == "finished" else [*about, self.status])
 
     def __repr__(self) -> str:
@@ -77,10 +83,14 @@ class Card:
             "format": FORMAT,
             "status": self.status,
             "net": self.recipe.net.name,
-            "net_options": all_options(self.recipe.net.name, self.net_options),
+            "net_options": all_options(self.recipe.net.name, self.net_options)
+            if self.code is None
+            else dict(self.net_options),
+            **({} if self.code is None else {"code": dict(self.code)}),
             "class_names": list(self.class_names),
             "notes": list(self.notes),
             "results": dict(self.results),
+            "calibration": asdict(self.calibration) if self.calibration else None,
             "recipe": recipe_to_dict(self.recipe),
             "source": dict(self.source),
             "placement": dict(self.placement),
@@ -104,6 +114,8 @@ class Card:
             results=fields["results"],
             versions=fields["versions"],
             notes=tuple(fields.get("notes", ())),
+            code=fields.get("code"),
+            calibration=Calibration.from_dict(fields.get("calibration")),
         )
 
 

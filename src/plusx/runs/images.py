@@ -6,18 +6,22 @@ content. With it a trained net is never measured on what it was trained on, wher
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from plusx.data.folds import fold_splits
 from plusx.data.images import ImageSet, relabel, select, spread
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.recipes import Recipe
 from plusx.runs.card import Card
 from plusx.runs.files import replace_file
+from plusx.runs.metrics import SPLITS
 
 FILE = "images.csv"
 HEAD = ("image", "class", "split", "digest", "reason")
+GROUP = "group"
+"""One more column, where the images have groups."""
 LEFT_OUT, UNUSED = "left out", "unused"
 
 
@@ -44,6 +48,8 @@ def splits_of(recipe: Recipe, splits: Mapping[str, ImageSet]) -> dict[str, Image
         ValueError: There is no training image, or a split that the recipe names is unknown.
     """
     spec, chosen = recipe.data, {}
+    if spec.fold is not None:
+        splits = fold_splits(splits, spec.fold)
     for split, expression in (("train", spec.train), ("val", spec.val), ("test", spec.test)):
         images = select(splits, expression)
         if images is not None:
@@ -63,18 +69,21 @@ def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> N
     """
     if splits["train"].files is None:
         return
-    used = {file: split for split, images in splits.items() for file in images.files or ()}
+    # What is trained on is recorded as that, though a recipe may measure it as well.
+    used = {file: split for split in reversed(tuple(splits)) for file in splits[split].files or ()}
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(HEAD)
+    grouped = any(images.groups for images in source.splits.values())
+    rows.writerow([*HEAD, *([GROUP] if grouped else [])])
     for images in source.splits.values():
-        names = _names(source, "", images)
-        for file, name, label, digest in zip(
-            images.files or (), names, images.labels_N.tolist(), images.digests or (), strict=True
+        names, groups = _names(source, "", images), images.groups or [None] * len(images)
+        for file, name, label, digest, group in zip(
+            images.files or (), names, images.labels_N.tolist(), images.digests or (), groups, strict=True
         ):
-            rows.writerow([name, images.class_names[label], used.get(file, UNUSED), digest, ""])
+            row = [name, images.class_names[label], used.get(file, UNUSED), digest, ""]
+            rows.writerow([*row, *([group or ""] if grouped else [])])
     for each in source.left_out:
-        rows.writerow([each.path, "", LEFT_OUT, "", each.reason])
+        rows.writerow([each.path, "", LEFT_OUT, "", each.reason, *([""] if grouped else [])])
     replace_file(run / FILE, text.getvalue().encode())
 
 
@@ -85,6 +94,7 @@ def images_of(
     *,
     split: str | None = None,
     data_dir: Path | None = None,
+    prefer: Sequence[str] = ("test", "val"),
     or_train: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RunImages:
@@ -93,10 +103,12 @@ def images_of(
     Args:
         run: Run directory.
         card: The run's.
-        data: The run's own data or a folder of class folders, written in any way; the run's own if not given.
-        split: train, val or test; if not given, the test images, else the validation images, and of a folder with
-            neither all images.
+        data: The run's own data, a folder of class folders or a table, written in any way; the run's own if not
+            given.
+        split: train, val or test; if not given, the first of `prefer` that is there, and of a folder without them all
+            images.
         data_dir: Where the run's own data lies now, if not where it lay.
+        prefer: Splits of held out images, by default the test images, else the validation images.
         or_train: Whether the training images will do where the run holds no others back.
         progress: Called with how many files were read, and how many there are.
 
@@ -111,18 +123,19 @@ def images_of(
         raise ValueError(f"{run} was converted from weights alone; name a folder: plusx evaluate {run} FOLDER")
     if own in NAMES and data in (None, own):
         source = load_source(str(own), data_dir=data_dir or last_data_dir(card), progress=progress)
-        return _own(run, card, source, split, or_train)
+        return _own(run, card, source, split, prefer, or_train)
     root = Path(data) if data is not None else data_dir or Path(str(own))
     if data is None and not root.exists():
         raise ValueError(
             f"the images of {run} were in {root}, which is gone; say where they are now: plusx evaluate {run} FOLDER, "
             f"or --data-dir FOLDER"
         )
-    source = load_source(str(root), undecodable="skip", to_train=False, progress=progress)
+    group = card.recipe.data.group
+    source = load_source(str(root), undecodable="skip", group=group, to_train=False, progress=progress)
     if source.name == own or source.fingerprint == card.source["fingerprint"]:
-        measured = _own(run, card, source, split, or_train)
+        measured = _own(run, card, source, split, prefer, or_train)
     else:
-        measured = _foreign(card, source, str(root), split)
+        measured = _foreign(card, source, str(root), split, prefer)
     if faults := [each for each in source.left_out if each.fault]:
         others = f" and {len(faults) - 1:,} more; `plusx data check {root}` names all" if faults[1:] else ""
         measured = replace(measured, notes=(*measured.notes, f"left out: {faults[0].path}: {faults[0].reason}{others}"))
@@ -144,10 +157,13 @@ def trained_on(run: Path) -> frozenset[str] | None:
 def without_trained(run: Path, measured: RunImages) -> RunImages:
     """The images less those that a run was trained on, with a note that says how many.
 
+    Of the run's own data, images that are new in a group that was trained on are left out as well.
+
     Raises:
         ValueError: It was trained on all of them.
     """
     digests, trained = measured.images.digests, trained_on(run)
+    groups = measured.images.groups if measured.of_run else None
     if digests is None:
         return measured
     if trained is None:
@@ -156,21 +172,31 @@ def without_trained(run: Path, measured: RunImages) -> RunImages:
         note = f"{run} does not record which images it was trained on; some may be among these"
         return replace(measured, notes=(*measured.notes, note))
     new = [place for place, digest in enumerate(digests) if digest not in trained]
+    what = f"{run} was trained on them"
+    if groups is not None and (of_groups := _trained_groups(run)):
+        new = [place for place in new if groups[place] not in of_groups]
+        what += ", or on others of their groups"
     if len(new) == len(digests):
         return measured
     if not new:
         raise ValueError(
             f"{run} was trained on all {len(digests):,} images of {measured.split}; --split train has those"
         )
-    note = f"{len(digests) - len(new):,} of {len(digests):,} images are left out: {run} was trained on them"
+    note = f"{len(digests) - len(new):,} of {len(digests):,} images are left out: {what}"
     names = tuple(measured.names[place] for place in new)
     return replace(measured, images=measured.images.take(new), names=names, notes=(*measured.notes, note))
 
 
-def _own(run: Path, card: Card, source: Source, split: str | None, or_train: bool) -> RunImages:
+def _trained_groups(run: Path) -> frozenset[str]:
+    """The groups of a run's training images."""
+    rows = _read(run) or []
+    return frozenset(row[GROUP] for row in rows if row["split"] == "train" and row.get(GROUP))
+
+
+def _own(run: Path, card: Card, source: Source, split: str | None, prefer: Sequence[str], or_train: bool) -> RunImages:
     """Images of the data that a run was trained on, split as its recipe says."""
     splits = splits_of(card.recipe, source.splits)
-    held_back = next((name for name in ("test", "val") if name in splits), None)
+    held_back = next((name for name in prefer if name in splits), None)
     chosen = split or held_back or ("train" if or_train else None)
     if chosen is None:
         raise ValueError(
@@ -182,10 +208,10 @@ def _own(run: Path, card: Card, source: Source, split: str | None, or_train: boo
     return RunImages(chosen, True, images, _names(source, chosen, images), _changes(run, card, source))
 
 
-def _foreign(card: Card, source: Source, title: str, split: str | None) -> RunImages:
-    """Images of another folder: test/, else val/, else all."""
+def _foreign(card: Card, source: Source, title: str, split: str | None, prefer: Sequence[str]) -> RunImages:
+    """Images of another folder: those of the first split that is preferred and there, else all."""
     folders = source.as_found
-    chosen = split or next(name for name in ("test", "val", "", "train") if name in folders)
+    chosen = split or next(name for name in (*prefer, "", *SPLITS) if name in folders)
     if chosen not in folders:
         there = ", ".join(f"{name}/" for name in folders if name) or "class folders alone"
         raise ValueError(f"{title} has no {chosen}/; it has {there}")
@@ -215,7 +241,7 @@ def _read(run: Path) -> list[dict[str, str]] | None:
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise ValueError(f"cannot read {run / FILE}: {fault}") from None
-    if rows and set(rows[0]) != set(HEAD):
+    if rows and set(rows[0]) - {GROUP} != set(HEAD):
         raise ValueError(f"{run / FILE} is not a list of a run's images")
     return rows
 
@@ -223,4 +249,4 @@ def _read(run: Path) -> list[dict[str, str]] | None:
 def _names(source: Source, title: str, images: ImageSet) -> tuple[str, ...]:
     if images.files is None:
         return tuple(f"{title}/{place}" for place in range(len(images)))
-    return tuple(file.relative_to(source.name).as_posix() for file in images.files)
+    return tuple(map(source.name_of, images.files))

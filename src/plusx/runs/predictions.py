@@ -66,6 +66,10 @@ class Predictions:
         """Whether the likeliest class is the true one."""
         return self.top_NT[:, 0] == self.labels_N
 
+    def said(self, place: int) -> tuple[str, float]:
+        """The likeliest class of an image by its position, and its probability."""
+        return self.class_names[self.top_NT[place, 0]], self.probabilities_NT[place, 0].item()
+
     def write(self, file: Path) -> None:
         """As CSV: image, label, loss, then class1, probability1 to class5, probability5. Floats keep every bit."""
         text = io.StringIO(newline="")
@@ -165,16 +169,21 @@ def score(predictions: Predictions) -> Score:
         if len(predictions.class_names) > TOP
         else None,
         loss=predictions.losses_N.mean().item(),
-        calibration_error=sum(
-            count / len(predictions) * abs(accuracy - confidence)
-            for count, confidence, accuracy in calibration(predictions)
-        ),
+        calibration_error=calibration_error(predictions),
         balanced_accuracy=float(np.mean(recall[images > 0])),
         classes=tuple(
             OneClass(name, int(n), float(p), float(r), float(f))
             for name, n, p, r, f in zip(predictions.class_names, images, precision, recall, f1, strict=True)
         ),
         confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(truth, said, labels=indices)),
+    )
+
+
+def calibration_error(predictions: Predictions) -> float:
+    """Expected calibration error: by how much confidence and accuracy differ in a bin, averaged over the images."""
+    return sum(
+        count / len(predictions) * abs(accuracy - confidence)
+        for count, confidence, accuracy in calibration(predictions)
     )
 
 

@@ -46,11 +46,14 @@ static void run(void *team_) {
     do_share(team, share, team->shares);
 }
 
-static int by_pool(int shares) {
+int plusx_parallel_busy(void) {
   int who = atomic_load_explicit(&forced, memory_order_relaxed);
-  if (who != BY_LOAD) return who == POOL;
-  int busy = plusx_busy();
-  plusx_apart(busy, shares);
+  return who == BY_LOAD ? plusx_busy() : who == POOL;
+}
+
+static int by_pool(int shares) {
+  int busy = plusx_parallel_busy();
+  if (atomic_load_explicit(&forced, memory_order_relaxed) == BY_LOAD) plusx_apart(busy, shares);
   return busy;
 }
 
@@ -62,6 +65,11 @@ void plusx_parallel(plusx_task task, void *work, int shares) {
     return;
   }
   for (int share = 0; share < shares; share++) task(work, share, shares);
+}
+
+void plusx_parallel_own(void) {
+  plusx_apart(0, 0); /* its team is kept apart from now on, and no longer that of another thread */
+  plusx_pool_own();
 }
 
 int plusx_parallel_force(int who) { return atomic_exchange(&forced, who); }

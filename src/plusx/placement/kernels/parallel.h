@@ -14,6 +14,12 @@ typedef void (*plusx_task)(void *work, int share, int shares);
 /* task(work, share, shares) for each share from 0 to shares - 1; returns when all are done. */
 void plusx_parallel(plusx_task task, void *work, int shares);
 
+/* The calling thread is one of ours, as plusx_pool_own says, and the one whose speed counts. */
+void plusx_parallel_own(void);
+
+/* Whether they go to the pool now. */
+int plusx_parallel_busy(void);
+
 /* Who does the shares: 0 decides by the load, 1 is always OpenMP, 2 is always the pool. Returns what it was. */
 int plusx_parallel_force(int who);
 

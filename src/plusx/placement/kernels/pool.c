@@ -8,6 +8,8 @@ int plusx_pool(plusx_task task, void *work, int shares) {
   return 0;
 }
 
+void plusx_pool_own(void) {}
+
 #else
 
 #include <linux/futex.h>
@@ -23,16 +25,23 @@ int plusx_pool(plusx_task task, void *work, int shares) {
 #define MOST 255               /* workers; the calling thread is one more */
 #define LOOK_EVERY 20000       /* ns between two looks at whether a worker that we wait for is running */
 #define WATCH_FOR 2000000      /* ns of such looks before the calling thread sleeps */
+#define GLANCE 3000            /* ns in which the clock of a running thread moves */
+#define STAND_BY 150000        /* ns between two looks of an idle worker at the calling thread */
+#define LOOKS 40               /* of an idle worker, before it sleeps until it is called */
 
-struct worker {
-  pid_t id;
-  clockid_t clock;             /* of the time that it has been on a processor */
-  _Atomic int at_work;         /* it does a share */
+struct thread {
+  _Atomic pid_t id;
+  _Atomic clockid_t clock;     /* of the time that it has been on a processor */
+  _Atomic int at_work;         /* it does a share; of a worker only */
 };
 
-static struct worker workers[MOST];
+static struct thread caller;
+static _Thread_local int own;       /* the thread is one of ours, so its set of processors is nobody else's business */
+static _Atomic int caller_is_own;
+static struct thread workers[MOST];
 static int started;            /* workers; only the owner of the pool changes it */
 static atomic_flag owned = ATOMIC_FLAG_INIT;
+static atomic_flag moving = ATOMIC_FLAG_INIT; /* a thread's set of processors is being changed */
 static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
 
 /* The work at hand. */
@@ -46,18 +55,33 @@ static _Atomic uint32_t sleepers;
 static _Atomic uint32_t unfinished; /* shares; the calling thread sleeps on it */
 static _Atomic int waiting;         /* the calling thread sleeps */
 
-static void sleep_on(_Atomic uint32_t *word, uint32_t value) {
-  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+/* Until it is woken, or for so many ns; 0 is for ever. */
+static void sleep_on(_Atomic uint32_t *word, uint32_t value, long ns) {
+  struct timespec time = {0, ns};
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns ? &time : NULL, NULL, 0);
 }
 
 static void wake(_Atomic uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
+
+/* Where the system has none, one that never stands still. */
+static clockid_t clock_of(pthread_t thread) {
+  clockid_t clock;
+  return pthread_getcpuclockid(thread, &clock) ? CLOCK_MONOTONIC : clock;
+}
 
 static long now(clockid_t clock) {
   struct timespec time;
   return clock_gettime(clock, &time) ? -1 : time.tv_sec * 1000000000L + time.tv_nsec;
 }
 
-static void take_shares(struct worker *worker) {
+/* So many ns, or until the word is no longer this value. */
+static void pause_for(long ns, _Atomic uint32_t *word, uint32_t value) {
+  long end = now(CLOCK_MONOTONIC) + ns;
+  while (atomic_load(word) == value && now(CLOCK_MONOTONIC) < end)
+    for (int i = 0; i < 10; i++) __asm__ volatile("" ::: "memory");
+}
+
+static void take_shares(struct thread *worker) {
   uint64_t seen = atomic_load(&ticket);
   for (;;) {
     int share = seen & 0xffff, shares = seen >> 16 & 0xffff;
@@ -75,14 +99,49 @@ static void take_shares(struct worker *worker) {
   }
 }
 
+/* Threads change processors when their set is narrowed, and stay when it is widened again. */
+static void move(pid_t id, const cpu_set_t *there, const cpu_set_t *set) {
+  if (!sched_setaffinity(id, sizeof *there, there)) sched_setaffinity(id, sizeof *set, set);
+}
+
+/* Another program keeps a thread of ours off its processor, while this one has a processor and nothing to do: the thread
+   goes on here at once, instead of a time slice later. If this one is to give way, it moves to another processor. */
+static void bring(pid_t id, int give_way) {
+  cpu_set_t its, own, here;
+  int cpu = sched_getcpu();
+  if (cpu < 0 || cpu >= CPU_SETSIZE || atomic_flag_test_and_set(&moving)) return;
+  if (!sched_getaffinity(id, sizeof its, &its) && !sched_getaffinity(0, sizeof own, &own) && CPU_ISSET(cpu, &its)) {
+    CPU_ZERO(&here);
+    CPU_SET(cpu, &here);
+    move(id, &here, &its);
+    cpu_set_t elsewhere = own;
+    CPU_CLR(cpu, &elsewhere);
+    if (give_way) move(0, &elsewhere, &own);
+  }
+  atomic_flag_clear(&moving);
+}
+
+/* An idle worker, one of them, looks after the calling thread, which may be kept off its processor in the midst of its
+   share, or of what no other thread can do. */
+static void stand_by(const struct thread *worker, uint32_t seen) {
+  int looks = worker == workers && atomic_load(&caller_is_own) ? LOOKS : 0;
+  for (int look = 0; look < looks && atomic_load(&calls) == seen; look++) {
+    long ran = now(caller.clock);
+    if (look) sleep_on(&calls, seen, STAND_BY);
+    else pause_for(GLANCE, &calls, seen);
+    if (atomic_load(&calls) == seen && !atomic_load(&waiting) && now(caller.clock) == ran) bring(caller.id, 1);
+  }
+  if (atomic_load(&calls) == seen) sleep_on(&calls, seen, 0);
+}
+
 static void *live(void *worker_) {
-  struct worker *worker = worker_;
+  struct thread *worker = worker_;
   worker->id = (pid_t)syscall(SYS_gettid);
   for (;;) {
     uint32_t seen = atomic_load(&calls);
     take_shares(worker);
     atomic_fetch_add(&sleepers, 1);
-    if (atomic_load(&calls) == seen) sleep_on(&calls, seen);
+    stand_by(worker, seen);
     atomic_fetch_sub(&sleepers, 1);
   }
   return NULL;
@@ -97,6 +156,7 @@ static void start_anew(void) {
   atomic_store(&waiting, 0);
   for (int i = 0; i < MOST; i++) atomic_store(&workers[i].at_work, 0);
   atomic_flag_clear(&owned);
+  atomic_flag_clear(&moving);
 }
 
 static void watch_forks(void) { pthread_atfork(NULL, NULL, start_anew); }
@@ -114,32 +174,10 @@ static void start(int wanted) {
   for (; started < wanted && started < most; started++) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, live, &workers[started])) break;
-    if (pthread_getcpuclockid(thread, &workers[started].clock)) workers[started].clock = CLOCK_MONOTONIC;
+    workers[started].clock = clock_of(thread);
     pthread_detach(thread);
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
-/* The calling thread has nothing left to do and is about to sleep, and another program keeps a worker off its processor
-   in the midst of a share. The worker goes on here at once, instead of a time slice later. */
-static void fetch(struct worker *worker, uint32_t left) {
-  cpu_set_t everywhere, here;
-  int cpu = sched_getcpu();
-  if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof everywhere, &everywhere)) {
-    sleep_on(&unfinished, left);
-    return;
-  }
-  CPU_ZERO(&here);
-  CPU_SET(cpu, &here);
-  sched_setaffinity(worker->id, sizeof here, &here);
-  sleep_on(&unfinished, left);
-  sched_setaffinity(worker->id, sizeof everywhere, &everywhere);
-}
-
-static void pause_for(long ns) {
-  long end = now(CLOCK_MONOTONIC) + ns;
-  while (atomic_load(&unfinished) && now(CLOCK_MONOTONIC) < end)
-    for (int i = 0; i < 10; i++) __asm__ volatile("" ::: "memory");
 }
 
 /* Returns when no share is under way. */
@@ -150,18 +188,20 @@ static void wait_for_all(void) {
     for (int i = 0; i < started; i++)
       if (atomic_load(&workers[i].at_work)) ran[i] = now(workers[i].clock);
       else ran[i] = -1;
-    pause_for(LOOK_EVERY);
-    struct worker *kept = NULL;
+    pause_for(LOOK_EVERY, &unfinished, left);
+    struct thread *kept = NULL;
     for (int i = 0; i < started && !kept; i++)
       if (ran[i] >= 0 && atomic_load(&workers[i].at_work) && now(workers[i].clock) == ran[i]) kept = &workers[i];
     if (!kept && now(CLOCK_MONOTONIC) - began < WATCH_FOR) continue;
     atomic_store(&waiting, 1);
     left = atomic_load(&unfinished);
-    if (left && kept) fetch(kept, left);
-    else if (left) sleep_on(&unfinished, left);
+    if (left && kept) bring(kept->id, 0);
+    if (left) sleep_on(&unfinished, left, 0);
     atomic_store(&waiting, 0);
   }
 }
+
+void plusx_pool_own(void) { own = 1; }
 
 int plusx_pool(plusx_task new_task, void *new_work, int shares) {
   if (shares > 0xffff || atomic_flag_test_and_set(&owned)) {
@@ -169,6 +209,9 @@ int plusx_pool(plusx_task new_task, void *new_work, int shares) {
     return 1;
   }
   start(shares - 1);
+  caller.id = (pid_t)syscall(SYS_gettid);
+  caller.clock = clock_of(pthread_self());
+  atomic_store(&caller_is_own, own);
   task = new_task, work = new_work;
   atomic_store(&unfinished, (uint32_t)shares);
   uint64_t number = (atomic_load(&ticket) >> 32) + 1;

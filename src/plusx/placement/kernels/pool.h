@@ -13,4 +13,9 @@
    every share. Returns 0, having done nothing, where there is no pool. */
 int plusx_pool(plusx_task task, void *work, int shares);
 
+/* The calling thread is one of ours for as long as it lives. When it calls the pool and is then kept off its processor,
+   an idle worker moves it to its own: for a moment the thread may run there only, which nobody else must see, since
+   programs ask a thread where it may run, and what it starts may run there too. */
+void plusx_pool_own(void);
+
 #endif
