@@ -154,7 +154,9 @@ def test_the_command_prints_a_table_and_what_to_type_and_writes_nothing(tmp_path
 
 def test_what_does_not_go_with_a_sweep_is_refused(tmp_path: Path) -> None:
     for options in (["--out", "run"], ["--max-time", "1m"], ["--quick"]):
-        assert "--find-lr writes no run" in refused("train", "digits", "--find-lr", *options, cwd=tmp_path)
+        assert f"--find-lr and {options[0]} do not go together" in refused(
+            "train", "digits", "--find-lr", *options, cwd=tmp_path
+        )
     assert "takes no step" in refused("train", "digits", "--find-lr", "--set", "steps=0", cwd=tmp_path)
     with pytest.raises(ValueError, match="steps is 3; a sweep takes 10 or more"):
         find_lr("digits", steps=3)
