@@ -50,7 +50,7 @@ class Calibration:
         """What was fitted, on what, and what the threshold keeps."""
         said = f"temperature {self.temperature:.3f}, fitted on {self.images:,} images of {self.data}"
         if self.note:
-            said += f" ({self.note})"
+            said = self.note if self.images < FEW else f"{said} ({self.note})"
         if self.rejection:
             said += (
                 f"; unknown below a probability of {100 * self.rejection.threshold:.1f} %, which keeps "
