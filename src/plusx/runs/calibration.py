@@ -24,8 +24,8 @@ ROUNDING = 1e-6
 class Rejection:
     """When the answer is `unknown`: where the largest probability is below the threshold.
 
-    The energy of Liu et al. (2020), arXiv:2010.03759, told some outsiders apart better and others far worse: digits from
-    CIFAR-10 with an AUROC of 0.41, where the largest probability has 0.77.
+    The energy of Liu et al. (2020), arXiv:2010.03759, told some outsiders apart better and others far worse: digits
+    from CIFAR-10 with an AUROC of 0.41, where the largest probability has 0.77.
     """
 
     keep: float
