@@ -5,6 +5,7 @@ in a line.
 import inspect
 import pydoc
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,9 @@ def test_the_whole_help_can_be_shown() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("analyse", "benchmark_training", "check_data", "demo", "evaluate", "find_lr", "predict", "predict_files"),
-        *("prepare_data", "prepare_imagenet", "reproduce", "resume", "train"),
+        *("analyse", "benchmark_training", "calibrate", "check_data", "compare_runs", "cross_validate", "demo"),
+        *("evaluate", "find_lr", "predict", "predict_files", "prepare_data", "prepare_imagenet", "reproduce"),
+        *("resume", "train"),
     ],
 )
 def test_a_verb_that_takes_long_shows_its_progress(name: str) -> None:
@@ -81,6 +83,7 @@ def calls(
     """Each verb that takes a path, with paths that `of` makes from a Path, and what it answers."""
     image, folder, weights = save_image(tmp_path / "a.png"), class_folder([], {"ant": 2, "bee": 2}), tmp_path / "w.pt"
     torch.save(plusx.build("resnet20").state_dict(), weights)
+    twin = shutil.copytree(digits_run, tmp_path / "twin")
     short: dict[str, Any] = {"overrides": {"steps": 1, "data.limit": 20}}
     numbers = iter(range(99))
 
@@ -95,8 +98,12 @@ def calls(
         "Predictor": lambda of: plusx.Predictor(of(digits_run)).predict(of(image)),
         "analyse": lambda of: plusx.analyse(of(digits_run), "filters", data_dir=of(folder)).figure.read_bytes(),
         "build": lambda of: len(plusx.build("resnet20", of(weights)).state_dict()),
+        "calibrate": lambda of: refusal(plusx.calibrate, of(digits_run), of(image), data_dir=of(folder)),
         "check_data": lambda of: plusx.check_data(of(folder)),
         "compare": lambda of: plusx.compare([of(digits_run)]),
+        "compare_runs": lambda of: plusx.compare_runs(
+            [of(digits_run), of(twin)], out=of(new()), data_dir=of(folder)
+        ).table(),
         "convert": converted,
         "demo": lambda of: refusal(plusx.demo, of(digits_run)),
         "evaluate": lambda of: plusx.evaluate(of(digits_run), out=of(new()), data_dir=of(folder)).score,
@@ -167,6 +174,7 @@ def test_what_a_notebook_shows_of_an_answer_is_a_line(
         plusx.cost(net, (1, 8, 8)),
         plusx.Predictor(digits_run),
         plusx.predict_files(digits_run, weights),
+        plusx.compare_runs([digits_run, trained.run]),
         find_images(weights),
         plusx.analyse(digits_run, "responses"),
     ]

@@ -43,13 +43,15 @@ def test_the_closing_lines_say_what_was_kept_and_what_to_type_next(tmp_path: Pat
         "train", "photos", *options, "--set", "epochs=3", "--set", "batch_size=6", "--out", "run", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    kept, pace, following = done.stdout.splitlines()
+    kept, pace, calibrated, following = done.stdout.splitlines()
     counts = json.loads((tmp_path / "run" / "card.json").read_text())["source"]["images"]
     pattern = (
         r"resnet20, best of \d+ steps: \d+\.\d\d % validation error \(step \d+\), on {val} images; {train} trained on, "
         r"1 file left out"
     )
     assert re.fullmatch(pattern.format(**counts), kept), kept
+    few = f"calibration: no temperature is fitted: {counts['val']} images are too few, 50 are needed"
+    assert calibrated == few
     assert "report: run/report.html" in pace and following == "next: plusx evaluate run"
     assert (
         f"images: {counts['train']} to train on, {counts['val']} held out for validation; 1 file left out"

@@ -48,7 +48,11 @@ def uncalibrated(run: Path) -> Path:
 
 def test_the_verb_finds_what_training_found(run: Path) -> None:
     trained = read_card(run).calibration
-    assert calibrate(run).calibration == read_card(run).calibration == trained
+    done = calibrate(run)
+    assert done.calibration == read_card(run).calibration == trained
+    measured = plusx.evaluate(run, split="val")
+    assert (done.after.loss, done.after.calibration_error) == (measured.score.loss, measured.score.calibration_error)
+    assert done.before == measured.reliability.uncalibrated
 
 
 def test_a_training_without_validation_images_is_not_calibrated(digits_run: Path) -> None:
@@ -85,8 +89,9 @@ def test_nothing_is_fitted_on_what_is_trained_on(tmp_path: Path, monkeypatch: py
     run = plusx.train("digits", overrides=overlap, out=tmp_path / "run").run
     copies = 200 - seen[0]  # of the 200 that are not trained on, some may be of equal pixels
     assert 0 <= copies < 5
-    calibrate(run)
+    done = calibrate(run)
     assert seen[1] == seen[0]
+    assert done.calibration.images == seen[1]
     within = {"steps": 2, "data.train": "train[:1000]", "data.val": "train[:300]"}
     run = plusx.train("digits", overrides=within, out=tmp_path / "within").run
     assert len(seen) == 2 and read_card(run).calibration is None

@@ -111,9 +111,9 @@ def _reliability(measured: "Evaluated") -> Iterator[str]:
     yield f"cross entropy (NLL): {nats}"
     yield f"calibration error (ECE, 15 bins of equal width): {gap}{per_cent(s.calibration_error)}{after}"
     if found.calibration is not None:
-        yield f"calibrated: {found.calibration.in_words}"
+        yield f"calibration: {found.calibration.in_words}"
     elif len(measured.runs) == 1:
-        yield f"not calibrated: plusx calibrate {measured.runs[0]}"
+        yield f"calibration: none; plusx calibrate {measured.runs[0]}"
     if found.answered is not None:
         wrong = "" if found.answered.error is None else f", error {per_cent(found.answered.error)} on these"
         yield f"answered: {per_cent_of(found.answered.images, measured.score.images)}{wrong}; the others are unknown"

@@ -88,8 +88,8 @@ def print_found(found: "FoundRate", data: str, *, as_json: bool) -> None:
 def _calibrated(trained: "Trained") -> str:
     """Whether the probabilities are calibrated, and on what, or why they are not."""
     if (found := trained.card.calibration) is not None:
-        return f"probabilities calibrated: {found.in_words}"
-    return f"probabilities not calibrated, for want of validation images: plusx calibrate {trained.run} FOLDER"
+        return f"calibration: {found.in_words}"
+    return f"calibration: none, for want of validation images; plusx calibrate {trained.run} FOLDER"
 
 
 def _kept(card: "Card") -> str:

@@ -181,24 +181,24 @@ class Predictor:
         read = [_read(self.card.preprocess, source) for source in sources]
         pixels = [pixels_CHW for pixels_CHW in read if isinstance(pixels_CHW, Tensor)]
         results: list[Prediction | UndecodableError] = []
-        logits_BK = iter(self._logits(torch.stack(pixels)) if pixels else ())
+        rejection = self.card.calibration.rejection if self.card.calibration else None
+        answers = iter(self._answers(torch.stack(pixels), top_k) if pixels else ())
         for source, each in zip(sources, read, strict=True):
             if isinstance(each, UndecodableError):
                 results.append(each)
                 continue
-            results.append(self._prediction(name_of(source), next(logits_BK), top_k))
+            probabilities, indices = next(answers)
+            names = tuple(self.card.class_names[i] for i in indices)
+            unknown = rejection is not None and probabilities[0] < rejection.threshold
+            results.append(Prediction(name_of(source), names, tuple(probabilities), unknown))
         return results
 
-    def _prediction(self, file: str, logits_K: Tensor, top_k: int) -> Prediction:
-        indices = logits_K.topk(min(top_k, len(self.card.class_names))).indices
-        probabilities = calibrated(logits_K, self.card.calibration).exp()[indices].tolist()
-        names = tuple(self.card.class_names[i] for i in indices.tolist())
-        rejection = self.card.calibration.rejection if self.card.calibration else None
-        unknown = rejection is not None and probabilities[0] < rejection.threshold
-        return Prediction(file, names, tuple(probabilities), unknown)
-
-    def _logits(self, pixels_BCHW: Tensor) -> Tensor:
-        return self._forward(self.card.preprocess.normalise(pixels_BCHW))
+    def _answers(self, pixels_BCHW: Tensor, top_k: int) -> Iterable[tuple[list[float], list[int]]]:
+        """The probabilities of the likeliest classes of each image, and their indices."""
+        logits_BK = self._forward(self.card.preprocess.normalise(pixels_BCHW))
+        indices_BT = logits_BK.topk(min(top_k, len(self.card.class_names))).indices
+        probabilities_BT = calibrated(logits_BK, self.card.calibration).gather(1, indices_BT).exp()
+        return zip(probabilities_BT.tolist(), indices_BT.tolist(), strict=True)
 
 
 def predict(

@@ -98,7 +98,7 @@ def calibrate(
         calibration = _fitted(logs_NK, images.labels_N, measured.split, keep)
         write_card(path, dataclasses.replace(card, calibration=calibration))
     before, after = (
-        Trust.of(Predictions.of(card.class_names, measured.names, images.labels_N, calibrated(logs_NK, each)))
+        Trust.of(Predictions.of(card.class_names, [""] * len(images), images.labels_N, calibrated(logs_NK, each)))
         for each in (None, calibration)
     )
     return Calibrated(path, calibration, before, after, tuple(notes))

@@ -49,6 +49,7 @@ class Predictions:
             labels_N: Class indices.
             logs_NK: Natural logarithms; rows of exp(logs) sum to 1.
         """
+        assert len(images) == len(labels_N) == len(logs_NK)
         logs_NK = logs_NK.double()
         # Stable, so that classes of equal probability keep their order on every machine.
         order_NK = torch.sort(logs_NK, dim=1, descending=True, stable=True).indices
