@@ -266,6 +266,12 @@ def test_what_does_not_fit_is_one_sentence(mynet: Path, photos: Path, tmp_path: 
         plusx.load(run, net=Here(0.0))
 
 
+def test_the_fastest_placement_of_a_net_without_num_classes_is_found(mynet: Path, photos: Path, tmp_path: Path) -> None:
+    overrides = {"net.name": f"{mynet}:Two", "placement.choose": "measure"}
+    card = read_card(train(photos, tmp_path / "run", overrides=overrides))
+    assert card.net_options == {} and card.placement["kernels"] == "plain" and not card.placement["capture"]
+
+
 def test_two_versions_of_a_file_are_two_nets(mynet: Path, tmp_path: Path) -> None:
     first = named(f"{mynet}:MyNet")
     mynet.write_text(mynet.read_text().replace("width=8", "width=4"))
