@@ -31,7 +31,7 @@ from plusx.recipes.augment import FlipLR, RandomResizedCrop
 from plusx.recipes.data import PreprocessSpec
 
 IMAGES, WIDTH, HEIGHT, QUALITY = 1024, 500, 375, 92
-INPUT, BATCH, WORKERS, ROUNDS = 224, 64, 2, 9
+INPUT, BATCH, WORKERS, ROUNDS = 224, 64, 2, 7
 
 
 def main(wanted: Sequence[str] = ()) -> None:
