@@ -3,6 +3,7 @@
 Everything that the command line does, as functions. Files and folders may be named by str or Path.
 
     train(data)                   train a net on digits, CIFAR, ImageNet or a folder of images; leaves a run directory
+    cross_validate(data, folds)   a run for each fold of the images, and the error on images that each has not seen
     resume(run)                   resume a run that was stopped or killed, to the same weights bit for bit
     evaluate(run)                 error, calibration and confusions on images that the run was not trained on
     predict(run, images)          the most probable classes of images
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError
+    from plusx.engine.folds import cross_validate
     from plusx.engine.training import resume, train
     from plusx.experiments.demo import demo
     from plusx.experiments.reproduce import list_experiments, reproduce

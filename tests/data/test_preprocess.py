@@ -172,3 +172,56 @@ def test_a_random_box_lies_inside_the_picture(
     if right - left < 0.999 and lower - upper < 0.999:  # neither side was cut at the picture's edge
         assert 1 / max_aspect - 1e-6 <= shape <= max_aspect + 1e-6
         assert (right - left) * (lower - upper) >= min_area - 1e-6
+
+
+FITS: tuple[Literal["crop", "pad", "squash"], ...] = ("crop", "pad", "squash")
+shapes = st.tuples(st.integers(1, 90), st.integers(1, 90))
+
+
+def plain(size: tuple[int, int], fit: Literal["crop", "pad", "squash"]) -> Preprocess:
+    return Preprocess(size, torch.zeros(3, 1, 1), torch.ones(3, 1, 1), "", fit=fit)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(1, 256, (height, width, 3), dtype=np.uint8))
+
+
+@given(shapes, shapes)
+def test_a_whole_image_is_padded_as_it_always_was(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    image, (height, width) = noise(*shape), size
+    scale = min(width / image.width, height / image.height)
+    inside = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    expected = Image.new("RGB", (width, height))
+    place = ((width - inside[0]) // 2, (height - inside[1]) // 2)
+    expected.paste(image.resize(inside, Image.Resampling.BILINEAR), place)
+    assert np.array_equal(plain(size, "pad").pixels(image).permute(1, 2, 0).numpy(), np.array(expected))
+
+
+@given(shapes, st.sampled_from(["pad", "squash"]))
+def test_a_crop_of_everything_is_what_evaluation_sees(shape: tuple[int, int], fit: Literal["pad", "squash"]) -> None:
+    preprocess, image = plain((24, 24), fit), noise(*shape)
+    assert torch.equal(preprocess.pixels(image, lambda width, height: (0.0, 0.0, 1.0, 1.0)), preprocess.pixels(image))
+
+
+@given(shapes, st.tuples(*[st.floats(0, 0.9)] * 2), st.floats(0.1, 1), st.floats(0.1, 1))
+def test_a_crop_of_a_padded_image_is_a_part_of_it_and_never_black_alone(
+    shape: tuple[int, int], corner: tuple[float, float], w: float, h: float
+) -> None:
+    left, upper = corner[0] * (1 - w), corner[1] * (1 - h)
+    pixels = plain((24, 24), "pad").pixels(noise(*shape), lambda width, height: (left, upper, left + w, upper + h))
+    assert pixels.shape == (3, 24, 24)
+    shown = pixels.sum(0) > 0
+    assert shown.any()  # the image has no black of its own; where it is shown is a rectangle
+    assert int(shown.sum()) == int(shown.any(0).sum()) * int(shown.any(1).sum())
+
+
+def test_a_padded_crop_shows_what_a_crop_of_the_padded_image_shows() -> None:
+    ramp = np.linspace(20, 250, 200)[None, :, None] * np.ones((100, 1, 3))
+    image = Image.fromarray(ramp.astype(np.uint8))  # 200 x 100: black above and below
+    canvas = Image.new("RGB", (200, 200))
+    canvas.paste(image, (0, 50))
+    box = (0.1, 0.1, 0.6, 0.6)
+    expected = canvas.resize((50, 50), Image.Resampling.BILINEAR, box=tuple(200 * edge for edge in box))  # type: ignore[arg-type]
+    found = plain((50, 50), "pad").pixels(image, lambda width, height: box).permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(found - np.array(expected).astype(int))[16:].max() <= 1  # below the edge of the black
+    assert found[:15].max() == 0

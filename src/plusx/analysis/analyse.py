@@ -1,5 +1,6 @@
 """A question put to a trained net: `plusx analyse RUN QUESTION`."""
 
+import copy
 import difflib
 import io
 import json
@@ -18,6 +19,7 @@ from plusx.data.batches import Batch, EvalBatches
 from plusx.data.images import spread
 from plusx.data.randomness import derive_seed
 from plusx.nets import build
+from plusx.nets.own import short
 from plusx.progress import shown
 from plusx.report.figure import standalone
 from plusx.runs.card import Card
@@ -180,6 +182,8 @@ def analyse(
     question: str,
     *,
     data_dir: str | Path | None = None,
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Analysed:
     """Put a question to a trained net; the answer is a figure in the run's figures/, and its numbers beside it.
@@ -188,6 +192,8 @@ def analyse(
         run: Run directory.
         question: responses, gradients, lesions, shuffling, paths, shortcuts, filters or features.
         data_dir: Folder of the run's own images, if they are no longer where they were in training.
+        trust_code: As for `load`.
+        net: As for `load`.
         progress: True shows a bar in a terminal or a notebook; a callable is called with (done, total): the files of a
             folder while they are read, then images, each counted when it is read and at every pass through the net.
 
@@ -208,11 +214,18 @@ def analyse(
             f"unknown question {question!r}; {f'did you mean {near[0]!r}?' if near else 'ask ' + ', '.join(known)}"
         )
     with shown(progress, question, unit="images") as report:
-        return _answer(Path(run), question, Path(data_dir) if data_dir else None, report)
+        loaded = load_run(run, trust_code=trust_code, net=net)
+        return _answer(Path(run), loaded, question, Path(data_dir) if data_dir else None, report)
 
 
-def _answer(run: Path, question: str, data_dir: Path | None, report: Callable[[int, int], None]) -> Analysed:
-    net, card = load_run(run)
+def _answer(
+    run: Path,
+    loaded: tuple[nn.Module, Card],
+    question: str,
+    data_dir: Path | None,
+    report: Callable[[int, int], None],
+) -> Analysed:
+    net, card = loaded
     if question == "filters":
         return _write_image(run, question, features.filters(net), 0)
     images = images_of(run, card, data_dir=data_dir, or_train=True, progress=report).images
@@ -220,7 +233,11 @@ def _answer(run: Path, question: str, data_dir: Path | None, report: Callable[[i
         x_BCHW, _ = EvalBatches(images, card.preprocess, 1)[0]
         return _write_image(run, question, features.features(net, x_BCHW[0]), 1)
     about = QUESTIONS[question]
-    seen, twin = spread(images, about.images), untrained(card)
+    # Of a net that began as somebody's object nothing has the first weights; one question alone needs them.
+    began_as_object = card.code is not None and card.code["as_object"]
+    if began_as_object and question == "gradients":
+        raise ValueError(f"{run} began with a net that was passed as net=, and does not have its first weights")
+    seen, twin = spread(images, about.images), copy.deepcopy(net) if began_as_object else untrained(card)
     total = len(seen) * (1 + about.passes(net))
     done = 0
 
@@ -236,7 +253,7 @@ def _answer(run: Path, question: str, data_dir: Path | None, report: Callable[[i
         batches.append(batch)
         count(len(batch[1]))
     with torch.random.fork_rng(devices=[]):
-        series, figure = about.answer(Subject(card.recipe.net.name, net, twin, batches))
+        series, figure = about.answer(Subject(short(card.recipe.net.name), net, twin, batches))
     folder = run / "figures"
     folder.mkdir(exist_ok=True)
     content = {

@@ -14,6 +14,8 @@ from torch import nn
 
 from plusx.analysis.trace import Call, on_meta, trace_evaluation, trace_training
 from plusx.nets import build, entry
+from plusx.nets.own import is_own, short
+from plusx.runs.code import admit
 from plusx.runs.store import read_card
 
 BYTES_FP32 = 4
@@ -148,7 +150,11 @@ def cost(net: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 
 
 def summarise(
-    net_or_run: str | Path, *, options: Mapping[str, Any] | None = None, size: int | None = None
+    net_or_run: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    size: int | None = None,
+    trust_code: bool = False,
 ) -> tuple[str, Cost]:
     """The cost of a net of the catalog, or of the net of a run directory.
 
@@ -156,6 +162,7 @@ def summarise(
         net_or_run: Catalog name or run directory.
         options: Builder options.
         size: Side of the input in pixels; the catalog's or the run's if not given.
+        trust_code: As for `load`.
 
     Returns:
         The net's name and its cost.
@@ -168,7 +175,7 @@ def summarise(
         >>> total.macs
         3857973248
     """
-    return compare([net_or_run], options=options, size=size)[0]
+    return compare([net_or_run], options=options, size=size, trust_code=trust_code)[0]
 
 
 def compare(
@@ -176,6 +183,7 @@ def compare(
     *,
     options: Mapping[str, Any] | None = None,
     size: int | None = None,
+    trust_code: bool = False,
 ) -> list[tuple[str, Cost]]:
     """The costs of several nets. An option goes to the nets that have it; one at least must.
 
@@ -183,6 +191,7 @@ def compare(
         nets_or_runs: Catalog names or run directories; a single one need not be in a list.
         options: Builder options.
         size: Side of the input in pixels; each net's own if not given.
+        trust_code: As for `load`.
 
     Raises:
         ValueError: A name, an option or the size is unknown or does not fit.
@@ -192,23 +201,29 @@ def compare(
         [('resnet18', 435), ('resnet34', 899)]
     """
     several = [nets_or_runs] if isinstance(nets_or_runs, str | Path) else nets_or_runs
-    known = [_known(str(net_or_run)) for net_or_run in several]
+    known = [_known(str(net_or_run), trust_code) for net_or_run in several]
     given = dict(options or {})
     strange = {option for option in given if not any(entry(name).takes(option) for name, _, _ in known)}
     results = []
     for name, own, (channels, height, width) in known:
         taken = {option: value for option, value in given.items() if option in strange or entry(name).takes(option)}
         wanted = {**own, **taken}
-        with torch.device("meta"):
+        with torch.device("cpu" if is_own(name) else "meta"):
             net = build(name, **wanted)
         shape = (wanted.get("in_channels", channels), size or height, size or width)
-        results.append((name, cost(net, shape)))
+        try:
+            results.append((short(name), cost(net, shape)))
+        except Exception as fault:
+            if not is_own(name):
+                raise
+            raise ValueError(f"{short(name)} cannot be counted without computing it: {fault}") from fault
     return results
 
 
-def _known(net_or_run: str) -> tuple[str, dict[str, Any], tuple[int, int, int]]:
+def _known(net_or_run: str, trust_code: bool) -> tuple[str, dict[str, Any], tuple[int, int, int]]:
     """Name, options and input shape of a net or of a run's net."""
     if Path(net_or_run).is_dir():
         card = read_card(Path(net_or_run))
+        admit(Path(net_or_run), card, trust_code=trust_code)
         return card.recipe.net.name, dict(card.net_options), (card.preprocess.channels, *card.preprocess.size)
     return net_or_run, {}, entry(net_or_run).input_shape

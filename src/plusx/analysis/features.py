@@ -39,6 +39,8 @@ def features(model: nn.Module, x_CHW: Tensor) -> Image.Image:
     Raises:
         ValueError: The net puts out no maps.
     """
+    if missing := {"stem", "stages"} - {name for name, _ in model.named_children()}:
+        raise ValueError(f"this net has no {min(missing)}, whose maps could be shown")
     rows: dict[str, list[Tensor]] = {}
     stages = model.get_submodule("stages").children()
     parts = {"stem": model.get_submodule("stem"), **{f"stage {n}": stage for n, stage in enumerate(stages, start=1)}}

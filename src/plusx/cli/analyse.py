@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import plusx
-from plusx.cli.options import Json, Quiet, RunData
+from plusx.cli.options import Json, Quiet, RunData, TrustCode
 from plusx.cli.tables import filled, print_json, print_table
 from plusx.progress import watching
 
@@ -18,6 +18,7 @@ def analyse(
         typer.Argument(help="responses, gradients, lesions, shuffling, paths, shortcuts, filters or features."),
     ],
     data_dir: RunData = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -31,7 +32,7 @@ def analyse(
       plusx analyse runs/cifar10-resnet56-seed0 lesions
     """
     with watching(question, quiet=quiet, unit="images") as bar:
-        answer = plusx.analyse(run, question, data_dir=data_dir, progress=bar)
+        answer = plusx.analyse(run, question, data_dir=data_dir, trust_code=trust_code, progress=bar)
     if as_json:
         series = {name: [m._asdict() for m in each] for name, each in answer.series.items()}
         about = {"run": str(run), "question": question, "images": answer.images, "figure": str(answer.figure)}

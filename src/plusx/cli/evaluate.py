@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Device, Json, Quiet, RunData, parse_sides
+from plusx.cli.options import Device, Json, Quiet, RunData, TrustCode, parse_sides
 from plusx.cli.tables import per_cent, print_json
 from plusx.progress import watching
 
@@ -27,7 +27,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN... [DATA]",
-            help="Run directories, optionally followed by a folder of class folders to use instead of the "
+            help="Run directories, optionally followed by a folder of class folders or a table to use instead of the "
             "runs' own images.",
         ),
     ],
@@ -56,6 +56,7 @@ def evaluate(
     ] = None,
     data_dir: RunData = None,
     device: Device = "auto",
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +75,7 @@ def evaluate(
     measured = []
     with watching("evaluating", quiet=quiet, unit="images") as bar:
         for group in [paths] if ensemble else [[path] for path in paths]:
-            where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device}
+            where: dict[str, Any] = {"out": out, "data_dir": data_dir, "device": device, "trust_code": trust_code}
             measured.append(plusx.evaluate(group, data, split=split, views=views, progress=bar, **where))
     if as_json:
         results = [_as_json(each) for each in measured]

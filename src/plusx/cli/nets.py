@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Json, parse_options
+from plusx.cli.options import Json, TrustCode, parse_options
 from plusx.cli.tables import filled, fitting, per_cent, print_field, print_json, print_table, width
 from plusx.progress import watching
 
@@ -113,6 +113,7 @@ def summary(
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the input in pixels; by default, the net's own.")
     ] = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Show what nets cost before training. A single net is shown layer by layer with totals; several nets are compared.
@@ -126,7 +127,7 @@ def summary(
       plusx summary plain34 resnet34
     """
     with watching("counting", quiet=as_json):
-        compared = plusx.compare(nets, options=parse_options(settings), size=size)
+        compared = plusx.compare(nets, options=parse_options(settings), size=size, trust_code=trust_code)
     costs = [cost for _, cost in compared]
     rule = costs[0].rule
     if as_json:

@@ -17,6 +17,12 @@ Settings = Annotated[
 RunData = Annotated[
     Path | None, typer.Option(help="Folder that now contains the run's own images, if they have moved.")
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run the code that a run has whose net is not of plusx: the run's copy of a file."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps; it may differ from the device of training.")]
 
 

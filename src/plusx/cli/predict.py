@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Device, Json, Quiet
+from plusx.cli.options import Device, Json, Quiet, TrustCode
 from plusx.cli.tables import print_json, print_table
 from plusx.progress import watching
 
@@ -49,6 +49,7 @@ def predict(
         ),
     ] = "auto",
     device: Device = "auto",
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +76,7 @@ def predict(
                 bar(done, total)
 
         how: dict[str, Any] = {"precision": precision, "device": device, "each": each, "progress": report}
-        predicted = plusx.predict_files(run, sources, out=out, top_k=max(top, KEPT), **how)
+        predicted = plusx.predict_files(run, sources, out=out, top_k=max(top, KEPT), trust_code=trust_code, **how)
     if as_json:
         print_json(_as_json(predicted, top))
     else:
@@ -126,6 +127,7 @@ def _as_json(predicted: "PredictedFiles", top: int) -> dict[str, Any]:
         "files": files + [{"file": file, "error": reason} for file, reason in predicted.unread],
         "left_out": [{"file": each.path, "reason": each.reason} for each in predicted.left_out],
         "repeated": list(predicted.repeated),
+        "notes": list(predicted.notes),
         "counts": predicted.counts,
         **({"labelled": len(predicted.labels), "right": predicted.right} if predicted.labels else {}),
         "report": str(predicted.out / "report.html") if predicted.out else None,

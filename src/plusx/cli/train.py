@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import plusx
-from plusx.cli.options import Json, Quiet, Settings, parse_settings
+from plusx.cli.options import Json, Quiet, Settings, TrustCode, parse_settings
 from plusx.cli.signals import stoppable
-from plusx.cli.tables import per_cent, print_json
+from plusx.cli.tables import per_cent, print_json, print_table
 from plusx.progress import watching
 
 if TYPE_CHECKING:
+    from plusx.engine.folds import CrossValidated
     from plusx.runs.card import Card
 
 
@@ -22,8 +23,22 @@ class Speed(StrEnum):
     SHOW = "show"
 
 
+class Fit(StrEnum):
+    """What `--fit` takes."""
+
+    CROP = "crop"
+    PAD = "pad"
+    SQUASH = "squash"
+
+
 def train(
-    data: Annotated[str | None, typer.Argument(help="digits, cifar10, cifar100, or a folder of class folders.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="digits, cifar10, cifar100, a folder of class folders, or a table (.csv) with the columns path and "
+            "label, and perhaps split and group."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="Name of a recipe; `plusx recipes` lists them. By default, the recipe for the data."),
@@ -47,6 +62,21 @@ def train(
         bool,
         typer.Option("--quick", help="Fit the last layer only, in seconds; goes with --pretrained or --from."),
     ] = False,
+    fit: Annotated[
+        Fit | None, typer.Option(help="How an image of another shape becomes the input; sets preprocess.fit.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Keep images together in one split: those in whose paths the first brackets match the same text; sets "
+            "data.group.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validation: train a run for each of so many folds of the images; needs --out."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="New run directory; by default, a free name under runs/.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Random seed; overrides the recipe's.")] = None,
     settings: Settings = None,
@@ -65,6 +95,7 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="With --resume: cpu, cuda or mps; by default, the device that the run began on.")
     ] = None,
+    trust_code: TrustCode = False,
     download: Annotated[
         bool, typer.Option("--download", help="Download CIFAR or published weights if they are missing.")
     ] = False,
@@ -77,29 +108,55 @@ def train(
     Examples:
       plusx train digits
       plusx train ./photos --pretrained
+      plusx train photos.csv --fit pad
+      plusx train ./photos --folds 5 --out runs/photos-folds
       plusx train ./photos --from runs/birds-resnet18-seed0 --quick
       plusx train --resume runs/digits-resnet20-seed0
     """
-    if resume is not None and any((data, recipe, pretrained, weights, fast, out, seed is not None, settings, speed)):
-        raise ValueError("--resume takes the run as it is; only --data-dir, --device, --quiet and --json go with it")
+    if resume is not None and any(
+        (
+            data,
+            recipe,
+            pretrained,
+            weights,
+            fast,
+            out,
+            seed is not None,
+            settings,
+            speed,
+            fit,
+            group is not None,
+            folds is not None,
+        )
+    ):
+        raise ValueError(
+            "--resume takes the run as it is; only --data-dir, --device, --trust-code, --quiet and --json go with it"
+        )
     if pretrained and weights is not None:
         raise ValueError("--pretrained and --from both name the weights to start from; give one of them")
     if fast and recipe is not None:
         raise ValueError("--quick is the recipe `quick`; leave out --recipe")
     if resume is None and device is not None:
         raise ValueError("--device goes with --resume; for a new run, write --set placement.device=cpu")
+    if resume is None and trust_code:
+        raise ValueError("--trust-code goes with --resume; a file that you name, --set net.name=mynet.py:MyNet, is run")
     if resume is None and data is None:
-        raise ValueError("name the data: digits, cifar10, cifar100 or a folder of class folders; or --resume RUN")
+        raise ValueError(
+            "name the data: digits, cifar10, cifar100, a folder of class folders or a table (.csv); or --resume RUN"
+        )
     title = str(resume or data)
     with stoppable() as should_stop, watching(title, quiet=quiet, stopping=should_stop) as bar:
         common: dict[str, Any] = {"data_dir": data_dir, "progress": bar, "should_stop": should_stop}
         if resume is not None:
-            trained = plusx.resume(resume, device=device, **common)
+            trained = plusx.resume(resume, device=device, trust_code=trust_code, **common)
         else:
             assert data is not None
             overrides = parse_settings(settings)
             if speed is not None:
                 overrides |= {"placement.choose": "measure"}
+            for key, value in {"preprocess.fit": fit, "data.group": group}.items():
+                if value is not None:
+                    overrides |= {key: str(value)}
             asked: dict[str, Any] = {
                 "recipe": "quick" if fast else recipe,
                 "weights": "pretrained" if pretrained else weights,
@@ -107,7 +164,15 @@ def train(
                 "seed": seed,
                 "overrides": overrides,
             }
-            trained = plusx.train(data, download=download, **asked, **common)
+            if folds is not None:
+                if out is None:
+                    raise ValueError("--folds needs --out DIR; if it is interrupted, the same command goes on there")
+                validated = plusx.cross_validate(data, folds=folds, download=download, **asked, **common)
+            else:
+                trained = plusx.train(data, download=download, **asked, **common)
+    if folds is not None:
+        _print_folds(validated, as_json=as_json)
+        return
     results = trained.card.results
     if as_json:
         print_json({"run": str(trained.run), "recipe": trained.card.recipe.name, **results})
@@ -116,6 +181,39 @@ def train(
     pace = f"{results['images_per_s']:,.0f} images/s, " if results["steps"] else ""
     print(f"{pace}{results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
     print(f"next: plusx evaluate {trained.run}")
+
+
+def _print_folds(validated: "CrossValidated", *, as_json: bool) -> None:
+    """The error of each fold, their mean and deviation."""
+    if as_json:
+        runs = [
+            {"run": str(run), "images": each.images, "test_error": each.error}
+            for run, each in zip(validated.runs, validated.scores, strict=True)
+        ]
+        print_json(
+            {
+                "out": str(validated.out),
+                "images": validated.score.images,
+                "test_error": validated.mean,
+                "test_error_std": validated.std,
+                "test_error_of_all": validated.score.error,
+                "runs": runs,
+                "notes": list(validated.notes),
+                "predictions": str(validated.out / "predictions.csv"),
+            }
+        )
+        return
+    rows = [
+        [str(number), f"{each.images:,}", per_cent(each.error)] for number, each in enumerate(validated.scores, start=1)
+    ]
+    print_table(["fold", "images", "error"], rows)
+    print(
+        f"error {100 * validated.mean:.2f} ± {per_cent(validated.std)} (mean ± standard deviation of {len(rows)} "
+        f"folds); {per_cent(validated.score.error)} of all {validated.score.images:,} images, each by a run without it"
+    )
+    for note in validated.notes:
+        print(f"note: {note}")
+    print(f"predictions: {validated.out / 'predictions.csv'}; report: {validated.out / 'evaluation.html'}")
 
 
 def _kept(card: "Card") -> str:

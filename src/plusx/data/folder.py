@@ -5,9 +5,8 @@ moves none, and copies of one image stay on one side, whichever class folders th
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +14,7 @@ import torch
 
 from plusx.data.images import ImageSet, listed, normal_name
 from plusx.data.scan import Folder, LabelledFile, LeftOut, Progress, scan
-
-VAL_SHARE = 0.2
+from plusx.data.split import group_of, held_back, together
 
 
 class Loaded(NamedTuple):
@@ -31,13 +29,19 @@ class Loaded(NamedTuple):
 
 
 def load_folder(
-    root: Path, *, undecodable: str = "refuse", to_train: bool = True, progress: Progress | None = None
+    root: Path,
+    *,
+    undecodable: str = "refuse",
+    group: str | None = None,
+    to_train: bool = True,
+    progress: Progress | None = None,
 ) -> Loaded:
     """The images of a folder, its fingerprint, and what was left out and why.
 
     Args:
         root: The folder.
         undecodable: "refuse" raises on images that cannot be read; "skip" leaves exactly those out.
+        group: A regular expression whose first brackets match the group of an image in its path below the folder.
         to_train: Whether the folder must be one that can be trained on; a trained net is measured on any.
         progress: Called with how many files were read, and how many there are.
 
@@ -56,8 +60,25 @@ def load_folder(
         )
     if to_train:
         check_images(folder)
+    if group is not None:
+        folder = _grouped(folder, group, to_train=to_train)
+    return image_sets(folder, to_train=to_train)
+
+
+def image_sets(folder: Folder, *, to_train: bool = True) -> Loaded:
+    """The images of a folder that was scanned, or of a table that was read as one.
+
+    Args:
+        folder: Its images are listed and checked.
+        to_train: As for `load_folder`.
+
+    Raises:
+        ValueError: All images of a split are copies of training images, or a group is in two splits.
+    """
     names = folder.class_names() if to_train else tuple(sorted({image.class_name for image in folder.images}))
     assigned, copies = assign(folder.images)
+    if to_train:
+        _require_whole_groups(assigned)
     found = {split: [i for i in folder.images if i.split == split] for split in folder.classes}
     return Loaded(
         {split: _image_set(folder, images, names) for split, images in assigned.items()},
@@ -105,16 +126,15 @@ def assign(images: Iterable[LabelledFile]) -> tuple[dict[str, list[LabelledFile]
     for image in images:
         splits[image.split or "train"].append(image)
     if not splits["val"]:
-        chosen = _validation_digests(splits["train"])
-        splits["val"] = [image for image in splits["train"] if image.digest in chosen]
-        splits["train"] = [image for image in splits["train"] if image.digest not in chosen]
-    trained = {image.digest: "/".join(image.parts) for image in splits["train"]}
+        splits["train"], splits["val"] = _held_back(splits["train"])
+    of_content = {image.digest: image for image in splits["train"]}
+    trained = {digest: "/".join(image.parts) for digest, image in of_content.items()}
     copies = []
     for split in ("val", "test"):
         mine = splits[split]
         splits[split] = [image for image in mine if image.digest not in trained]
         if mine and not splits[split]:
-            raise ValueError(f"every image of {mine[0].parts[0]}/ is in {trained[mine[0].digest].split('/')[0]}/, too")
+            raise ValueError(f"every image of {_place(mine[0])} is in {_place(of_content[mine[0].digest])}, too")
         for image in mine:
             if image.digest in trained:
                 reason = f"a copy of an image that is trained on ({trained[image.digest]})"
@@ -122,28 +142,48 @@ def assign(images: Iterable[LabelledFile]) -> tuple[dict[str, list[LabelledFile]
     return splits, copies
 
 
-def _validation_digests(images: Iterable[LabelledFile]) -> set[str]:
-    """The contents whose hash falls into the validation share.
+def _place(image: LabelledFile) -> str:
+    """The folder of a split, or the split that a table names."""
+    return f"{image.parts[0]}/" if len(image.parts) > 1 else image.split or "train"
 
-    A class so small that chance leaves it without a validation or a training image gives one all the same, that of the
-    lowest or the highest hash. Copies in other classes go with it, so it is none that another class trains on alone.
+
+def _held_back(images: Sequence[LabelledFile]) -> tuple[list[LabelledFile], list[LabelledFile]]:
+    """The images to train on, and those to validate by."""
+    groups = [image.group for image in images] if any(image.group for image in images) else None
+    keys = together([image.digest for image in images], groups)
+    chosen = held_back([image.class_name for image in images], keys, grouped=groups is not None)
+    sides: tuple[list[LabelledFile], list[LabelledFile]] = ([], [])
+    for image, key in zip(images, keys, strict=True):
+        sides[key in chosen].append(image)
+    return sides
+
+
+def _grouped(folder: Folder, pattern: str, *, to_train: bool) -> Folder:
+    """The folder with the group of each image.
+
+    Raises:
+        ValueError: It is to be trained on, and no image has a group.
     """
-    by_class: dict[str, set[str]] = defaultdict(set)
-    for image in images:
-        by_class[image.class_name].add(image.digest)
-    # In an order that no name decides: where classes share images, what one of them gives changes the others.
-    classes = sorted(sorted(digests) for digests in by_class.values())
-    holders: dict[str, list[list[str]]] = defaultdict(list)
-    for digests in classes:
-        for digest in digests:
-            holders[digest].append(digests)
-    chosen = {digest for digest in holders if int(digest[:16], 16) < VAL_SHARE * 2**64}
-    chosen -= {digests[-1] for digests in classes if chosen.issuperset(digests)}
-    for digests in classes:
-        if chosen.isdisjoint(digests):
-            spare = (d for d in digests if all(set(holder) - chosen - {d} for holder in holders[d]))
-            chosen.update(islice(spare, 1))
-    return chosen
+    images = [image._replace(group=group_of(pattern, normal_name("/".join(image.parts)))) for image in folder.images]
+    if to_train and images and not any(image.group for image in images):
+        raise ValueError(
+            f"data.group is {pattern!r}, which gives no image of {folder.root} a group: it matches nothing in a path "
+            f"such as {'/'.join(images[0].parts)}"
+        )
+    return replace(folder, images=tuple(images))
+
+
+def _require_whole_groups(splits: Mapping[str, Iterable[LabelledFile]]) -> None:
+    """Raises ValueError when images of one group were put into two splits by hand."""
+    met: dict[str, tuple[str, LabelledFile]] = {}
+    for split, images in splits.items():
+        for image in images:
+            other, first = met.setdefault(image.group, (split, image)) if image.group else (split, image)
+            if other != split:
+                raise ValueError(
+                    f"group {image.group!r} is in two splits, {other} ({'/'.join(first.parts)}) and {split} "
+                    f"({'/'.join(image.parts)}); keep its images in one"
+                )
 
 
 def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str, ...]) -> ImageSet:
@@ -154,6 +194,7 @@ def _image_set(folder: Folder, images: Sequence[LabelledFile], names: tuple[str,
         names,
         files=tuple(folder.root.joinpath(*image.parts) for image in images),
         digests=tuple(image.digest for image in images),
+        groups=tuple(image.group for image in images) if any(image.group for image in folder.images) else None,
         full_scale=folder.full_scale,
     )
 

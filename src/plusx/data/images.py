@@ -5,6 +5,7 @@ Shapes: N images, C channels, H height, W width.
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from plusx.data.decode import BY_FILE, FullScale, decode
 from plusx.data.randomness import generator
+from plusx.data.split import together
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class ImageSet:
     """The hash of each file's content; None for images in memory."""
     full_scale: FullScale = BY_FILE
     """What is white in files whose format does not say so."""
+    groups: tuple[str | None, ...] | None = None
+    """The group of each file, which stays in one split; None for one that is in none, or where there are no groups."""
 
     def __post_init__(self) -> None:
         held = self.pixels_NCHW if self.pixels_NCHW is not None else self.files
@@ -82,6 +86,7 @@ class ImageSet:
             pixels_NCHW=None if self.pixels_NCHW is None else self.pixels_NCHW[picked],
             files=None if self.files is None else tuple(self.files[i] for i in picked.tolist()),
             digests=None if self.digests is None else tuple(self.digests[i] for i in picked.tolist()),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in picked.tolist()),
         )
 
 
@@ -128,16 +133,17 @@ def _stratified(images: ImageSet, digests: Sequence[str], start: str | None, sto
     The images of a class are ordered by the hash of their content, and the one of rank r among n is put at
     (r + 1/2) / n of the whole. Per cents cut there: each class by itself, to half an image, whatever other classes
     there are. A number of images counts along that order. Copies of one image stand where the first of them does; a
-    number that would part them stops before them.
+    number that would part them stops before them. So do groups, which stand where the mean of their images does.
     """
+    digests = together(digests, images.groups)
     ranked: list[list[int]] = [[] for _ in images.class_names]
     for place in sorted(range(len(images)), key=lambda place: digests[place]):
         ranked[images.labels_N[place]].append(place)
-    where: dict[str, float] = {}
+    shares: dict[str, list[float]] = defaultdict(list)
     for members in ranked:
         for rank, place in enumerate(members):
-            share = (rank + 0.5) / len(members)
-            where[digests[place]] = min(share, where.get(digests[place], share))
+            shares[digests[place]].append((rank + 0.5) / len(members))
+    where = {key: sum(its) / len(its) if images.groups else min(its) for key, its in shares.items()}
     order = sorted(range(len(images)), key=lambda place: (where[digests[place]], digests[place]))
 
     def cut(text: str | None, default: int) -> int:

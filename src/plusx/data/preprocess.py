@@ -61,7 +61,8 @@ class Preprocess:
 
         Args:
             source: A file, the bytes of one, or an image of Pillow's.
-            crop: Chooses the box that becomes the input; None fits the whole image as `fit` says.
+            crop: Chooses the box that becomes the input: of the image or, where `fit` pads or squashes, of what that
+                makes of it; None takes the whole image, or its centre, as `fit` says.
 
         Raises:
             UndecodableError: The image cannot be read.
@@ -73,17 +74,12 @@ class Preprocess:
             image = image.convert("L")
         box: Box = (0.0, 0.0, 1.0, 1.0)
         if crop is not None:
-            box = crop(image.width, image.height)
+            box = crop(image.width, image.height) if self.fit == "crop" else crop(width, height)
         elif self.fit == "crop":
             box = _centre(image.width, image.height, width / height, self.crop_fraction)
         resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
-        if self.fit == "pad" and crop is None:
-            scale = min(width / image.width, height / image.height)
-            inside = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
-            small = Image.new(image.mode, (width, height))
-            small.paste(_resize(image, inside, box, resample), ((width - inside[0]) // 2, (height - inside[1]) // 2))
-        else:
-            small = _resize(image, (width, height), box, resample)
+        make = _padded if self.fit == "pad" else _resize
+        small = make(image, (width, height), box, resample)
         array = np.array(small, dtype=np.uint8).reshape(height, width, self.channels)
         return torch.from_numpy(array).permute(2, 0, 1)
 
@@ -241,6 +237,32 @@ def _resize(image: Image.Image, size: tuple[int, int], box: Box, resample: Image
         image = image.resize((image.width, size[1]), resample, box=(0, edges[1], image.width, edges[3]))
         edges = (edges[0], 0, edges[2], image.height)
     return image.resize(size, resample, box=edges)
+
+
+def _padded(image: Image.Image, size: tuple[int, int], box: Box, resample: Image.Resampling) -> Image.Image:
+    """A part of an image with black beside or above and below it, at another size.
+
+    A part that is mostly black is moved until its middle is in the image: black alone shows no class.
+    """
+    scale = min(size[0] / image.width, size[1] / image.height)
+    edges, inside, place = [], [], []
+    for side, length, begin, end in zip(size, image.size, box[:2], box[2:], strict=True):
+        whole = max(length, side / scale)  # of the image and the black, in pixels of the image
+        border = (whole - length) / 2
+        middle = min(max((begin + end) / 2 * whole - border, 0.0), length)
+        half = (end - begin) / 2 * whole
+        first, last = round(middle - half, 6), round(middle + half, 6)  # so that a whole image has its exact edges
+        seen = (max(first, 0.0), min(last, float(length)))
+        before, after = seen[0] - first, last - seen[1]
+        count = min(side, max(1, round((seen[1] - seen[0]) * scale / (end - begin))))
+        edges.append((seen[0] / length, seen[1] / length))
+        inside.append(count)
+        place.append(int((side - count) * before / (before + after) + 1e-6) if count < side and before + after else 0)
+    small = Image.new(image.mode, size)
+    (left, right), (upper, lower) = edges
+    part = _resize(image, (inside[0], inside[1]), (left, upper, right, lower), resample)
+    small.paste(part, (place[0], place[1]))
+    return small
 
 
 def _numbers(values_CHW: Tensor) -> list[Any]:

@@ -323,7 +323,7 @@ def _examine(path: Path, *, closely: bool) -> _Read | str:
     """
     try:
         raw = path.read_bytes()
-        digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+        digest = _digest(raw)
         if not closely:
             return _Read(digest, value_range(raw), None)
         seen, values = look(raw)
@@ -332,3 +332,15 @@ def _examine(path: Path, *, closely: bool) -> _Read | str:
         return f"cannot be read ({fault.strerror})"
     except UndecodableError as fault:
         return fault.reason
+
+
+def digest_of(file: Path) -> str:
+    """The hash of a file's content, by which images are told apart; empty where it cannot be read."""
+    try:
+        return _digest(file.read_bytes())
+    except OSError:
+        return ""
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -4,21 +4,25 @@ import csv
 import difflib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from plusx.data.decode import FullScale, UndecodableError, decode
 from plusx.data.found import Found, find_images, reasons
 from plusx.data.images import listed, normal_name
-from plusx.data.scan import LeftOut
+from plusx.data.scan import LeftOut, digest_of
 from plusx.data.tree import printable
 from plusx.deploy.predictor import Prediction, Predictor
 from plusx.progress import shown
 from plusx.report.page import SIDE
 from plusx.report.sheet import Cell, sheet
 from plusx.runs.files import require_writable, write_folder
+from plusx.runs.images import trained_on
 from plusx.runs.store import require_free
 
 
@@ -41,6 +45,8 @@ class PredictedFiles:
     """Which weights were used, if the run is not finished."""
     out: Path | None = None
     """Where predictions.csv and report.html are; None where they were not asked for, or could not be written."""
+    notes: tuple[str, ...] = ()
+    """What is not used of a table, and how many of the labelled images were trained on."""
     problem: str | None = None
     """Why they could not be written."""
 
@@ -69,7 +75,7 @@ class PredictedFiles:
             said.append(f"{len(self.left_out):,} left out: {reasons(self.left_out)}.")
         if self.repeated:
             said.append(f"Named more than once, and predicted once: {listed(map(printable, self.repeated))}.")
-        return tuple(said)
+        return (*said, *(f"{note[0].upper()}{note[1:]}." for note in self.notes))
 
     def table(self) -> list[list[str]]:
         """A head, and a row for each predicted class: its images, and where there are labels how many are right."""
@@ -90,6 +96,8 @@ def predict_files(
     top_k: int = 5,
     precision: str = "auto",
     device: str = "auto",
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     each: Callable[[Prediction | UndecodableError], None] | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> PredictedFiles:
@@ -101,12 +109,14 @@ def predict_files(
 
     Args:
         run: Run directory.
-        sources: Files, folders, patterns such as photos/**/*.jpg and tables (.csv), or a single one.
+        sources: Files, folders, patterns such as photos/**/*.jpg and tables (.csv, .tsv), or a single one.
         out: New or empty folder for predictions.csv, a row an image, and report.html, which shows the most doubtful
             ones; either both are written or none.
         top_k: How many classes, 2 or more; fewer when the net has fewer.
         precision: auto, fp32, bf16 or int8; see `Predictor`.
         device: auto, cpu, cuda or mps; wherever the run was trained.
+        trust_code: As for `load`.
+        net: As for `load`.
         each: Called with each prediction, or the reason that there is none, in order and as soon as it is known.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the images done and the images
             in all.
@@ -133,7 +143,9 @@ def predict_files(
     unread: list[tuple[str, str]] = []
     with shown(progress, "predicting", unit="images") as report:
         found = find_images(sources)
-        with Predictor(run, precision=precision, device=device, images=len(found.files)) as predictor:
+        trained = (trained_on(Path(run)) if found.labels else None) or frozenset()
+        how: dict[str, Any] = {"precision": precision, "device": device, "trust_code": trust_code, "net": net}
+        with Predictor(run, **how, images=len(found.files)) as predictor:
             labels = _labels(found, predictor.card.class_names)
             results = predictor.predict_many(found.files, top_k=2 if top_k == 1 else top_k)
             for number, result in enumerate(results, start=1):
@@ -149,9 +161,10 @@ def predict_files(
         tuple(predictions),
         (*unread, *((each.path, each.reason) for each in found.left_out if each.fault)),
         tuple(each for each in found.left_out if not each.fault),
-        {each.file: labels[each.file] for each in predictions if each.file in labels},
+        known := {each.file: labels[each.file] for each in predictions if each.file in labels},
         tuple(map(str, found.repeated)),
         predictor.note,
+        notes=(*found.notes, *_trained_in_words(Path(run), trained, predictions, known)),
     )
     if folder is None:
         return predicted
@@ -164,6 +177,17 @@ def predict_files(
     except OSError as fault:  # predicting may have taken hours: the results are worth more than their files
         return replace(predicted, problem=f"cannot write {folder}: {fault.strerror or fault}; choose another --out")
     return replace(predicted, out=folder)
+
+
+def _trained_in_words(
+    run: Path, trained: Container[str], predictions: Sequence[Prediction], labels: Mapping[str, str]
+) -> Iterator[str]:
+    """How many of the labelled images the run was trained on, where it was on any: these count as right too easily."""
+    new = [each for each in predictions if each.file in labels and digest_of(Path(each.file)) not in trained]
+    if len(new) < len(labels):
+        right = sum(labels[each.file] == each.classes[0] for each in new)
+        of_others = f"of the {len(new):,} others, {right:,} are right" if new else "there are no others"
+        yield f"of the images with a label, {run} was trained on {len(labels) - len(new):,}; {of_others}"
 
 
 def _images(count: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from plusx.data.decode import A_FOLDER, ImageLike, UndecodableError, from_array, name_of
 from plusx.data.images import spread
@@ -66,6 +66,8 @@ class Predictor:
             default bf16 where the processor multiplies it in hardware.
         device: auto, cpu, cuda or mps; wherever the run was trained.
         images: About how many will be predicted; for many, the backends that are installed are timed first.
+        trust_code: As for `load`.
+        net: As for `load`.
 
     Raises:
         ValueError: The run cannot be used, or not in that precision.
@@ -79,10 +81,19 @@ class Predictor:
         (3, True)
     """
 
-    def __init__(self, run: str | Path, *, precision: str = "auto", device: str = "auto", images: int = 1) -> None:
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+        images: int = 1,
+        trust_code: bool = False,
+        net: nn.Module | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
-        net, self.card = load_run(Path(run))
+        net, self.card = load_run(Path(run), trust_code=trust_code, net=net)
         self.note = unfinished(Path(run), self.card)
         spec = self.card.recipe.placement
         asked: Any = {"auto": spec.precision, "int8": "fp32"}.get(precision, precision)
@@ -188,6 +199,8 @@ def predict(
     top_k: int = 5,
     precision: str = "auto",
     device: str = "auto",
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> list[Prediction]:
     """The most probable classes of each image, as many predictions as images. `predict_files` takes folders as well.
@@ -199,6 +212,8 @@ def predict(
         top_k: How many classes; fewer when the net has fewer.
         precision: auto, fp32, bf16 or int8; see `Predictor`.
         device: auto, cpu, cuda or mps; wherever the run was trained.
+        trust_code: As for `load`.
+        net: As for `load`.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the images done and the images
             in all.
 
@@ -217,7 +232,9 @@ def predict(
     predictions = []
     with (
         shown(progress, "predicting", unit="images") as report,
-        Predictor(run, precision=precision, device=device, images=len(every)) as predictor,
+        Predictor(
+            run, precision=precision, device=device, images=len(every), trust_code=trust_code, net=net
+        ) as predictor,
     ):
         for result in predictor.predict_many(every, top_k=top_k):
             if isinstance(result, UndecodableError):

@@ -55,6 +55,8 @@ def evaluate(
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Evaluated:
     """Measure a run, or several as an ensemble, whose softmaxes are averaged.
@@ -66,13 +68,15 @@ def evaluate(
 
     Args:
         runs: Run directory, or several with equal classes; depth, input and preprocessing may differ.
-        data: The runs' own data or a folder of class folders; the first run's own if not given.
+        data: The runs' own data, a folder of class folders or a table; the first run's own if not given.
         split: train, val or test; if not given, the test images, or else the validation images, and all images of a
             folder with neither.
         views: Which crops and scales of each image are averaged; if not given, what each run's recipe says.
         out: Directory for the files; one run's own if not given, and a free name under runs/ for several.
         data_dir: Where the runs' own data lies, if not where it lay in training.
         device: auto, cpu, cuda or mps; it may differ from the device of training.
+        trust_code: As for `load`.
+        net: As for `load`.
         progress: True shows a bar in a terminal or a notebook; a callable is called with the files of a folder read
             and the files in all, then with the images measured and the images in all.
 
@@ -89,11 +93,14 @@ def evaluate(
     paths = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     with shown(progress, "evaluating", unit="images") as report:
         where = Path(data_dir) if data_dir else None
-        return _evaluate(paths, data, split, views, Path(out) if out is not None else None, where, device, report)
+        loaded = [load_run(path, trust_code=trust_code, net=net) for path in paths]
+        target = Path(out) if out is not None else None
+        return _evaluate(paths, loaded, data, split, views, target, where, device, report)
 
 
 def _evaluate(
     paths: Sequence[Path],
+    loaded: Sequence[tuple[nn.Module, Card]],
     data: str | Path | None,
     split: str | None,
     views: Views | None,
@@ -102,7 +109,6 @@ def _evaluate(
     device: str,
     report: Callable[[int, int], None],
 ) -> Evaluated:
-    loaded = [load_run(path) for path in paths]
     cards = [card for _, card in loaded]
     _require_equal_classes(paths, cards)
     folder = _writable(paths, out)
@@ -200,8 +206,9 @@ def _images(
     return measured
 
 
-def _held_back(recipe: Recipe) -> tuple[str | None, int | None]:
-    return recipe.data.test or recipe.data.val, recipe.data.limit
+def _held_back(recipe: Recipe) -> tuple[str | int | None, ...]:
+    data = recipe.data
+    return data.test or data.val, data.limit, data.fold, data.group
 
 
 def _in_words(views: Views | None, cards: Sequence[Card]) -> str:

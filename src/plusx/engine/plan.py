@@ -18,13 +18,15 @@ from plusx.engine.events import Reading
 from plusx.engine.freeze import parts
 from plusx.engine.speed import chosen_placement
 from plusx.nets import build, entry, require_input
+from plusx.nets.own import CODES, OBJECTS, Code, code_of, enter_object, is_own, named, require_output, taken
 from plusx.placement.choose import Choice
-from plusx.placement.place import choose_placement
+from plusx.placement.place import Placement, choose_placement
 from plusx.recipes import Recipe, override_all, recipe_for
 from plusx.recipes.data import PreprocessSpec
 from plusx.recipes.net import NetSpec
 from plusx.recipes.schedule import Plateau
 from plusx.runs.card import Card
+from plusx.runs.code import described
 from plusx.runs.images import splits_of
 from plusx.runs.store import require_free
 from plusx.weights.find import find_weights, net_of
@@ -79,6 +81,8 @@ def asked_for(
         began = recipe_for(os.fspath(data), recipe, from_weights=weights is not None)
     changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
     asked = override_all(began, changes)
+    if (name := named(asked.net.name)) != asked.net.name:
+        asked = override_all(asked, {"net.name": name})
     if weights is not None:
         if "net.weights" in changes:
             raise ValueError(f"net.weights is {changes['net.weights']}, but weights to start from are named as well")
@@ -120,8 +124,17 @@ def make_plan(
         ValueError: Something that was asked for does not exist or does not fit.
     """
     rules = choose_placement(recipe.placement)  # what is misspelt or in the way stops here, before any data is read
-    with torch.device("meta"):
-        parts(build(recipe.net.name, **recipe.net.options), recipe.net.freeze)
+    own = is_own(recipe.net.name)
+    if own and recipe.net.weights is not None:
+        raise ValueError(
+            f"net.weights is {recipe.net.weights!r}, but weights are read for nets of the catalog only; load them into "
+            "your net in Python, and pass it: plusx.train(data, net=net)"
+        )
+    if own:
+        recipe, rules = _as_written(recipe, rules)
+    else:
+        with torch.device("meta"):
+            parts(build(recipe.net.name, **recipe.net.options), recipe.net.freeze)
     if recipe.net.weights is not None:
         find_weights(recipe.net.weights, recipe.net.name, download=download_weights)
     elif recipe.net.fit_head:
@@ -136,6 +149,7 @@ def make_plan(
         data_dir=data_dir,
         download=download,
         undecodable=recipe.data.undecodable,
+        group=recipe.data.group,
         progress=lambda done, total: progress(Reading(done, total)),
     )
     recipe = _weights_where_they_lie(recipe.resolved(len(source.splits["train"])))
@@ -153,8 +167,15 @@ def make_plan(
         recipe = _preprocessed_as(of_weights, recipe, preprocess_set, images)
     preprocess = fit_preprocess(images, recipe.preprocess, of_weights)
     require_fitting(recipe.augment, images, preprocess)
-    _require_inputs(recipe, net_options, preprocess)
     image = (preprocess.channels, *preprocess.size)
+    code = None
+    if own:
+        require_output(recipe.net.name, net_options, image, len(images.class_names))
+        with torch.random.fork_rng(devices=[]):
+            parts(build(recipe.net.name, **net_options), recipe.net.freeze)
+        recipe, code = _with_code(recipe, net_options, image)
+    else:
+        _require_inputs(recipe, net_options, preprocess)
     choice = chosen_placement(recipe, net_options, image, recipe.total_steps(len(images)), rules)
     card = Card(
         recipe=recipe,
@@ -167,11 +188,41 @@ def make_plan(
             "fingerprint": source.fingerprint,
             "images": {split: len(images) for split, images in splits.items()},
             "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
+            **({"notes": list(source.notes)} if source.notes else {}),
         },
         placement=choice.placement.to_dict(),
         notes=(*start.notes, *_prepared(recipe, preprocess)) if start else (),
+        code=code,
     )
     return Plan(card, source, splits, start, choice)
+
+
+def _as_written(recipe: Recipe, rules: Placement) -> tuple[Recipe, Placement]:
+    """The recipe and the placement of a net that is a user's own: nothing takes its forward apart unless asked to.
+
+    What it does beside computing tensors, such as drawing from Python's generator, a graph or a recording would freeze.
+    """
+    spec, why = recipe.placement, "a net of your own runs as it is written"
+    changes: dict[str, Any] = {"kernels": "plain"} if spec.kernels == "auto" else {}
+    changes |= {"choose": "rules"} if spec.choose == "auto" else {}
+    reasons = {**rules.reasons, "capture": why, **({"kernels": why} if spec.kernels == "auto" else {})}
+    rules = dataclasses.replace(rules, kernels=changes.get("kernels", rules.kernels), capture=False, reasons=reasons)
+    return dataclasses.replace(recipe, placement=dataclasses.replace(spec, **changes)), rules
+
+
+def _with_code(
+    recipe: Recipe, net_options: Mapping[str, Any], image: tuple[int, int, int]
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe under the name that a net of one's own has by its code, and what the card says of that."""
+    name = recipe.net.name
+    if (passed := OBJECTS.get(name)) is None:
+        return recipe, described(CODES[name], name, as_object=False)
+    code = code_of(passed, net_options, image)
+    if isinstance(code, Code):
+        CODES[code.name] = code
+        enter_object(code.name, passed)
+        recipe = dataclasses.replace(recipe, net=dataclasses.replace(recipe.net, name=code.name))
+    return recipe, described(code, name, as_object=True)
 
 
 def _started_from(weights: str, net: str, *, chosen: bool) -> dict[str, str]:
@@ -234,6 +285,8 @@ def _net_options(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
         if height != width:
             raise ValueError(f"{net.name} takes square images; these are {height} x {width}")
         decided["image_size"] = height
+    if is_own(net.name):
+        decided = taken(net.name, decided)
     for option, value in decided.items():
         if (asked := net.options.get(option, value)) != value:
             raise ValueError(f"net.options.{option} is {asked!r}, but the data decides it: here it is {value}")

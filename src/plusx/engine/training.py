@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from plusx.data.augment import make_augmentation
 from plusx.data.batches import EvalBatches, TrainBatches
@@ -15,8 +16,9 @@ from plusx.data.sources import NAMES, Source, load_source
 from plusx.engine.events import Event, Reading, StoppedError
 from plusx.engine.loop import fit, measure_all
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
-from plusx.engine.state import TrainState, fresh_state, restore
+from plusx.engine.state import TrainState, fresh_state, restore, save
 from plusx.engine.task import Task, task_of
+from plusx.nets.own import passed, short
 from plusx.placement.choose import Choice
 from plusx.placement.machine import accelerator, describe, peak_memory_bytes, require_one_process
 from plusx.placement.place import Placement, placement_after
@@ -24,6 +26,7 @@ from plusx.progress import shown
 from plusx.recipes import Recipe
 from plusx.report.run import write_report
 from plusx.runs.card import Card
+from plusx.runs.code import admit, write_code
 from plusx.runs.files import free_path
 from plusx.runs.images import last_data_dir, splits_of, write_images
 from plusx.runs.metrics import Measurement
@@ -57,6 +60,7 @@ def train(
     out: str | Path | None = None,
     seed: int | None = None,
     weights: str | Path | None = None,
+    net: nn.Module | None = None,
     overrides: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
@@ -66,7 +70,8 @@ def train(
     """Train a net and write a run directory.
 
     Args:
-        data: digits, cifar10, cifar100, or a folder of class folders.
+        data: digits, cifar10, cifar100, a folder of class folders, or a table (.csv) with the columns path and label,
+            and perhaps split and group.
         recipe: A recipe or its name; by default, the recipe for the data.
         out: Run directory, new or empty; without one, a free name under runs/.
         seed: Random seed; overrides the recipe's.
@@ -74,6 +79,9 @@ def train(
             timm/resnet50.a1_in1k), or `pretrained`, which fetches those that are published of the net into their cache
             if they are not there. The weights decide which net, if you do not; for a folder, the recipe is then
             `finetune`.
+        net: A net of your own, of which a copy is trained, beginning with its weights. The run keeps the file of its
+            class, if that alone makes it again; else the run can be loaded with `net=` only. A file may be named
+            instead, of which the class is called with num_classes, if it takes that: `{"net.name": "mynet.py:MyNet"}`.
         overrides: Recipe fields to change, as `{"optim.lr": 0.05, "optim.nesterov": "true"}`: values or their text.
         data_dir: Folder that contains CIFAR.
         download: Fetch CIFAR into `data_dir`, and published weights into their cache, when they are not there.
@@ -92,6 +100,8 @@ def train(
         6
     """
     require_one_process()
+    if net is not None:
+        overrides = _with_object(net, overrides, weights)
     asked, preprocess_set = asked_for(data, recipe, overrides, seed, weights)
     with shown(progress, str(data), stopping=should_stop) as show:
         plan = make_plan(
@@ -108,8 +118,11 @@ def train(
         card, placement = plan.card, plan.choice.placement
         with torch.random.fork_rng(devices=[]):
             state = fresh_state(card, placement, plan.start, plan.splits["train"])
-            name = f"{Path(plan.source.name).name}-{card.recipe.net.name}-seed{card.recipe.seed}"
+            name = f"{plan.source.title}-{short(card.recipe.net.name)}-seed{card.recipe.seed}"
             run = create_run(Path(out) if out is not None else free_path(Path("runs") / name), card)
+            write_code(run.path, card)
+            if card.code is not None and card.code["as_object"]:
+                save(state, run)  # nothing else has the weights that it begins with
             write_images(run.path, plan.source, plan.splits)
             return _finish(run, state, plan.splits, placement, progress=show, should_stop=should_stop)
 
@@ -119,6 +132,8 @@ def resume(
     *,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    trust_code: bool = False,
+    net: nn.Module | None = None,
     progress: bool | Progress = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
@@ -129,6 +144,8 @@ def resume(
         data_dir: Folder that now contains its images, if they have moved: the folder itself, or the one that CIFAR is
             in.
         device: cpu, cuda or mps, in place of the one that it began on; the weights then differ in their last bits.
+        trust_code: As for `load`.
+        net: As for `load`.
         progress: As for `train`.
         should_stop: As for `train`.
 
@@ -143,6 +160,7 @@ def resume(
     card = read_card(path)
     if card.status == "finished":
         raise ValueError(f"{path} is finished; there is nothing to resume")
+    admit(path, card, trust_code=trust_code, net=net)
     placement = _placement_again(path, card, device)
     with shown(progress, str(run), stopping=should_stop) as show:
         source = _source_again(path, card, Path(data_dir) if data_dir is not None else None, show)
@@ -154,6 +172,10 @@ def resume(
         )
         with torch.random.fork_rng(devices=[]):
             # A resume point holds all weights: those that the run began with may be gone.
+            if point is None and card.code is not None and card.code["as_object"]:
+                raise ValueError(
+                    f"{path} has no whole resume point, and nothing else has its first weights; start anew"
+                )
             if point is None:
                 state = fresh_state(card, placement, _start_again(card), splits["train"])
                 write_images(path, source, splits)  # it may have died before they were written
@@ -161,6 +183,15 @@ def resume(
                 state = fresh_state(card, placement)
                 restore(state, point)
             return _finish(opened, state, splits, placement, progress=show, should_stop=should_stop)
+
+
+def _with_object(net: nn.Module, overrides: Mapping[str, Any] | None, weights: str | Path | None) -> dict[str, Any]:
+    """The overrides that have a net trained that was passed as an object."""
+    if clash := [key for key in overrides or {} if key == "net" or key.startswith(("net.name", "net.options"))]:
+        raise ValueError(f"net= is a net that is made already, and {clash[0]} says how to make one; leave one out")
+    if weights is not None or "net.weights" in (overrides or {}):
+        raise ValueError("net= begins with its own weights; load others into it, or leave weights out")
+    return {**(overrides or {}), "net.name": passed(net)}
 
 
 def _placement_again(run: Path, card: Card, device: str | None) -> Placement:
@@ -200,6 +231,7 @@ def _source_again(run: Path, card: Card, data_dir: Path | None, progress: Callab
         name,
         data_dir=data_dir or last_data_dir(card),
         undecodable=card.recipe.data.undecodable,
+        group=card.recipe.data.group,
         progress=lambda done, total: progress(Reading(done, total)),
     )
     if source.fingerprint != card.source["fingerprint"]:
@@ -230,14 +262,15 @@ def _finish(
         for split, images in splits.items()
     }
     measured = {split: images for split, images in every.items() if split in recipe.evaluation.splits}
-    progress(Event(state.step, total, notes=(_splits_in_words(run.card), *(_advice(run.card) if total else ()))))
+    notes = (_splits_in_words(run.card), *_code_in_words(run), *(_advice(run.card) if total else ()))
+    progress(Event(state.step, total, notes=notes))
     try:
         fit(state, recipe, task, batches, measured, placement, run, progress=progress, should_stop=should_stop)
         if kept_weights := state.best_weights or state.average:
             state.net.load_state_dict(kept_weights)
         last = {split: images for split, images in every.items() if split in measured or split == "test"}
         run.finish(state.net.state_dict(), _results(state, recipe, task, measure_all(state, task, last, placement)))
-        title = f"{recipe.net.name} on {Path(run.card.source['name']).name}"
+        title = f"{short(recipe.net.name)} on {Path(run.card.source['name']).name}"
         write_report([run.path], run.path / "report.html", title=title)
     except OSError as fault:
         raise StoppedError(
@@ -253,7 +286,17 @@ def _splits_in_words(card: Card) -> str:
     """How many images are for what, before the first step."""
     purposes = {"train": "to train on", "val": "held out for validation", "test": "for testing"}
     counts = [f"{count:,} {purposes[split]}" for split, count in card.source["images"].items()]
-    return f"images: {'; '.join([', '.join(counts), *card.left_out])}"
+    return f"images: {'; '.join([', '.join(counts), *card.left_out, *card.source.get('notes', ())])}"
+
+
+def _code_in_words(run: Run) -> tuple[str, ...]:
+    """What loading the run will take, where its net is a user's own."""
+    code = run.card.code
+    if code is None:
+        return ()
+    if code["file"] is None:
+        return (f"{run.path} can be loaded in Python only, with net={code['made_by']}(...): {code['why']}",)
+    return (f"{run.path} keeps a copy of {code['file']}, which is run where the run is loaded with --trust-code",)
 
 
 def _advice(card: Card) -> tuple[str, ...]:

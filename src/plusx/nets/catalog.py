@@ -113,6 +113,8 @@ class Facts(TypedDict):
 
 
 _ENTRIES: dict[str, Entry] = {}
+OWN: dict[str, Entry] = {}
+"""Nets of a user's own, which `plusx.nets.own` enters; they have no facts, and `names` leaves them out."""
 
 SWAPS: Mapping[str, Callable[[nn.Module, str], None]] = {
     "activation": swap_activations,
@@ -149,6 +151,8 @@ def entry(name: str) -> Entry:
         >>> entry("resnet20").params
         269722
     """
+    if name in OWN and name not in _ENTRIES:
+        return OWN[name]
     if name not in _ENTRIES:
         near = difflib.get_close_matches(name, _ENTRIES, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`plusx nets` lists them"

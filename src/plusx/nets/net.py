@@ -92,7 +92,8 @@ def dense_form(net: nn.Module) -> Callable[[Tensor], Tensor]:
     """
     if isinstance(net, DenseEvaluation):
         return net.forward_dense
-    layers = list(net.get_submodule("head").modules())
+    head = dict(net.named_children()).get("head", nn.Module())  # a net of one's own may have none
+    layers = list(head.modules())
     pools = [layer for layer in layers if isinstance(layer, nn.AdaptiveAvgPool2d)]
     linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
     if not (pools and pools[0].output_size in (1, (1, 1)) and len(linears) == 1):

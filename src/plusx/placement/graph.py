@@ -1,9 +1,11 @@
 """A net's forward as a graph (torch.fx), where it is one: the same in training and in evaluation, nothing drawn."""
 
 import operator
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -15,7 +17,7 @@ _IN_PLACE |= {operator.iand, operator.ior, operator.ixor, operator.setitem}
 
 def trace(net: nn.Module, method: str = "forward") -> fx.Graph | None:
     """A method of the net as a graph that holds in training and in evaluation, or None where there is no such graph."""
-    graphs, was_training, tracer = [], net.training, fx.Tracer()
+    graphs, was_training, tracer, before = [], net.training, fx.Tracer(), PythonState(net)
     tracer.traced_func_name = method
     try:
         for training in (True, False):
@@ -25,11 +27,37 @@ def trace(net: nn.Module, method: str = "forward") -> fx.Graph | None:
         return None
     finally:
         net.train(was_training)
+        was_changed = before.restore(net)
+    if was_changed:
+        return None
     modules = {
         str(node.target): net.get_submodule(str(node.target)) for node in graphs[0].nodes if node.op == "call_module"
     }
     opaque = any(not tracer.is_leaf_module(module, name) for name, module in modules.items())  # they draw in training
     return graphs[0] if str(graphs[0]) == str(graphs[1]) and not opaque else None
+
+
+class PythonState:
+    """What a forward may read or change that is no tensor, and that a graph would freeze: Python's and NumPy's random
+    generators, and the numbers and texts that modules hold, such as a count of calls."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._generators = (random.getstate(), np.random.get_state(legacy=False))
+        self._held = [
+            {key: its for key, its in vars(module).items() if isinstance(its, int | float | str) and key != "training"}
+            for module in net.modules()
+        ]
+
+    def restore(self, net: nn.Module) -> bool:
+        """Put back what has changed since; whether anything has."""
+        now = PythonState(net)
+        changed = now._held != self._held or repr(now._generators) != repr(self._generators)
+        if changed:
+            random.setstate(self._generators[0])
+            np.random.set_state(self._generators[1])
+            for module, held in zip(net.modules(), self._held, strict=True):
+                vars(module).update(held)
+        return changed
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,12 +27,40 @@ class DataSpec:
     """Use only this many images of each split, evenly spaced, to try a recipe out."""
     undecodable: Literal["refuse", "skip"] = "refuse"
     """What to do with files of a class folder that cannot be decoded: refuse to train, or leave out exactly those."""
+    group: str | None = None
+    """Keeps the images of a group in one split: a regular expression, whose first brackets match an image's group in
+    its path below the folder, such as ([^/]+)_[0-9]+[.]jpg for frames of clips. Tables have a column `group`."""
+    fold: str | None = None
+    """Tests on one fold of the images, such as 2/5, the second of five, and trains on the others; `--folds 5` does so
+    with every fold."""
     workers: int = 0
     """Loader processes; any number gives the same batches."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        require_group(self.group)
+        require(self.fold is None or is_fold(self.fold), "data.fold", self.fold, "which of how many, such as 2/5")
         require(self.limit is None or self.limit >= 1, "data.limit", self.limit, "1 or more")
+
+
+def is_fold(fold: str) -> bool:
+    """Whether a text is the number of a fold and how many there are, 2 or more.
+
+    Example:
+        >>> is_fold("5/5"), is_fold("0/5"), is_fold("1/1"), is_fold("half")
+        (True, False, False, False)
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", fold)
+    return match is not None and 1 <= int(match[1]) <= int(match[2]) >= 2
+
+
+def require_group(pattern: str | None) -> None:
+    """Raises ValueError when it is no regular expression, or one without brackets."""
+    try:
+        groups = 1 if pattern is None else re.compile(pattern).groups
+    except re.error as fault:
+        raise ValueError(f"data.group is {pattern!r}, which is no regular expression: {fault}") from None
+    require(groups > 0, "data.group", pattern, "a regular expression with brackets round the group")
 
 
 @dataclass(frozen=True)

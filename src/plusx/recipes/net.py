@@ -14,7 +14,7 @@ class NetSpec:
     """The net: a name of the catalog and the options of its builder."""
 
     name: str
-    """Catalog name; `plusx nets` lists them."""
+    """Catalog name; `plusx nets` lists them. Or a class of your own, mynet.py:MyNet, with the path of its file."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the builder, such as {"shortcut": "B"}."""
     weights: str | None = None

@@ -16,6 +16,7 @@ import torch
 
 from plusx.data.preprocess import Preprocess
 from plusx.nets import all_options
+from plusx.nets.own import short
 from plusx.recipes import Recipe
 from plusx.recipes.codec import from_dict as recipe_from_dict
 from plusx.recipes.codec import to_dict as recipe_to_dict
@@ -45,6 +46,8 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
     notes: tuple[str, ...] = ()
     """What was assumed of the weights that the run began with, a sentence each."""
+    code: Mapping[str, Any] | None = None
+    """Of a net that is a user's own: the file in the run's folder code/, its hash, and what in it makes the net."""
 
     @property
     def in_words(self) -> str:
@@ -55,7 +58,7 @@ class Card:
             for name, value in self.results.items()
             if name in (name_of("val", "error"), name_of("test", "error"))
         ]
-        about = [f"{self.recipe.net.name} on {data}", f"{len(self.class_names):,} classes", *errors]
+        about = [f"{short(self.recipe.net.name)} on {data}", f"{len(self.class_names):,} classes", *errors]
         return ", ".join(about if self.status == "finished" else [*about, self.status])
 
     def __repr__(self) -> str:
@@ -77,7 +80,10 @@ class Card:
             "format": FORMAT,
             "status": self.status,
             "net": self.recipe.net.name,
-            "net_options": all_options(self.recipe.net.name, self.net_options),
+            "net_options": all_options(self.recipe.net.name, self.net_options)
+            if self.code is None
+            else dict(self.net_options),
+            **({} if self.code is None else {"code": dict(self.code)}),
             "class_names": list(self.class_names),
             "notes": list(self.notes),
             "results": dict(self.results),
@@ -104,6 +110,7 @@ class Card:
             results=fields["results"],
             versions=fields["versions"],
             notes=tuple(fields.get("notes", ())),
+            code=fields.get("code"),
         )
 
 

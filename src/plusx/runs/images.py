@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from plusx.data.folds import fold_splits
 from plusx.data.images import ImageSet, relabel, select, spread
 from plusx.data.sources import NAMES, Source, load_source
 from plusx.recipes import Recipe
@@ -18,6 +19,8 @@ from plusx.runs.files import replace_file
 
 FILE = "images.csv"
 HEAD = ("image", "class", "split", "digest", "reason")
+GROUP = "group"
+"""One more column, where the images have groups."""
 LEFT_OUT, UNUSED = "left out", "unused"
 
 
@@ -44,6 +47,8 @@ def splits_of(recipe: Recipe, splits: Mapping[str, ImageSet]) -> dict[str, Image
         ValueError: There is no training image, or a split that the recipe names is unknown.
     """
     spec, chosen = recipe.data, {}
+    if spec.fold is not None:
+        splits = fold_splits(splits, spec.fold)
     for split, expression in (("train", spec.train), ("val", spec.val), ("test", spec.test)):
         images = select(splits, expression)
         if images is not None:
@@ -66,15 +71,17 @@ def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> N
     used = {file: split for split, images in splits.items() for file in images.files or ()}
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(HEAD)
+    grouped = any(images.groups for images in source.splits.values())
+    rows.writerow([*HEAD, *([GROUP] if grouped else [])])
     for images in source.splits.values():
-        names = _names(source, "", images)
-        for file, name, label, digest in zip(
-            images.files or (), names, images.labels_N.tolist(), images.digests or (), strict=True
+        names, groups = _names(source, "", images), images.groups or [None] * len(images)
+        for file, name, label, digest, group in zip(
+            images.files or (), names, images.labels_N.tolist(), images.digests or (), groups, strict=True
         ):
-            rows.writerow([name, images.class_names[label], used.get(file, UNUSED), digest, ""])
+            row = [name, images.class_names[label], used.get(file, UNUSED), digest, ""]
+            rows.writerow([*row, *([group or ""] if grouped else [])])
     for each in source.left_out:
-        rows.writerow([each.path, "", LEFT_OUT, "", each.reason])
+        rows.writerow([each.path, "", LEFT_OUT, "", each.reason, *([""] if grouped else [])])
     replace_file(run / FILE, text.getvalue().encode())
 
 
@@ -93,7 +100,7 @@ def images_of(
     Args:
         run: Run directory.
         card: The run's.
-        data: The run's own data or a folder of class folders, written in any way; the run's own if not given.
+        data: The run's own data, a folder of class folders or a table, written in any way; the run's own if not given.
         split: train, val or test; if not given, the test images, else the validation images, and of a folder with
             neither all images.
         data_dir: Where the run's own data lies now, if not where it lay.
@@ -118,7 +125,8 @@ def images_of(
             f"the images of {run} were in {root}, which is gone; say where they are now: plusx evaluate {run} FOLDER, "
             f"or --data-dir FOLDER"
         )
-    source = load_source(str(root), undecodable="skip", to_train=False, progress=progress)
+    group = card.recipe.data.group
+    source = load_source(str(root), undecodable="skip", group=group, to_train=False, progress=progress)
     if source.name == own or source.fingerprint == card.source["fingerprint"]:
         measured = _own(run, card, source, split, or_train)
     else:
@@ -144,10 +152,13 @@ def trained_on(run: Path) -> frozenset[str] | None:
 def without_trained(run: Path, measured: RunImages) -> RunImages:
     """The images less those that a run was trained on, with a note that says how many.
 
+    Of the run's own data, images that are new in a group that was trained on are left out as well.
+
     Raises:
         ValueError: It was trained on all of them.
     """
     digests, trained = measured.images.digests, trained_on(run)
+    groups = measured.images.groups if measured.of_run else None
     if digests is None:
         return measured
     if trained is None:
@@ -156,15 +167,25 @@ def without_trained(run: Path, measured: RunImages) -> RunImages:
         note = f"{run} does not record which images it was trained on; some may be among these"
         return replace(measured, notes=(*measured.notes, note))
     new = [place for place, digest in enumerate(digests) if digest not in trained]
+    what = f"{run} was trained on them"
+    if groups is not None and (of_groups := _trained_groups(run)):
+        new = [place for place in new if groups[place] not in of_groups]
+        what += ", or on others of their groups"
     if len(new) == len(digests):
         return measured
     if not new:
         raise ValueError(
             f"{run} was trained on all {len(digests):,} images of {measured.split}; --split train has those"
         )
-    note = f"{len(digests) - len(new):,} of {len(digests):,} images are left out: {run} was trained on them"
+    note = f"{len(digests) - len(new):,} of {len(digests):,} images are left out: {what}"
     names = tuple(measured.names[place] for place in new)
     return replace(measured, images=measured.images.take(new), names=names, notes=(*measured.notes, note))
+
+
+def _trained_groups(run: Path) -> frozenset[str]:
+    """The groups of a run's training images."""
+    rows = _read(run) or []
+    return frozenset(row[GROUP] for row in rows if row["split"] == "train" and row.get(GROUP))
 
 
 def _own(run: Path, card: Card, source: Source, split: str | None, or_train: bool) -> RunImages:
@@ -215,7 +236,7 @@ def _read(run: Path) -> list[dict[str, str]] | None:
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise ValueError(f"cannot read {run / FILE}: {fault}") from None
-    if rows and set(rows[0]) != set(HEAD):
+    if rows and set(rows[0]) - {GROUP} != set(HEAD):
         raise ValueError(f"{run / FILE} is not a list of a run's images")
     return rows
 
@@ -223,4 +244,4 @@ def _read(run: Path) -> list[dict[str, str]] | None:
 def _names(source: Source, title: str, images: ImageSet) -> tuple[str, ...]:
     if images.files is None:
         return tuple(f"{title}/{place}" for place in range(len(images)))
-    return tuple(file.relative_to(source.name).as_posix() for file in images.files)
+    return tuple(map(source.name_of, images.files))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from plusx.nets import build
 from plusx.runs.card import Card
+from plusx.runs.code import admit
 from plusx.runs.files import PARTIAL, _sync_folder, replace_file, write_synced
 from plusx.runs.metrics import Measurement
 
@@ -161,7 +162,7 @@ def newest_point(path: Path) -> ResumePoint | None:
     return next((p for p in map(_read_point, points) if p is not None), None)
 
 
-def load_run(run: str | Path) -> tuple[nn.Module, Card]:
+def load_run(run: str | Path, *, trust_code: bool = False, net: nn.Module | None = None) -> tuple[nn.Module, Card]:
     """The trained net of a run, on the CPU in evaluation mode, and its card.
 
     If the run was stopped, it is the best net so far, from the newest whole resume point: the card says so in `status`
@@ -169,12 +170,16 @@ def load_run(run: str | Path) -> tuple[nn.Module, Card]:
 
     Args:
         run: Run directory.
+        trust_code: Whether the code of a net that is somebody's own may be run; it is the run's copy of a file.
+        net: Such a net itself, in place of that code; a copy of it gets the weights.
 
     Raises:
-        ValueError: The directory is no run, it has no resume point yet, or its weights are damaged or another net's.
+        ValueError: The directory is no run, it has no resume point yet, or its weights are damaged or another net's; or
+            it has code that nobody trusts.
     """
     path = Path(run)
     card = read_card(path)
+    admit(path, card, trust_code=trust_code, net=net)
     net = build(card.recipe.net.name, **card.net_options)
     if card.status == "finished":
         load_weights(net, path / "weights.safetensors")

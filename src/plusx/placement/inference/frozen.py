@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from plusx.placement.graph import PythonState
 from plusx.placement.inference.eager import Eager
 
 Precision = Literal["fp32", "bf16"]
@@ -66,10 +67,14 @@ def freeze(net: nn.Module, *, precision: Precision = "fp32") -> Frozen | Eager:
         >>> bool((freeze(net)(x) - net(x)).abs().max() < 1e-4)
         True
     """
-    dtype = _DTYPES[precision]
+    dtype, before = _DTYPES[precision], PythonState(net)
     try:
         graph = fx.GraphModule(net, _Tracer().trace(net.eval()))
     except Exception:  # tracing may fail on anything that a forward does
+        return Eager(net, device="cpu", precision=precision)
+    finally:
+        was_changed = before.restore(net)
+    if was_changed:
         return Eager(net, device="cpu", precision=precision)
     _drop_idle(graph)
     _fold_norms(graph)
