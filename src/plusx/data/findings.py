@@ -81,7 +81,8 @@ class Finding(NamedTuple):
 
 def find(check: "Check") -> tuple[Finding, ...]:
     """Everything that a check found, the faults first."""
-    return tuple(sorted(_every(check), key=lambda finding: LEVELS.index(finding.level)))
+    every = (finding._replace(title=visible(finding.title)) for finding in _every(check))
+    return tuple(sorted(every, key=lambda finding: LEVELS.index(finding.level)))
 
 
 def verdict(check: "Check") -> str:
