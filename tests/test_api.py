@@ -105,6 +105,9 @@ def calls(
             [of(digits_run), of(twin)], out=of(new()), data_dir=of(folder)
         ).table(),
         "convert": converted,
+        "cross_validate": lambda of: refusal(
+            plusx.cross_validate, "digits", folds=1, out=of(new()), data_dir=of(folder)
+        ),
         "demo": lambda of: refusal(plusx.demo, of(digits_run)),
         "evaluate": lambda of: plusx.evaluate(of(digits_run), out=of(new()), data_dir=of(folder)).score,
         "find_lr": lambda of: plusx.find_lr("digits", data_dir=of(folder), steps=10, overrides={"data.limit": 20}),

@@ -57,7 +57,7 @@ def test_a_spec_of_an_unknown_kind_is_an_error_and_not_left_out(kind: str) -> No
 def test_every_kind_of_the_unions_is_made() -> None:
     for item in get_args(Augment):
         made = make_augmentation((item(),), PREPROCESS)
-        assert made.crop or made.change or made.by_epoch or made.pixels or made.mix, item
+        assert made.crop or made.change or made.by_epoch or made.pixels or made.mix or made.mirror, item
     for spec in get_args(Optim):
         make_optimizer(spec(), NET)
     for schedule in get_args(Schedule):

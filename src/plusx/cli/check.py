@@ -26,8 +26,10 @@ def data_check(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Check every image of a folder or a table before training: what cannot be read, the same image in two classes or
-    two splits, odd files, uneven classes. Nothing is changed. The exit code is 2 if training would refuse the data.
+    """Find what is wrong with images before training.
+
+    That is files that cannot be read, the same image in two classes or two splits, odd files, and uneven classes.
+    Nothing is changed. The exit code is 2 if training would refuse the data.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ import torch
 from plusx.data.decode import FullScale
 from plusx.data.found import find_images
 from plusx.data.images import ImageSet
-from plusx.data.scan import _examine
+from plusx.data.scan import read_file
 
 
 def load_outsiders(
@@ -38,11 +38,11 @@ def load_outsiders(
     unread: list[str] = []
     taken: list[tuple[Path, str]] = []
     with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
-        for done, (file, read) in enumerate(zip(files, pool.map(_examine, files), strict=True), start=1):
+        for done, (file, read) in enumerate(zip(files, pool.map(read_file, files), strict=True), start=1):
             if isinstance(read, str):
                 unread.append(f"{file.relative_to(folder)}: {read}")
-            elif read[0] not in without:
-                taken.append((file, read[0]))
+            elif read.digest not in without:
+                taken.append((file, read.digest))
             if progress:
                 progress(done, len(files))
     notes = []

@@ -277,7 +277,7 @@ def examine(
     ranges: dict[Kind, dict[LabelledFile, Range]] = {kind: {} for kind in get_args(Kind)}
     with ThreadPoolExecutor(usable_processors()) as pool:  # decoders and hashes release the interpreter's lock
         paths = (root.joinpath(*parts) for parts, _, _ in candidates)
-        read_each = pool.map(partial(_examine, closely=looks is not None), paths)
+        read_each = pool.map(partial(read_file, closely=looks is not None), paths)
         for done, (read, (parts, split, class_name)) in enumerate(zip(read_each, candidates, strict=True)):
             if isinstance(read, str):
                 faults.append(LeftOut("/".join(parts), read, True, split))
@@ -310,13 +310,13 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     digest: str
     values: Range | None
     look: Look | None
 
 
-def _examine(path: Path, *, closely: bool) -> _Read | str:
+def read_file(path: Path, *, closely: bool = False) -> Read | str:
     """The hash of a file, the range of its values where it matters, and what it looks like if that is asked.
 
     Why it cannot be read, where it cannot.
@@ -325,9 +325,9 @@ def _examine(path: Path, *, closely: bool) -> _Read | str:
         raw = path.read_bytes()
         digest = _digest(raw)
         if not closely:
-            return _Read(digest, value_range(raw), None)
+            return Read(digest, value_range(raw), None)
         seen, values = look(raw)
-        return _Read(digest, values, seen)
+        return Read(digest, values, seen)
     except OSError as fault:
         return f"cannot be read ({fault.strerror})"
     except UndecodableError as fault:

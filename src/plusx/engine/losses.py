@@ -98,6 +98,7 @@ def binary_cross_entropy(logits_BK: Tensor, labels: Tensor, *, weights_K: Tensor
             shares.
 
     Example:
+        >>> import torch
         >>> round(float(binary_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 2]))), 4)
         0.6931
     """
