@@ -311,6 +311,7 @@ def test_a_thread_of_ours_is_moved_and_may_run_everywhere_again() -> None:
     everywhere, seen, places = os.sched_getaffinity(0), set(), set()
     own = on_a(Busy())
     library().plusx_apart(0, 2)  # an earlier test may have found this machine busy
+    before = masks_at_rest()  # OpenVINO binds threads of its own
 
     def work() -> None:
         module(x, None, 0, True)
@@ -324,7 +325,7 @@ def test_a_thread_of_ours_is_moved_and_may_run_everywhere_again() -> None:
 
     assert within_a_minute(moved)
     assert seen == {frozenset(everywhere)}
-    assert within_a_minute(lambda: all(mask == everywhere for mask in masks().values())), masks()
+    assert within_a_minute(lambda: all(mask == before.get(task, everywhere) for task, mask in masks().items()))
 
 
 @needs_linux

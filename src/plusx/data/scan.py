@@ -311,6 +311,8 @@ def usable_processors() -> int:
 
 
 class Read(NamedTuple):
+    """What was read of a file."""
+
     digest: str
     values: Range | None
     look: Look | None
