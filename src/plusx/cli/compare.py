@@ -41,6 +41,8 @@ def compare(
       plusx compare runs/a runs/b --out compared
     """
     paths, data = runs_and_data(runs)
+    if data is not None and not Path(data).exists():
+        raise ValueError(f"no such run directory or folder: {data}")
     with watching("comparing", quiet=quiet, unit="images") as bar:
         how: dict[str, Any] = {"data_dir": data_dir, "device": device, "trust_code": trust_code}
         found = plusx.compare_runs(paths, data, out=out, progress=bar, **how)

@@ -264,7 +264,8 @@ def train(
         )
     for alone, refused in ((find_lr and "--find-lr", NO_RUN), (folds is not None and "--folds", NO_FOLDS)):
         if alone and (other := [option for option in given if option in refused]):
-            raise ValueError(f"{alone} and {other[0]} do not go together")
+            way = "; --set epochs=N limits every fold" if other[0] == "--max-time" and alone == "--folds" else ""
+            raise ValueError(f"{alone} and {other[0]} do not go together{way}")
         if alone and (watch or tensorboard):
             raise ValueError(f"{alone} and {'--watch' if watch else '--tensorboard'} do not go together")
     if folds is not None and out is None:

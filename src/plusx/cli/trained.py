@@ -28,7 +28,7 @@ def print_trained(trained: "Trained", *, as_json: bool) -> None:
         pace = f"{results['images_per_s']:,.0f} images/s, {waited}, "
     print(f"{pace}{results['seconds']:.0f} s; report: {trained.run / 'report.html'}")
     print(_calibrated(trained))
-    print(f"next: plusx evaluate {trained.run}")
+    print(f"next: plusx evaluate {trained.run}{' --trust-code' if card.code and card.code['file'] else ''}")
 
 
 def print_folds(validated: "CrossValidated", *, as_json: bool) -> None:
@@ -107,7 +107,7 @@ def _kept(card: "Card") -> str:
         if (balanced := results.get(f"{split}_balanced_error")) is not None:
             measured[place] += f" ({per_cent(balanced)} in the mean over classes)"
     fitted = results.get("fitted_head") if not results["steps"] else None
-    if fitted and fitted["cv_error"] is not None:
+    if fitted and fitted["cv_error"] is not None and "trained_before" not in card.source:  # else it flatters
         measured.append(f"{per_cent(fitted['cv_error'])} in cross-validation")
     used = ", ".join([f"{images['train']:,} trained on", *card.left_out])
     what = "its last layer fitted" if fitted else f"{which} of {results['steps']:,} steps"

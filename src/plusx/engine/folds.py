@@ -21,6 +21,7 @@ from plusx.recipes import Recipe
 from plusx.recipes.codec import to_dict
 from plusx.report.evaluation import write_evaluation
 from plusx.runs.files import replace_file, require_writable
+from plusx.runs.images import seen_by
 from plusx.runs.predictions import Predictions, Score, score
 from plusx.runs.store import read_card, require_free
 
@@ -124,6 +125,11 @@ def cross_validate(
             progress=lambda done, total: show(Reading(done, total)),
         )
         images = pool(source.splits)
+        if known := len(seen_by(asked.net.weights) & set(images.digests or ())):
+            raise ValueError(
+                f"{asked.net.weights} was trained on {known:,} of the {len(images):,} images, and no fold could "
+                "measure those; start from weights that have not seen them"
+            )
         fold_N = folds_of(images, folds)
         _begin(root, {"folds": folds, "data": source.name, "fingerprint": source.fingerprint, "recipe": to_dict(asked)})
         runs, parts = [], []

@@ -31,7 +31,7 @@ from plusx.recipes.schedule import Plateau
 from plusx.recipes.text import LENGTHS
 from plusx.runs.card import Card
 from plusx.runs.code import described
-from plusx.runs.images import splits_of
+from plusx.runs.images import seen_by, splits_of, unseen
 from plusx.runs.store import require_free
 from plusx.weights.find import find_weights, net_of
 from plusx.weights.presets import in_words
@@ -58,6 +58,8 @@ class Plan:
     """Where it runs, and what else was measured."""
     note: str | None = None
     """What was decided for a limit of memory."""
+    before: frozenset[str] = frozenset()
+    """Content hashes of the images that the weights were trained on."""
 
 
 def asked_for(
@@ -92,7 +94,7 @@ def asked_for(
         if other := [length for length in LENGTHS if length in changes]:
             raise ValueError(f"max_time and {other[0]} both say how long the run is; give one of them")
         if began.steps == 0:
-            raise ValueError(f"max_time is {max_time}, but the recipe {began.name} takes no step; leave it out")
+            raise ValueError(f"max_time is {max_time}, but the recipe {began.name} takes no step; leave max_time out")
         changes["max_time"] = seconds_of(max_time) if isinstance(max_time, str) else max_time
     asked = override_all(began, changes)
     if (name := named(asked.net.name)) != asked.net.name:
@@ -174,7 +176,8 @@ def make_plan(
         progress=lambda done, total: progress(Reading(done, total)),
     )
     recipe = _weights_where_they_lie(recipe.resolved(len(source.splits["train"])))
-    splits = splits_of(recipe, source.splits)
+    before = seen_by(recipe.net.weights)
+    splits, seen = unseen(splits_of(recipe, source.splits), before)
     images = splits["train"]
     require_every_class(images, recipe.data.train)
     if recipe.balance != "none":
@@ -224,13 +227,14 @@ def make_plan(
             "fingerprint": source.fingerprint,
             "images": {split: len(images) for split, images in splits.items()},
             "left_out": [f"{each.path}: {each.reason}" for each in source.left_out],
-            **({"notes": list(source.notes)} if source.notes else {}),
+            **({"notes": [*source.notes, *seen]} if source.notes or seen else {}),
+            **({"trained_before": known} if (known := len(before & set(images.digests or ()))) else {}),
         },
         placement=choice.placement.to_dict(),
         notes=notes,
         code=code,
     )
-    return Plan(card, source, splits, start, choice, note)
+    return Plan(card, source, splits, start, choice, note, before)
 
 
 def _as_written(recipe: Recipe, rules: Placement) -> tuple[Recipe, Placement]:

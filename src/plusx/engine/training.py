@@ -37,7 +37,7 @@ from plusx.report.run import write_report
 from plusx.runs.card import Card
 from plusx.runs.code import admit, write_code
 from plusx.runs.files import free_path
-from plusx.runs.images import last_data_dir, splits_of, write_images
+from plusx.runs.images import last_data_dir, seen_before, seen_by, splits_of, unseen, write_images
 from plusx.runs.metrics import Measurement
 from plusx.runs.store import Run, create_run, discard_run, read_card, reopen_run
 from plusx.weights.published import published_name
@@ -154,7 +154,7 @@ def train(
             write_code(run.path, card)
             if card.code is not None and card.code["as_object"]:
                 save(state, run)  # nothing else has the weights that it begins with
-            write_images(run.path, plan.source, plan.splits)
+            write_images(run.path, plan.source, plan.splits, plan.before)
             follow = _followers(run.path, state.step, watch, tensorboard, show)
             try:
                 return _finish(run, state, plan.splits, placement, follow, progress=show, should_stop=should_stop)
@@ -207,7 +207,10 @@ def resume(
     placement = _placement_again(path, card, device)
     with shown(progress, str(run), stopping=should_stop) as show:
         source = _source_again(path, card, Path(data_dir) if data_dir is not None else None, show)
-        splits = splits_of(card.recipe, source.splits)
+        before = seen_before(path)
+        if before is None:  # it died before they were written
+            before = seen_by(card.recipe.net.weights)
+        splits, _ = unseen(splits_of(card.recipe, source.splits), before)
         opened, point = reopen_run(path)
         where = {"name": source.name, "data_dir": str(source.data_dir) if source.data_dir else None}
         opened.card = dataclasses.replace(
@@ -221,7 +224,7 @@ def resume(
                 )
             if point is None:
                 state = fresh_state(card, placement, _start_again(card), splits["train"])
-                write_images(path, source, splits)  # it may have died before they were written
+                write_images(path, source, splits, before)
             else:
                 state = fresh_state(card, placement)
                 restore(state, point)

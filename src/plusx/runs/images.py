@@ -23,6 +23,8 @@ HEAD = ("image", "class", "split", "digest", "reason")
 GROUP = "group"
 """One more column, where the images have groups."""
 LEFT_OUT, UNUSED = "left out", "unused"
+BEFORE = "trained before"
+"""The split of images that a run was not trained on itself, but the weights that it began with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +61,53 @@ def splits_of(recipe: Recipe, splits: Mapping[str, ImageSet]) -> dict[str, Image
     return chosen
 
 
-def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> None:
+def seen_by(weights: str | None) -> frozenset[str]:
+    """The content hashes of the images that weights were trained on, as far as they are of a run that records them."""
+    if weights is None:
+        return frozenset()
+    path = Path(weights).expanduser()
+    run = path.parent if path.name == "weights.safetensors" else path
+    return trained_on(run) or frozenset() if (run / "card.json").is_file() else frozenset()
+
+
+def seen_before(run: Path) -> frozenset[str] | None:
+    """The same of the weights that a run began with; None where the run has no images.csv."""
+    rows = _read(run)
+    return None if rows is None else frozenset(row["digest"] for row in rows if row["split"] == BEFORE)
+
+
+def unseen(splits: Mapping[str, ImageSet], before: frozenset[str]) -> tuple[dict[str, ImageSet], tuple[str, ...]]:
+    """The splits without held out images that the first weights were trained on, and notes of how many they are.
+
+    Raises:
+        ValueError: They were trained on all images of a split.
+    """
+    kept, notes = dict(splits), []
+    for split in ("val", "test"):
+        if split not in kept or not (digests := kept[split].digests):
+            continue
+        new = [place for place, digest in enumerate(digests) if digest not in before]
+        if not new:
+            raise ValueError(
+                f"the weights to start from were trained on all {len(digests):,} {split} images, which could not be "
+                f"measured then; name others, or set data.{split}=none"
+            )
+        if len(new) < len(digests):
+            kept[split] = kept[split].take(new)
+            notes.append(f"{len(digests) - len(new):,} {split} images left out: the first weights were trained on them")
+    return kept, tuple(notes)
+
+
+def write_images(
+    run: Path, source: Source, splits: Mapping[str, ImageSet], before: frozenset[str] = frozenset()
+) -> None:
     """Write images.csv, if the images are files.
 
     Args:
         run: Run directory.
         source: The data.
         splits: What the run uses of it.
+        before: Content hashes of what the weights that it begins with were trained on.
     """
     if splits["train"].files is None:
         return
@@ -84,6 +126,8 @@ def write_images(run: Path, source: Source, splits: Mapping[str, ImageSet]) -> N
             rows.writerow([*row, *([group or ""] if grouped else [])])
     for each in source.left_out:
         rows.writerow([each.path, "", LEFT_OUT, "", each.reason, *([""] if grouped else [])])
+    for digest in sorted(before):
+        rows.writerow(["", "", BEFORE, digest, "", *([""] if grouped else [])])
     replace_file(run / FILE, text.getvalue().encode())
 
 
@@ -149,9 +193,12 @@ def last_data_dir(card: Card) -> Path | None:
 
 
 def trained_on(run: Path) -> frozenset[str] | None:
-    """The content hashes of a run's training images; None where the run does not record them."""
+    """The content hashes of a run's training images, and of those of the weights that it began with.
+
+    None where the run does not record them.
+    """
     rows = _read(run)
-    return None if rows is None else frozenset(row["digest"] for row in rows if row["split"] == "train")
+    return None if rows is None else frozenset(row["digest"] for row in rows if row["split"] in ("train", BEFORE))
 
 
 def without_trained(run: Path, measured: RunImages) -> RunImages:
@@ -172,7 +219,7 @@ def without_trained(run: Path, measured: RunImages) -> RunImages:
         note = f"{run} does not record which images it was trained on; some may be among these"
         return replace(measured, notes=(*measured.notes, note))
     new = [place for place, digest in enumerate(digests) if digest not in trained]
-    what = f"{run} was trained on them"
+    what = f"{run} was trained on them" + (", or its first weights were" if seen_before(run) else "")
     if groups is not None and (of_groups := _trained_groups(run)):
         new = [place for place in new if groups[place] not in of_groups]
         what += ", or on others of their groups"
@@ -228,7 +275,7 @@ def _changes(run: Path, card: Card, source: Source) -> tuple[str, ...]:
     rows = _read(run)
     if rows is None:
         return (sentence,)
-    then = {row["digest"] for row in rows if row["digest"]}
+    then = {row["digest"] for row in rows if row["digest"] and row["split"] != BEFORE}
     now = {digest for images in source.splits.values() for digest in images.digests or ()}
     return (f"{sentence}: {len(now - then):,} new, {len(then - now):,} gone",)
 
