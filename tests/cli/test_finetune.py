@@ -23,7 +23,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("birds")
     for i in range(24):
-        save_image(root / "photos" / ("jay", "owl", "tit")[i % 3] / f"{i}.png", seed=i, hue=i % 3)
+        save_image(root / "photos" / ("jay", "owl", "tit")[i % 3] / f"{i}.png", seed=5000 + i, hue=i % 3)
     recipe = dataclasses.replace(folder(), steps=2, epochs=None, batch_size=8)
     overrides = {"net.name": "resnet20", "net.options.shortcut": "B", "preprocess.size": "24"}
     return api.train(root / "photos", recipe=recipe, overrides=overrides, out=root / "run", progress=False).run

@@ -10,11 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from plusx.data.decode import NOT_READ, not_read
 from plusx.data.folder import Loaded, image_sets
 from plusx.data.images import listed, normal_name
 from plusx.data.scan import SPLIT_NAMES, Folder, LabelledFile, LeftOut, Progress, examine
-from plusx.data.table import Line, Table, read_table
+from plusx.data.table import Line, Table, read_table, why_not_tried
 from plusx.data.tree import printable
 
 _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
@@ -45,7 +44,7 @@ def load_table(
     by_path = {line.path: line for line in table.lines}
     candidates, faults = [], []
     for line in table.lines:
-        if reason := _refusal(file.parent / line.path):
+        if reason := why_not_tried(file.parent / line.path):
             faults.append(LeftOut(line.path, reason, True, splits[line.number]))
         else:
             candidates.append(((line.path,), splits[line.number], _name(line.label)))
@@ -139,16 +138,6 @@ def _require_classes(where: str, table: Table, splits: Mapping[int, str]) -> Non
         )
     if len(trained) < 2:
         raise ValueError(f"{where} has one label only, {min(trained)!r}; a classifier needs two classes")
-
-
-def _refusal(file: Path) -> str | None:
-    """Why a file is not tried; None for one that is to be read."""
-    if not os.path.lexists(file):
-        return "missing"
-    if file.is_dir():
-        return "a folder"
-    suffix = file.suffix.lower()
-    return not_read(NOT_READ[suffix]) if suffix in NOT_READ else None
 
 
 def _rows(numbers: Sequence[int]) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from plusx.data.decode import NOT_READ, not_read
 from plusx.data.images import listed, normal_name
 from plusx.data.look import Look
 from plusx.data.scan import SPLIT_NAMES, Folder, LeftOut, Progress, examine
-from plusx.data.table import Line, read_table
+from plusx.data.table import Line, read_table, why_not_tried
 from plusx.data.tree import Parts, printable
 
 _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
@@ -59,7 +58,7 @@ def scan_table(file: Path, *, progress: Progress | None = None, looks: dict[Part
         split, path, where_in = _SPLITS.get(_plain(line.split), ""), printable(line.path), f" (line {line.number})"
         if line.number in mistakes:
             refused.append(LeftOut(path, mistakes[line.number] + where_in, True, split))
-        elif reason := _refusal(file.parent / line.path):
+        elif reason := why_not_tried(file.parent / line.path):
             lost.append(LeftOut(path, reason + where_in, True, split))
         else:
             candidates.append(((line.path,), split, normal_name(line.label or "")))
@@ -108,16 +107,6 @@ def _named_again(root: Path, lines: list[Line]) -> dict[int, str]:
             labels = "" if same else f", there with the label {other.label!r} and here with {line.label!r}"
             again[line.number] = f"the file of line {other.number} again{labels}"
     return again
-
-
-def _refusal(file: Path) -> str | None:
-    """Why a file is not tried; None for one that is to be read."""
-    if not os.path.lexists(file):
-        return "missing"
-    if file.is_dir():
-        return "a folder"
-    suffix = file.suffix.lower()
-    return not_read(NOT_READ[suffix]) if suffix in NOT_READ else None
 
 
 def _spellings(column: str, lines: tuple[Line, ...]) -> Iterator[str]:

@@ -3,12 +3,13 @@
 import csv
 import difflib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from plusx.data.decode import is_image_name
+from plusx.data.decode import NOT_READ, is_image_name, not_read
 from plusx.data.images import listed
 from plusx.data.tree import printable
 
@@ -165,6 +166,16 @@ def _line(where: str, names: list[str], number: int, cells: list[str]) -> Line:
 
 def _plain(title: str) -> str:
     return title.strip().lower()
+
+
+def why_not_tried(file: Path) -> str | None:
+    """Why the file of a row is not read; None for one that is to be tried."""
+    if not os.path.lexists(file):
+        return "missing"
+    if file.is_dir():
+        return "a folder"
+    suffix = file.suffix.lower()
+    return not_read(NOT_READ[suffix]) if suffix in NOT_READ else None
 
 
 def _quoted(titles: Sequence[str]) -> str:

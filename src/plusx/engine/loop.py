@@ -92,15 +92,7 @@ def fit(
         progress(Event(state.step, course.total or 0, loss, images_per_s, tuple(measurements), (), per_epoch, best))
 
     def new_step() -> Step:
-        return Step(
-            state.net,
-            state.optimizer,
-            task,
-            recipe.penalty,
-            placement,
-            clip=recipe.optim.clip,
-            accumulate=recipe.accumulate,
-        )
+        return Step.of(recipe, state.net, state.optimizer, task, placement)
 
     if out_of_patience(state, recipe):  # it was killed after its last step
         return

@@ -203,15 +203,7 @@ def _answer(question: Mapping[str, Any]) -> Iterator[int]:
     net = placement.place(build(recipe.net.name, **options)).train()
     optimizer = make_optimizer(recipe.optim, net, precision=placement.precision)
     task = task_of(recipe, torch.ones(options["num_classes"]), placement.device)
-    step = Step(
-        net,
-        optimizer,
-        task,
-        recipe.penalty,
-        placement,
-        clip=recipe.optim.clip,
-        accumulate=recipe.accumulate,
-    )
+    step = Step.of(recipe, net, optimizer, task, placement)
 
     def batch_of(images: int) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.randn(images, *image), torch.arange(images) % options["num_classes"]

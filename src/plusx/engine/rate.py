@@ -151,15 +151,7 @@ def sweep(
     with _put_back(state, placement):
         optimizer = make_optimizer(recipe.optim, state.net, precision=placement.precision)
         Frozen(state.net, recipe.net).hold(True)
-        step = Step(
-            state.net,
-            optimizer,
-            task,
-            recipe.penalty,
-            placement,
-            clip=recipe.optim.clip,
-            accumulate=recipe.accumulate,
-        )
+        step = Step.of(recipe, state.net, optimizer, task, placement)
         numbers = range(state.step, state.step + steps)
         for taken, batch in enumerate(batches.steps(numbers.start, numbers.stop, workers=recipe.data.workers)):
             rate = LOWEST * (HIGHEST / LOWEST) ** (taken / (steps - 1))

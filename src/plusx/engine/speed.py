@@ -83,15 +83,7 @@ def step_seconds(
     net = placement.place(build(recipe.net.name, **net_options)).train()
     classes = net_options.get("num_classes") or _classes(net, image)
     optimizer = make_optimizer(recipe.optim, net, precision=placement.precision)
-    step = Step(
-        net,
-        optimizer,
-        task_of(recipe, torch.ones(classes), placement.device),
-        recipe.penalty,
-        placement,
-        clip=recipe.optim.clip,
-        accumulate=recipe.accumulate,
-    )
+    step = Step.of(recipe, net, optimizer, task_of(recipe, torch.ones(classes), placement.device), placement)
     x_BCHW = torch.randn(recipe.batch_size, *image)
     labels_B = torch.arange(recipe.batch_size) % classes
     seconds: list[float] = []

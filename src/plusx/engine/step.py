@@ -7,6 +7,7 @@ from plusx.engine.optim import hold_rates, set_multiplier
 from plusx.engine.penalty import add_gradient
 from plusx.engine.task import Batch, Task
 from plusx.placement.place import Placement
+from plusx.recipes import Recipe
 from plusx.recipes.optim import Penalty
 
 
@@ -44,6 +45,14 @@ class Step:
         if self._learn.record is not None and not hold_rates(optimizer, placement.device):
             self._learn.record = None
             self._learn.refused = f"{type(optimizer).__name__} counts its steps on the CPU"
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, placement: Placement
+    ) -> "Step":
+        """The step of a recipe; the other arguments are those of the class."""
+        clip, accumulate = recipe.optim.clip, recipe.accumulate
+        return cls(net, optimizer, task, recipe.penalty, placement, clip=clip, accumulate=accumulate)
 
     def __call__(self, batch: Batch, rate: float) -> Tensor:
         """One step.
