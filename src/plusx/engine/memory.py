@@ -166,7 +166,7 @@ def _measured(
     placement: Placement,
     batches: Sequence[int],
 ) -> Iterator[int]:
-    """What this process would hold at most after a step of each batch size."""
+    """What this process would hold at most in a step of each batch size."""
     question = {
         "recipe": to_dict(recipe),
         "net_options": dict(net_options),
@@ -174,7 +174,7 @@ def _measured(
         "placement": placement.to_dict(),
         "batches": list(batches),
     }
-    held, before = memory_bytes(), peak_memory_bytes() or 0
+    held = memory_bytes()  # not the most it has held: what a notebook did before is over
     command = [sys.executable, "-m", "plusx.engine.memory"]
     with (
         tempfile.TemporaryFile() as complaint,
@@ -186,7 +186,7 @@ def _measured(
             child.stdin.close()
             for line in child.stdout:
                 added = int(line)
-                yield added if placement.device != "cpu" else max(before, held + added)
+                yield added if placement.device != "cpu" else held + added
             if child.wait() not in (0, -9):  # SIGKILL, which Linux sends for want of memory
                 complaint.seek(0)
                 said = complaint.read().decode(errors="replace").strip()
