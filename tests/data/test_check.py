@@ -91,8 +91,8 @@ def test_every_row_of_a_table_that_is_wrong_is_named_by_its_line(tmp_path: Path)
     [
         (["1.png,ant,val", "2.png,bee,val"], "has no row of the split train"),
         (["1.png,ant,train", "2.png,ant,train"], "has one label only, 'ant'"),
-        (["1.png,ant,train", "2.png,bee,train", "3.png,wasp,test"], "label 'wasp' of test is of no training image"),
-        (["1.png,ant,train", "no.png,bee,train", "3.png,ant,test"], "has one label only, 'ant'"),
+        (["1.png,ant,train", "2.png,bee,train", "3.png,wasp,test"], "line 4: label 'wasp' is of no training image"),
+        (["1.png,ant,train", "no.png,bee,train", "3.png,ant,test"], "label 'bee' has no training image that can"),
         (["1.png,ant,train", "cut.png,bee,train", "3.png,ant,test"], "label 'bee' has no training image that can"),
     ],
 )  # fmt: skip

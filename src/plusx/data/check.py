@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from plusx.data.alike import near_pairs
+from plusx.data.appearance import Appearance
 from plusx.data.decode import FullScale
 from plusx.data.findings import Alike, Finding, facts, find, lines, verdict
 from plusx.data.folder import assign, check_classes, check_images
-from plusx.data.look import Look
 from plusx.data.preprocess import cropped_away
-from plusx.data.rows import Rows, scan_table
+from plusx.data.rows import Rows, problem_of, read_rows, rows_of
 from plusx.data.scan import Folder, LabelledFile, LeftOut, scan
 from plusx.data.table import is_table
 from plusx.data.tree import Parts
@@ -157,15 +157,15 @@ def check_data(root: str | Path, *, progress: bool | Callable[[int, int], None] 
         >>> check_data("photos").images
         16
     """
-    source, looks = Path(root), dict[Parts, Look]()
+    source, appearances = Path(root), dict[Parts, Appearance]()
     rows: Rows | None = None
     with shown(progress, "checking", unit="files") as report:
         if is_table(source) and not source.is_dir():
-            rows = scan_table(source, progress=report, looks=looks)
-            folder = rows.folder
+            rows = rows_of(source)
+            folder = read_rows(rows, progress=report, appearances=appearances)
         else:
-            folder = scan(source, progress=report, looks=looks)
-    problem, assigned, left_out = rows.problem if rows else _problem(folder), {}, folder.left_out
+            folder = scan(source, progress=report, appearances=appearances)
+    problem, assigned, left_out = problem_of(rows, folder) if rows else _problem(folder), {}, folder.left_out
     split_of = {image.parts: image.split or "train" for image in folder.images}
     try:
         splits, leaks = assign(folder.images)
@@ -178,9 +178,9 @@ def check_data(root: str | Path, *, progress: bool | Callable[[int, int], None] 
     unread = {each.path for each in left_out}
     for image in folder.images:
         counts[image.split or "all"][image.class_name] += _path(image) not in unread
-    placed = [_Placed(_path(image), image, split_of[image.parts], looks[image.parts]) for image in folder.images]
+    placed = [_Placed(_path(image), image, split_of[image.parts], appearances[image.parts]) for image in folder.images]
     copies, near = _alike(placed)
-    seen = [each.look for each in placed]
+    seen = [each.appearance for each in placed]
     check = Check(
         source,
         counts=counts,
@@ -191,7 +191,7 @@ def check_data(root: str | Path, *, progress: bool | Callable[[int, int], None] 
         odd=_odd(placed),
         sizes=_sizes(seen) if seen else None,
         cropped_away=_cropped_away(seen),
-        unused=rows.unused if rows else folder.unused,
+        unused=rows.table.unused if rows else folder.unused,
         notes=() if rows else tuple(_notes(folder)),
         problem=problem,
         mistakes=rows.mistakes if rows else (),
@@ -213,7 +213,7 @@ class _Placed(NamedTuple):
     image: LabelledFile
     split: str
     """Of train, val and test, the one that training would put it into."""
-    look: Look
+    appearance: Appearance
 
 
 def _path(image: LabelledFile) -> str:
@@ -234,7 +234,7 @@ def _alike(placed: Sequence[_Placed]) -> tuple[Alike, Alike | None]:
     """The same images, and nearly the same ones."""
     by_pixels: dict[str, list[_Placed]] = defaultdict(list)
     for each in placed:
-        by_pixels[each.look.pixels].append(each)
+        by_pixels[each.appearance.pixels].append(each)
     unlike = list(by_pixels.values())
     groups = [tuple(each.path for each in same) for same in unlike if len(same) > 1]
     in_classes = [len({each.image.class_name for each in same}) > 1 for same in unlike if len(same) > 1]
@@ -246,7 +246,7 @@ def _alike(placed: Sequence[_Placed]) -> tuple[Alike, Alike | None]:
     )
     if not unlike:
         return copies, Alike((), (), ())
-    pairs = near_pairs(np.stack([same[0].look.thumb_HW3 for same in unlike]))
+    pairs = near_pairs(np.stack([same[0].appearance.thumb_HW3 for same in unlike]))
     return copies, None if pairs is None else _sorted_out(unlike, pairs.tolist())
 
 
@@ -294,22 +294,22 @@ def _odd(placed: Sequence[_Placed]) -> dict[str, tuple[str, ...]]:
     """The files of each oddity; a file may have several."""
     found: dict[str, list[str]] = defaultdict(list)
     for each in placed:
-        shorter, longer = sorted((each.look.width, each.look.height))
+        shorter, longer = sorted((each.appearance.width, each.appearance.height))
         shapes = (["long"] if longer >= LONG * shorter else []) + (["tiny"] if shorter < TINY else [])
-        for trait in [*sorted(each.look.traits), *shapes]:
+        for trait in [*sorted(each.appearance.traits), *shapes]:
             found[trait].append(each.path)
     return {trait: tuple(paths) for trait, paths in sorted(found.items())}
 
 
-def _sizes(looks: Sequence[Look]) -> Sizes:
-    sizes = sorted(((look.width, look.height) for look in looks), key=lambda size: (size[0] * size[1], size))
-    median = median_low(look.width for look in looks), median_low(look.height for look in looks)
+def _sizes(seen: Sequence[Appearance]) -> Sizes:
+    sizes = sorted(((each.width, each.height) for each in seen), key=lambda size: (size[0] * size[1], size))
+    median = median_low(each.width for each in seen), median_low(each.height for each in seen)
     return Sizes(sizes[0], median, sizes[-1])
 
 
-def _cropped_away(looks: Sequence[Look]) -> float:
+def _cropped_away(seen: Sequence[Appearance]) -> float:
     spec = default_recipe().preprocess
-    return fmean(cropped_away(look.width, look.height, spec) for look in looks) if looks else 0.0
+    return fmean(cropped_away(each.width, each.height, spec) for each in seen) if seen else 0.0
 
 
 def _parted(placed: Sequence[_Placed]) -> Iterator[tuple[str, ...]]:

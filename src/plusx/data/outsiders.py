@@ -9,7 +9,7 @@ import torch
 from plusx.data.decode import FullScale
 from plusx.data.found import find_images
 from plusx.data.images import ImageSet
-from plusx.data.scan import read_file
+from plusx.data.scan import read_file, usable_processors
 
 
 def load_outsiders(
@@ -37,7 +37,7 @@ def load_outsiders(
     files = find_images(folder).files
     unread: list[str] = []
     taken: list[tuple[Path, str]] = []
-    with ThreadPoolExecutor(2) as pool:  # decoders and hashes release the interpreter's lock
+    with ThreadPoolExecutor(usable_processors()) as pool:  # decoders and hashes release the interpreter's lock
         for done, (file, read) in enumerate(zip(files, pool.map(read_file, files), strict=True), start=1):
             if isinstance(read, str):
                 unread.append(f"{file.relative_to(folder)}: {read}")

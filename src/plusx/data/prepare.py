@@ -27,13 +27,12 @@ from plusx.data.prepared import (
     UNFINISHED,
     VERSION,
     Place,
-    digest_of,
     folder_as_json,
     is_prepared,
     open_prepared,
     read_index,
 )
-from plusx.data.scan import Folder, LabelledFile, scan
+from plusx.data.scan import Folder, LabelledFile, digest, scan, usable_processors
 from plusx.data.shards import ShardPlace, plan_shards, write_shard
 from plusx.progress import shown
 
@@ -293,11 +292,11 @@ def _grouped(images: Sequence[LabelledFile], root: Path, size: int, full_scale: 
     def made(image: LabelledFile) -> Made:
         file = root.joinpath(*image.parts)
         changed, raw = file.stat().st_mtime_ns, file.read_bytes()
-        if digest_of(raw) != image.digest:
+        if digest(raw) != image.digest:
             raise ValueError(f"{file} has changed while it was read; run the same again")
         return np.asarray(smaller(decode(raw, full_scale=full_scale), size)), len(raw), changed
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the interpreter's lock
+    with ThreadPoolExecutor(usable_processors()) as pool:  # decoding and resizing release the interpreter's lock
         for start in range(0, len(images), GROUP):
             yield list(pool.map(made, images[start : start + GROUP]))
 

@@ -7,7 +7,6 @@ such as 224 pixels that cover 0.875 of 256, resizes nothing a second time and is
 scale it is nearly the same. A training crop of a small part has less detail than its file would give.
 """
 
-import hashlib
 import json
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from plusx.data.decode import FullScale, is_image_name
-from plusx.data.scan import Folder, LabelledFile, LeftOut
+from plusx.data.scan import Folder, LabelledFile, LeftOut, digest
 from plusx.data.shards import ShardPlace, Shards
 from plusx.data.tree import printable, walk
 
@@ -106,7 +105,7 @@ def open_prepared(root: Path) -> tuple[Prepared | Shards, Folder]:
     for number in np.linspace(0, len(every) - 1, min(CHECKED, len(every))).round().astype(int):
         file, image = every[number]
         if isinstance(stored, Shards):
-            same = digest_of(stored(file)) == image.digest
+            same = digest(stored(file)) == image.digest
         else:
             same = zlib.crc32(stored(file).data) == stored.places[file].check
         if not same:
@@ -159,11 +158,6 @@ def folder_from(index: dict[str, Any], root: Path) -> Folder:
     )
 
 
-def digest_of(content: bytes) -> str:
-    """The hash of a file's content, as `scan` has it."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 def _prepared(root: Path, index: dict[str, Any]) -> Prepared:
     files = (root.joinpath(*parts) for parts, *_ in index["folder"]["images"])
     return Prepared(root, index["size"], dict(zip(files, (Place(*row) for row in index["places"]), strict=True)))
@@ -191,10 +185,10 @@ def _require_fresh(root: Path, index: dict[str, Any], stored: Prepared | Shards)
     faults += [f"{printable(name)} is new" for name in sorted(there - known.keys()) if _is_new(name, left_out)]
     faults += [f"{name} is gone" for name in sorted(known.keys() - there)]
     for name in sorted(known.keys() & there):
-        digest, size_bytes, changed = known[name]
+        known_as, size_bytes, changed = known[name]
         now = (source / name).stat()
         if now.st_size != size_bytes or (
-            now.st_mtime_ns != changed and digest_of((source / name).read_bytes()) != digest
+            now.st_mtime_ns != changed and digest((source / name).read_bytes()) != known_as
         ):
             faults.append(f"{name} has changed")
     if faults:

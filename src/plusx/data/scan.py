@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from plusx.data.appearance import Appearance, appearance_of
 from plusx.data.decode import (
     NOT_READ,
     FullScale,
@@ -29,7 +30,6 @@ from plusx.data.decode import (
     value_range,
 )
 from plusx.data.images import listed, normal_name
-from plusx.data.look import Look, look
 from plusx.data.tree import Entry, Parts, printable, walk
 
 SPLIT_NAMES = {
@@ -92,13 +92,13 @@ class Folder:
         return tuple(sorted({*self.classes.get("train", ()), *self.classes.get("", ())}))
 
 
-def scan(root: Path, *, progress: Progress | None = None, looks: dict[Parts, Look] | None = None) -> Folder:
+def scan(root: Path, *, progress: Progress | None = None, appearances: dict[Parts, Appearance] | None = None) -> Folder:
     """Find everything in a folder of class folders, and read every image once: hash and decode.
 
     Args:
         root: The folder.
         progress: Called with how many files were read, and how many there are.
-        looks: As for `examine`.
+        appearances: As for `examine`.
 
     Raises:
         ValueError: There is no such folder, no class folder in it, or it does not show which folders are the classes.
@@ -127,7 +127,7 @@ def scan(root: Path, *, progress: Progress | None = None, looks: dict[Parts, Loo
             candidates.append((entry.parts, *place))
     if not candidates and not (classes and any(each.fault for each in left_out)):
         raise ValueError(_no_images(root, splits or ("",)))
-    images, faults, scale = examine(root, candidates, progress, looks)
+    images, faults, scale = examine(root, candidates, progress, appearances)
     return Folder(
         root,
         images=tuple(sorted(images, key=lambda image: (_RANKS[image.split], image.class_name, image.parts))),
@@ -261,7 +261,7 @@ def examine(
     root: Path,
     candidates: Sequence[tuple[Parts, str, str]],
     progress: Progress | None,
-    looks: dict[Parts, Look] | None = None,
+    appearances: dict[Parts, Appearance] | None = None,
 ) -> tuple[list[LabelledFile], list[LeftOut], FullScale]:
     """Read every image once; and find the one scale of those whose format does not say what is white.
 
@@ -269,15 +269,15 @@ def examine(
         root: What the paths are below.
         candidates: The path, the split and the class of each.
         progress: Called with how many files were read, and how many there are.
-        looks: Filled with what every image looks like; without, JPEG files are decoded at an eighth of their size,
-            which is faster.
+        appearances: Filled with what every image looks like; without, JPEG files are decoded at an eighth of their
+            size, which is faster.
     """
     images: list[LabelledFile] = []
     faults: list[LeftOut] = []
     ranges: dict[Kind, dict[LabelledFile, Range]] = {kind: {} for kind in get_args(Kind)}
     with ThreadPoolExecutor(usable_processors()) as pool:  # decoders and hashes release the interpreter's lock
         paths = (root.joinpath(*parts) for parts, _, _ in candidates)
-        read_each = pool.map(partial(read_file, closely=looks is not None), paths)
+        read_each = pool.map(partial(read_file, closely=appearances is not None), paths)
         for done, (read, (parts, split, class_name)) in enumerate(zip(read_each, candidates, strict=True)):
             if isinstance(read, str):
                 faults.append(LeftOut("/".join(parts), read, True, split))
@@ -285,8 +285,8 @@ def examine(
                 images.append(LabelledFile(parts, split, class_name, read.digest))
                 if read.values is not None:
                     ranges[read.values.kind][images[-1]] = read.values
-                if looks is not None and read.look is not None:
-                    looks[parts] = read.look
+                if appearances is not None and read.appearance is not None:
+                    appearances[parts] = read.appearance
             if progress:
                 progress(done + 1, len(candidates))
     scale = FullScale()
@@ -299,9 +299,9 @@ def examine(
                 reason = f"{fits_none(of_all)}" + (f" (the range is of {len(its):,} files)" if len(its) > 1 else "")
                 faults += [LeftOut("/".join(image.parts), reason, True, image.split) for image in its]
                 images = [image for image in images if image not in its]
-    if looks is not None:  # what is white in these is known only now
+    if appearances is not None:  # what is white in these is known only now
         for image in {image for its in ranges.values() for image in its}.intersection(images):
-            looks[image.parts] = look(root.joinpath(*image.parts).read_bytes(), scale)[0]
+            appearances[image.parts] = appearance_of(root.joinpath(*image.parts).read_bytes(), scale)[0]
     return images, faults, scale
 
 
@@ -315,7 +315,7 @@ class Read(NamedTuple):
 
     digest: str
     values: Range | None
-    look: Look | None
+    appearance: Appearance | None
 
 
 def read_file(path: Path, *, closely: bool = False) -> Read | str:
@@ -325,11 +325,10 @@ def read_file(path: Path, *, closely: bool = False) -> Read | str:
     """
     try:
         raw = path.read_bytes()
-        digest = _digest(raw)
         if not closely:
-            return Read(digest, value_range(raw), None)
-        seen, values = look(raw)
-        return Read(digest, values, seen)
+            return Read(digest(raw), value_range(raw), None)
+        seen, values = appearance_of(raw)
+        return Read(digest(raw), values, seen)
     except OSError as fault:
         return f"cannot be read ({fault.strerror})"
     except UndecodableError as fault:
@@ -339,10 +338,11 @@ def read_file(path: Path, *, closely: bool = False) -> Read | str:
 def digest_of(file: Path) -> str:
     """The hash of a file's content, by which images are told apart; empty where it cannot be read."""
     try:
-        return _digest(file.read_bytes())
+        return digest(file.read_bytes())
     except OSError:
         return ""
 
 
-def _digest(raw: bytes) -> str:
+def digest(raw: bytes) -> str:
+    """The hash of a file's content."""
     return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -9,7 +9,7 @@ from plusx.data.alike import thumbnail
 from plusx.data.decode import FullScale, Range, Trait, inspect
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """An image in few bytes."""
 
     width: int
@@ -21,7 +21,7 @@ class Look(NamedTuple):
     traits: frozenset[Trait]
 
 
-def look(raw: bytes, full_scale: FullScale | None = None) -> tuple[Look, Range | None]:
+def appearance_of(raw: bytes, full_scale: FullScale | None = None) -> tuple[Appearance, Range | None]:
     """What the file of an image looks like, and the range of its values where its format does not say what is white.
 
     Args:
@@ -34,4 +34,4 @@ def look(raw: bytes, full_scale: FullScale | None = None) -> tuple[Look, Range |
     image, values, traits = inspect(raw, full_scale)
     digest = hashlib.blake2b(f"{image.width} x {image.height} ".encode(), digest_size=16)
     digest.update(image.tobytes())
-    return Look(image.width, image.height, digest.hexdigest(), thumbnail(image), traits), values
+    return Appearance(image.width, image.height, digest.hexdigest(), thumbnail(image), traits), values
