@@ -18,7 +18,7 @@ from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.harness import Apart, write
+from benchmarks.harness import Apart, data_folder, write
 from benchmarks.training import contender
 from plusx.placement.turns import take_turns
 from plusx.runs.store import read_card
@@ -35,8 +35,7 @@ def main(recipes: Sequence[str] = ()) -> None:
     for recipe in recipes:
         if recipe not in TARGETS:
             raise ValueError(f"{recipe} is not timed here; choose from {', '.join(TARGETS)}")
-    if "PLUSX_DATA" not in os.environ:
-        raise ValueError("set PLUSX_DATA to the folder that contains CIFAR-10")
+    data_folder("CIFAR-10")
     runs: list[dict[str, Any]] = []
     unit = unit_seconds()
     print(f"unit: {unit:.1f} s per epoch", flush=True)

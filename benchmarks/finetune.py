@@ -6,7 +6,6 @@ the classes that were held back. Each command is `plusx train` in a process of i
 gets the time that fine-tuning took, by --max-time. The last weights are measured, so no image chooses among them.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import has_case, write_case
+from benchmarks.harness import data_folder, has_case, write_case
 from plusx.runs.store import read_card
 
 SEEDS = (0, 1, 2)
@@ -35,9 +34,7 @@ def main(nets: Sequence[str] = ()) -> None:
     """
     if nets:
         raise ValueError("finetune takes no nets: its recipes train ResNet-18")
-    if "PLUSX_DATA" not in os.environ:
-        raise ValueError("set PLUSX_DATA to the folder that contains tiny-imagenet-half and ants-bees")
-    there = Path(os.environ["PLUSX_DATA"])
+    there = data_folder("tiny-imagenet-half and ants-bees")
     work = there / "finetune"
     lay_out(there / "tiny-imagenet-half", work)
     weights = pretrained(work)

@@ -192,6 +192,20 @@ def only(cases: Sequence[Case], wanted: Sequence[str]) -> Sequence[Case]:
     return [case for case in cases if case in selected] if wanted else cases
 
 
+def data_folder(holds: str) -> Path:
+    """PLUSX_DATA.
+
+    Args:
+        holds: What it must contain, in words.
+
+    Raises:
+        ValueError: It is not set.
+    """
+    if "PLUSX_DATA" not in os.environ:
+        raise ValueError(f"set PLUSX_DATA to the folder that contains {holds}")
+    return Path(os.environ["PLUSX_DATA"])
+
+
 def write(name: str, content: Mapping[str, Any]) -> None:
     """Write measurements, with their evidence, to results/."""
     text = json.dumps(_plain({**evidence(), **content}), indent=1)

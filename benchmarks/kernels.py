@@ -6,7 +6,6 @@ matrix unit our 3x3 convolutions are Winograd's, whose rounding errors are large
 is `plusx train` in a process of its own. PLUSX_DATA has the images. No time is measured: the machine may be busy.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.harness import has_case, write_case
+from benchmarks.harness import data_folder, has_case, write_case
 from plusx.placement.machine import cpu_flags, multiplies_bf16
 from plusx.recipes import RECIPES
 from plusx.runs.store import read_card
@@ -34,8 +33,7 @@ def main(nets: Sequence[str] = ()) -> None:
     """
     if nets:
         raise ValueError("kernels takes no nets: it trains the net of its recipe")
-    if "PLUSX_DATA" not in os.environ:
-        raise ValueError("set PLUSX_DATA to the folder that contains CIFAR-10")
+    data_folder("CIFAR-10")
     precisions = ("bf16", "fp32") if multiplies_bf16(cpu_flags()) else ("fp32",)
     recipe = RECIPES[RECIPE]()
     of_all = {"net": recipe.net.name, "batch_size": recipe.batch_size, "recipe": RECIPE, "epochs": EPOCHS}

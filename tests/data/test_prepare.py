@@ -171,7 +171,7 @@ def test_an_interruption_at_any_instant_is_gone_on_from(
         with pytest.raises((KeyboardInterrupt, ValueError, OSError)):
             prepare_data(root, out, size=24, progress=False)
     if (out / UNFINISHED).exists():
-        with pytest.raises(ValueError, match="is not finished; go on with: plusx data prepare"):
+        with pytest.raises(ValueError, match="is not finished; resume it with: plusx data prepare"):
             load_source(str(out))
         with (out / "done.jsonl").open("a") as file:
             file.write("[123, 4")  # a line that was being written
@@ -306,7 +306,7 @@ def test_another_out_is_asked_for_where_it_would_mix(class_folder: ClassFolder, 
     with pytest.raises(ValueError, match="is not empty; choose another"):
         prepare_data(root, other, progress=False)
     (root / "ant" / "bad.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="bad.png: the file is empty; repair or remove it, or go on without: --undeco"):
+    with pytest.raises(ValueError, match="bad.png: the file is empty; repair or remove it, or prepare without: --unde"):
         prepare_data(root, tmp_path / "new", progress=False)
     prepare_data(root, tmp_path / "new", undecodable="skip", progress=False)
     assert [each.path for each in load_source(str(tmp_path / "new")).left_out] == ["ant/bad.png"]

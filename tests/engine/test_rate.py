@@ -128,6 +128,9 @@ def test_the_suggestion_is_somewhat_below_the_rate_at_which_a_known_loss_grows(c
             return curvature * (net.w - batch[0].flatten()).square().sum() / 2
 
     class Targets:
+        def planned(self, step_at: object) -> Any:
+            return self
+
         def steps(self, start: int, stop: int, *, workers: int = 0) -> Any:
             rng = torch.Generator().manual_seed(0)
             return ((0.1 * torch.randn(1, 20, 1, 1, generator=rng),) for _ in range(start, stop))
@@ -160,3 +163,13 @@ def test_what_does_not_go_with_a_sweep_is_refused(tmp_path: Path) -> None:
     assert "takes no step" in refused("train", "digits", "--find-lr", "--set", "steps=0", cwd=tmp_path)
     with pytest.raises(ValueError, match="steps is 3; a sweep takes 10 or more"):
         find_lr("digits", steps=3)
+
+
+def test_a_sweep_sees_images_as_a_run_begins_with(run: Path) -> None:
+    recipe = override_all(digits(), {**FEW, "progressive": "Progressive", "progressive.scale": "0.5"})
+    sizes: set[int] = set()
+    with torch.random.fork_rng():
+        state, task, batches, placement = begun(run, recipe)
+        state.net.register_forward_pre_hook(lambda net, inputs: sizes.add(inputs[0].shape[-1]))
+        sweep(state, recipe, task, batches, placement, steps=10, progress=lambda done, total: None)
+    assert len(sizes) == 1 and sizes == {round(0.5 * batches.preprocess.size[0])}

@@ -480,8 +480,9 @@ def test_batches_are_made_on_the_device_that_holds_the_images(by: Literal["resiz
     preprocess = fit_preprocess(images)
     images, preprocess = images.to("meta"), preprocess.to("meta")  # meets no tensor of another device
     augment = (FlipLR(alternate=True), RandomCrop(pad=2, mode="reflect"), RandomCrop(pad=2), FlipLR(), ColorNoise())
-    augmentation = make_augmentation(augment, preprocess, Progressive(by=by, until=0.5), total=4)
-    for x_BCHW, labels_B in TrainBatches(images, preprocess, augmentation, 4, seed=0).steps(0, 2, workers=2):
+    augmentation = make_augmentation(augment, preprocess, Progressive(by=by, until=0.5))
+    batches = TrainBatches(images, preprocess, augmentation, 4, seed=0).planned(lambda share: round(4 * share))
+    for x_BCHW, labels_B in batches.steps(0, 2, workers=2):
         assert x_BCHW.is_meta and labels_B.is_meta and x_BCHW.shape == (4, 3, 12, 12)
     augmentation = make_augmentation((RandomErasing(fill="noise"), MixUp(), CutMix()), preprocess)
     for x_BCHW, shares_BK in TrainBatches(images, preprocess, augmentation, 4, seed=0).steps(0, 4):

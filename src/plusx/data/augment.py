@@ -49,7 +49,7 @@ IMAGENET_EIGENVECTORS = (  # one row per channel, red to blue; one column per ei
 
 
 def make_augmentation(
-    augment: Iterable[Augment], preprocess: Preprocess, progressive: Progressive | None = None, total: int = 0
+    augment: Iterable[Augment], preprocess: Preprocess, progressive: Progressive | None = None
 ) -> Augmentation:
     """The functions that a recipe's augmentations name, those of a kind in their order.
 
@@ -57,7 +57,6 @@ def make_augmentation(
         augment: The recipe's.
         preprocess: Normalised the images that the functions will change.
         progressive: The recipe's.
-        total: Steps of the run, where they are known.
     """
     crop: Callable[..., Box] | None = None
     mirror = False
@@ -103,7 +102,7 @@ def make_augmentation(
     if progressive is None:
         return whole
     smaller = partial(shrink, scale=progressive.scale, by=progressive.by)
-    return replace(whole, shrink=smaller, shrink_share=progressive.until, shrink_until=round(progressive.until * total))
+    return replace(whole, shrink=smaller, shrink_share=progressive.until)
 
 
 def require_fitting(augment: Iterable[Augment], images: ImageSet, preprocess: Preprocess) -> None:

@@ -49,6 +49,7 @@ class Augmentation:
     shrink_share: float = 0.0
     """Of the run, that these steps are."""
     shrink_until: int = 0
+    """Where that share is done, as `TrainBatches.planned` is told."""
     pixels: tuple[Callable[..., Tensor], ...] = ()
     """Applied before normalisation, in turn, to uint8 pixels, with a keyword `generators`: one for each image."""
     mix: Callable[..., Batch] | None = None

@@ -88,7 +88,7 @@ def require_readable(folder: Folder, undecodable: str, *, skip: str = "--set dat
     if folder.faults and undecodable == "refuse":
         first, more = folder.faults[0], len(folder.faults) - 1
         others = f" (and {more} more; `plusx data check {folder.root}` names all)" if more else ""
-        verb = "train" if "=" in skip else "go on"
+        verb = "train" if "=" in skip else "prepare"
         raise ValueError(
             f"{folder.root}/{first.path}: {first.reason}{others}; repair or remove it, or {verb} without: {skip}"
         )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from plusx.data.images import listed
+from plusx.data.prepare import require_room
 from plusx.progress import shown
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12"
@@ -76,7 +77,7 @@ def prepare_imagenet(
             raise ValueError(f"{source} has neither {archive} nor {folder}/")
     if out.exists() and any(path.name not in (CLASSES, "train", "val", ".val.partial") for path in out.iterdir()):
         raise ValueError(f"--out {out} holds something else; choose another")
-    _require_free(source, out)
+    require_room(out, _needed(source, out))
     total = len(devkit.names) + 1
     with shown(progress, "imagenet", unit="classes") as report:
         try:
@@ -234,17 +235,11 @@ def _images_in(folder: Path) -> int:
     return sum(file.suffix == ".JPEG" for file in folder.iterdir())
 
 
-def _require_free(source: Path, out: Path) -> None:
-    """Raises ValueError when the disk has no room for what is still to be unpacked."""
-    there = next(folder for folder in (out, *out.parents) if folder.exists())
-    begun = sum(1 for _ in (out / "train").iterdir()) if (out / "train").is_dir() else 0
-    pending = [] if begun else [TRAIN]  # of a begun one, how much is left is not known
-    pending += [] if (out / "val").exists() else [VAL]
-    needed = sum((source / name).stat().st_size for name in pending if (source / name).is_file())
-    if (free := shutil.disk_usage(there).free) < needed:
-        raise ValueError(
-            f"{there} has {free / 1e9:.2f} GB free, and the images need {needed / 1e9:.2f} GB; choose another --out"
-        )
+def _needed(source: Path, out: Path) -> int:
+    """Bytes that are still to be unpacked; of archives that are begun, how much is left is not known."""
+    begun = (out / "train").is_dir() and any((out / "train").iterdir())
+    pending = [*([] if begun else [TRAIN]), *([] if (out / "val").exists() else [VAL])]
+    return sum((source / name).stat().st_size for name in pending if (source / name).is_file())
 
 
 def _table(devkit: _Devkit) -> str:

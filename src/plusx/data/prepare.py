@@ -128,7 +128,7 @@ def prepare_data(
             return _into_shards(out, head, root, folder, report)
         places = _begun(out, head, folder.images)
         kept = len(places)
-        _require_room(out, root, folder.images, size, places)
+        require_room(out, _needed(root, folder.images[kept:], size), "choose another --out or a smaller --size")
         out.mkdir(parents=True, exist_ok=True)
         _write(out / UNFINISHED, json.dumps(head))
         try:
@@ -177,7 +177,7 @@ def _into_shards(
     planned = plan_shards(root, folder)
     there = [p for p in planned if (out / p.name).exists() and (out / p.name).stat().st_size == p.size_bytes]
     kept = done = sum(len(each.members) for each in there)
-    _require_free(out, sum(each.size_bytes for each in planned if each not in there))
+    require_room(out, sum(each.size_bytes for each in planned if each not in there))
     out.mkdir(parents=True, exist_ok=True)
     _write(out / UNFINISHED, json.dumps(head))
     try:
@@ -264,23 +264,26 @@ def _place(line: str) -> Place | None:
         return None
 
 
-def _require_room(out: Path, root: Path, images: Sequence[LabelledFile], size: int, places: Sequence[Place]) -> None:
-    """Raises ValueError when the disk has no room for the images that are still to be written."""
-    needed = 0
-    for image in images[len(places) :]:
-        width, height = smaller_sides(*image_size(root.joinpath(*image.parts)), size)
-        needed += 3 * width * height
-    _require_free(out, needed)
+def _needed(root: Path, images: Sequence[LabelledFile], size: int) -> int:
+    """Bytes of the pixels of images."""
+    sides = (smaller_sides(*image_size(root.joinpath(*image.parts)), size) for image in images)
+    return sum(3 * width * height for width, height in sides)
 
 
-def _require_free(out: Path, needed: int) -> None:
+def require_room(out: Path, needed: int, way: str = "choose another --out") -> None:
+    """Raises ValueError when a folder cannot be written, or its disk has no room.
+
+    Args:
+        out: The folder, there or not.
+        needed: Bytes that are still to be written.
+        way: What to do then.
+    """
     there = next(folder for folder in (out, *out.parents) if folder.exists())
     if not os.access(there, os.W_OK):
         raise ValueError(f"cannot write to {there}; choose another --out")
     if (free := shutil.disk_usage(there).free) < needed + SPARE:
         raise ValueError(
-            f"{there} has {free / 1e9:.2f} GB free, and the images need {(needed + SPARE) / 1e9:.2f} GB; choose "
-            "another --out or a smaller --size"
+            f"{there} has {free / 1e9:.2f} GB free, and the images need {(needed + SPARE) / 1e9:.2f} GB; {way}"
         )
 
 

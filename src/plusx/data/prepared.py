@@ -93,7 +93,7 @@ def open_prepared(root: Path) -> tuple[Prepared | Shards, Folder]:
         ValueError: It is unfinished, damaged, of another version, or its images have changed since.
     """
     if not (root / INDEX).exists():
-        raise ValueError(f"{root} is not finished; go on with: plusx data prepare FOLDER --out {root}")
+        raise ValueError(f"{root} is not finished; resume it with: plusx data prepare FOLDER --out {root}")
     index = read_index(root / INDEX)
     folder = folder_from(index, root)
     stored = _shards(root, index) if index["shards"] else _prepared(root, index)

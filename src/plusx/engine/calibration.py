@@ -133,7 +133,7 @@ def not_in(images: ImageSet, others: ImageSet) -> ImageSet:
 
 def _share(reject_at: float | None) -> float | None:
     if reject_at is not None and not 0 < reject_at <= 100:
-        raise ValueError(f"--reject-at is {reject_at:g}; it is the per cent of images to keep, such as 95")
+        raise ValueError(f"reject_at is {reject_at:g}; it is the per cent of images to keep, such as 95")
     return None if reject_at is None else reject_at / 100
 
 

@@ -19,8 +19,8 @@ import torch
 
 from plusx.data.balance import images_of_classes
 from plusx.data.randomness import derive_seed
+from plusx.engine.course import Planned
 from plusx.engine.freeze import Frozen
-from plusx.engine.loop import Batches
 from plusx.engine.optim import make_optimizer
 from plusx.engine.plan import PRETRAINED, asked_for, make_plan
 from plusx.engine.state import TrainState, fresh_state
@@ -128,7 +128,7 @@ def sweep(
     state: TrainState,
     recipe: Recipe,
     task: Task,
-    batches: Batches,
+    batches: Planned,
     placement: Placement,
     *,
     steps: int,
@@ -153,7 +153,8 @@ def sweep(
         Frozen(state.net, recipe.net).hold(True)
         step = Step.of(recipe, state.net, optimizer, task, placement)
         numbers = range(state.step, state.step + steps)
-        for taken, batch in enumerate(batches.steps(numbers.start, numbers.stop, workers=recipe.data.workers)):
+        begun = batches.planned(lambda share: numbers.stop if share else 0)  # the sweep is no share of a run
+        for taken, batch in enumerate(begun.steps(numbers.start, numbers.stop, workers=recipe.data.workers)):
             rate = LOWEST * (HIGHEST / LOWEST) ** (taken / (steps - 1))
             torch.manual_seed(derive_seed(recipe.seed, "step", numbers[taken]))
             mean = SMOOTHING * mean + (1 - SMOOTHING) * step(batch, rate).item()

@@ -12,7 +12,7 @@ from PIL import Image
 from plusx.report.figure import panels, svg
 from plusx.report.page import heading, illustration, page, paragraph, table, thumbnail
 from plusx.report.palette import SERIES
-from plusx.report.run import _SPLIT_NAMES, _read
+from plusx.report.run import SPLIT_WORDS, read_run
 from plusx.runs.disagreements import Disagreements
 from plusx.runs.metrics import SPLITS, name_of
 from plusx.runs.predictions import Predictions
@@ -45,7 +45,7 @@ class Column:
         }
         for split in SPLITS:
             if (key := name_of(split, "error")) in r:
-                shown[f"{_SPLIT_NAMES[split]} error"] = f"{100 * r[key]:.2f} %"
+                shown[f"{SPLIT_WORDS[split]} error"] = f"{100 * r[key]:.2f} %"
         return shown | {"seconds": _number(r["seconds"]), "images/s": _number(r["images_per_s"])}
 
 
@@ -85,7 +85,7 @@ def results_table(columns: Sequence[Column]) -> list[list[str]]:
     """A head, and a row for each result, a run a column."""
     cells = [column.cells() for column in columns]
     known = {row for each in cells for row in each}
-    errors = [name for split in SPLITS if (name := f"{_SPLIT_NAMES[split]} error") in known]
+    errors = [name for split in SPLITS if (name := f"{SPLIT_WORDS[split]} error") in known]
     order = ["net", "parameters", "MACs", "steps", *errors, "seconds", "images/s"]
     return [
         ["", *(column.name for column in columns)],
@@ -138,13 +138,13 @@ def write_comparison(
 
 def _curves(columns: Sequence[Column]) -> list[str]:
     """The errors of all runs, a panel for each split that was measured on the way."""
-    runs = [_read(column.path) for column in columns if (column.path / "metrics.jsonl").is_file()]
+    runs = [read_run(column.path) for column in columns if (column.path / "metrics.jsonl").is_file()]
     names = [column.name for column in columns if (column.path / "metrics.jsonl").is_file()]
     drawn = []
     for split in SPLITS:
         if not any(name_of(split, "error") in run.curves for run in runs):
             continue
-        [panel] = panels(f"{_SPLIT_NAMES[split].capitalize()} error")
+        [panel] = panels(f"{SPLIT_WORDS[split].capitalize()} error")
         for number, (run, name) in enumerate(zip(runs, names, strict=True)):
             if name_of(split, "error") in run.curves:
                 steps, errors = run.curves[name_of(split, "error")]

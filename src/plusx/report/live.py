@@ -7,7 +7,7 @@ from pathlib import Path
 from plusx.report.figure import panels, svg
 from plusx.report.page import heading, illustration, page, paragraph
 from plusx.report.palette import SOFT
-from plusx.report.run import _facts, _read, _single
+from plusx.report.run import curves_of, read_run, what_was_run
 from plusx.runs.files import replace_file
 
 REFRESH_SECONDS = 10
@@ -29,15 +29,15 @@ def write_live(run: Path, step: int, total: int, *, goes_on: bool) -> None:
         total: Its last step.
         goes_on: Whether the page is to be read again and again.
     """
-    known = _read(run)
+    known = read_run(run)
     known = replace(known, card=replace(known.card, results={"steps": total, "kept_step": total}))
     how = "Training" if goes_on else "Stopped"
     said = f"{how}: step {step:,} of {total:,}. Written at {time.strftime('%H:%M:%S')}"
     body = [
         paragraph(f"{said}; this page follows by itself." if goes_on else f"{said}; plusx train --resume goes on."),
-        *(illustration(*figure) for figure in _single(known)),
+        *(illustration(*figure) for figure in curves_of(known)),
         heading("What is run"),
-        _facts(known, several=True),
+        what_was_run(known, several=True),
     ]
     title = f"{known.name} on {Path(known.card.source['name']).name}"
     replace_file(run / "report.html", page(title, body, refresh=REFRESH_SECONDS if goes_on else None))

@@ -16,11 +16,12 @@ from plusx.runs.store import read_card
 
 Curves = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 """Net to train and test, to epochs and errors."""
-_SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
+"""What a page calls the images of each split."""
 
 
 @dataclass(frozen=True)
-class _Finished:
+class ReportedRun:
     """A run as the report sees it."""
 
     path: Path
@@ -60,16 +61,16 @@ def write_report(
         before: Pieces of HTML between the findings and the results.
         after: Pieces of HTML between the curves and what was run.
     """
-    finished = [_read(run) for run in runs]
+    finished = [read_run(run) for run in runs]
     several = len(finished) > 1
     body = [
         *map(paragraph, findings),
         *before,
         _compared(finished, out.parent) if several else _results(finished[0]),
-        *(illustration(*figure) for figure in (_comparison(finished) if several else _single(finished[0]))),
+        *(illustration(*figure) for figure in (_comparison(finished) if several else curves_of(finished[0]))),
         *after,
         heading("What was run"),
-        _facts(finished[0], several=several),
+        what_was_run(finished[0], several=several),
     ]
     replace_file(out, page(title, body))
 
@@ -80,7 +81,7 @@ def comparison_curves(runs: Sequence[Path]) -> Curves:
     Args:
         runs: Run directories, each with training and test errors.
     """
-    finished = [_read(run) for run in runs]
+    finished = [read_run(run) for run in runs]
     return {
         name: {
             split: {
@@ -102,42 +103,43 @@ def comparison_svg(curves: Curves, seeds: Iterable[int]) -> str:
     """
     nets, known = list(curves), sorted(set(seeds))
     of = f"seed{'s' if known[1:] else ''} {', '.join(map(str, known))}"
-    drawn = panels(*(f"{_SPLIT_NAMES[split].capitalize()} error, {of}" for split in ("train", "test")))
+    drawn = panels(*(f"{SPLIT_WORDS[split].capitalize()} error, {of}" for split in ("train", "test")))
     for panel, split in zip(drawn, ("train", "test"), strict=True):
         for net, colour, width in zip(nets, net_colours(nets), net_widths(nets), strict=True):
             curve = curves[net][split]
             panel.line(curve["epochs"], [100 * e for e in curve["errors"]], colour, name=net, width=width)
-        panel.axis.set(xlabel="epoch", ylabel=f"{_SPLIT_NAMES[split]} error (%)", ylim=(0, 100))
+        panel.axis.set(xlabel="epoch", ylabel=f"{SPLIT_WORDS[split]} error (%)", ylim=(0, 100))
     return svg(drawn)
 
 
-def _read(run: Path) -> _Finished:
+def read_run(run: Path) -> ReportedRun:
+    """A run, finished or not, with the curves of what it measured."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for record in read_metrics(run):
         steps, values = curves.setdefault(record["name"], ([], []))
         steps.append(record["step"])
         values.append(record["value"])
-    return _Finished(run, read_card(run), curves)
+    return ReportedRun(run, read_card(run), curves)
 
 
-def _results(run: _Finished) -> str:
+def _results(run: ReportedRun) -> str:
     """A row for each split that was measured."""
     results, images = run.card.results, run.card.source["images"]
     rows = [
-        [f"{_SPLIT_NAMES[split].capitalize()} images", f"{images[split]:,}", *_error_and_accuracy(results, split)]
-        for split in _SPLIT_NAMES
+        [f"{SPLIT_WORDS[split].capitalize()} images", f"{images[split]:,}", *_error_and_accuracy(results, split)]
+        for split in SPLIT_WORDS
         if name_of(split, "error") in results
     ]
     return table(["measured on", "images", "error", "accuracy"], rows)
 
 
-def _compared(runs: Sequence[_Finished], folder: Path) -> str:
+def _compared(runs: Sequence[ReportedRun], folder: Path) -> str:
     """A row for each run, which leads to the run's own report."""
-    measured = [split for split in _SPLIT_NAMES if any(name_of(split, "error") in r.card.results for r in runs)]
+    measured = [split for split in SPLIT_WORDS if any(name_of(split, "error") in r.card.results for r in runs)]
     head = [
         "net",
         "parameters",
-        *(f"{_SPLIT_NAMES[split]} {what}" for split in measured for what in ("error", "accuracy")),
+        *(f"{SPLIT_WORDS[split]} {what}" for split in measured for what in ("error", "accuracy")),
     ]
     rows, links = [], {}
     for name, run in zip(_names(runs), runs, strict=True):
@@ -149,7 +151,7 @@ def _compared(runs: Sequence[_Finished], folder: Path) -> str:
     return table([*head, "training time"], rows, links=links)
 
 
-def _names(runs: Sequence[_Finished]) -> list[str]:
+def _names(runs: Sequence[ReportedRun]) -> list[str]:
     """The runs' nets, or their folders where two have the same net."""
     nets = [run.name for run in runs]
     return nets if len(set(nets)) == len(nets) else [run.path.name for run in runs]
@@ -162,10 +164,11 @@ def _error_and_accuracy(results: Mapping[str, float], split: str) -> tuple[str, 
     return f"{100 * error:.2f} %", f"{100 * (1 - error):.2f} %"
 
 
-def _facts(run: _Finished, *, several: bool) -> str:
+def what_was_run(run: ReportedRun, *, several: bool) -> str:
+    """Net, data, recipe and machine as a list; what each of several runs has of its own is left out."""
     card, recipe, results = run.card, run.card.recipe, run.card.results
     machine = results.get("machine", {})
-    images = ", ".join(f"{n:,} {_SPLIT_NAMES[split]}" for split, n in card.source["images"].items())
+    images = ", ".join(f"{n:,} {SPLIT_WORDS[split]}" for split, n in card.source["images"].items())
     stopped = f"; stopped {results['stopped']}" if recipe.max_time or recipe.evaluation.patience else ""
     pieces = f" in {recipe.accumulate} pieces" if recipe.accumulate > 1 else ""
     steps = f"{results['steps']:,} steps of {recipe.batch_size} images{pieces}"
@@ -214,7 +217,7 @@ def _placed(placement: Mapping[str, object]) -> str:
     return ", ".join(key if value is True else f"{key} {value}" for key, value in chosen.items()).replace("_", " ")
 
 
-def _kept(run: _Finished, *, several: bool) -> str:
+def _kept(run: ReportedRun, *, several: bool) -> str:
     results = run.card.results
     if several:
         last = run.card.recipe.evaluation.keep == "last"
@@ -224,7 +227,7 @@ def _kept(run: _Finished, *, several: bool) -> str:
     return f"those of step {results['kept_step']:,}, where the validation error was lowest"
 
 
-def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
+def _comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
     caption = (
         "Error after each epoch, measured in evaluation mode on all images. The thicker a line, the deeper its net."
     )
@@ -232,15 +235,16 @@ def _comparison(runs: Sequence[_Finished]) -> list[tuple[str, str]]:
     return [(comparison_svg(curves, [run.card.recipe.seed for run in runs]), caption)]
 
 
-def _single(run: _Finished) -> list[tuple[str, str]]:
-    measured = [split for split in _SPLIT_NAMES if name_of(split, "error") in run.curves]
+def curves_of(run: ReportedRun) -> list[tuple[str, str]]:
+    """The figures of one run, each with what it shows."""
+    measured = [split for split in SPLIT_WORDS if name_of(split, "error") in run.curves]
     drawn, notes, kept = [], ["Errors are measured in evaluation mode."], run.card.results["kept_step"]
     if measured:
         [panel] = panels("Error")
         for split in measured:
             steps, errors = run.curves[name_of(split, "error")]
             percent = [100 * e for e in errors]
-            panel.line(run.epochs(steps), percent, SPLITS[split], name=_SPLIT_NAMES[split], width=2, marker="o")
+            panel.line(run.epochs(steps), percent, SPLITS[split], name=SPLIT_WORDS[split], width=2, marker="o")
         panel.axis.set(xlabel="epoch", ylabel="error (%)")
         panel.axis.set_ylim(bottom=0)
         if kept < run.card.results["steps"]:
