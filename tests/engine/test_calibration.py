@@ -159,9 +159,7 @@ def test_calibrating_without_a_share_answers_every_image_again(run: Path) -> Non
     assert calibrate(run, reject_at=95).calibration.rejection is not None
     assert calibrate(run).calibration.rejection is None
     for wrong in (0, 101, -5):
-        with pytest.raises(
-            ValueError, match=f"reject_at is {wrong}; it is the per cent of images to keep, such as 95"
-        ):
+        with pytest.raises(ValueError, match=f"reject_at is {wrong}; it is the per cent of images to keep, such as 95"):
             calibrate(run, reject_at=wrong)
 
 

@@ -1,7 +1,9 @@
 """What follows a training changes nothing of it, cannot end it, and ends with it."""
 
+import dataclasses
 import itertools
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,10 @@ import plusx
 from plusx.engine import follow
 from plusx.engine.events import Event, StoppedError
 from plusx.engine.follow import SHARE, LivePage
+from plusx.recipes import override_all
+from plusx.report.live import write_live
 from plusx.runs.metrics import Measurement, read_metrics
+from plusx.runs.store import read_card, write_card
 
 SHORT = {"steps": 12, "log_every": 3, "evaluation.count": 4}
 REFRESH = re.compile(r'<meta http-equiv="refresh" content="\d+">')
@@ -36,6 +41,29 @@ def test_the_page_follows_the_training_and_is_still_at_its_end(tmp_path: Path, m
     plain = plusx.train("digits", overrides=SHORT, out=tmp_path / "plain").run
     assert (plain / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
     assert REFRESH.sub("", (plain / "report.html").read_text()) == (plain / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"max_time": 60.0},
+        {"data.train": "train[:80%]", "data.val": "train[80%:]", "evaluation.patience": 2},
+        {"balance": "loss"},
+        {"accumulate": 2},
+        {"averaging": "Averaging", "progressive": "Progressive", "penalty.l1": 1e-5},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+@pytest.mark.parametrize("total", [0, 12])
+def test_the_page_of_every_kind_of_run_is_written_before_it_has_results(
+    digits_run: Path, tmp_path: Path, option: dict[str, Any], total: int
+) -> None:
+    run = Path(shutil.copytree(digits_run, tmp_path / "run"))
+    card = read_card(run)
+    write_card(run, dataclasses.replace(card, recipe=override_all(card.recipe, option), results={}))
+    write_live(run, 3, total, goes_on=True)
+    page = (run / "report.html").read_text()
+    assert (f"step 3 of {total}" if total else "step 3. Written") in page and "of 0" not in page
 
 
 def test_a_page_that_cannot_be_written_ends_nothing_and_is_said_once(

@@ -155,7 +155,10 @@ def _curves(columns: Sequence[Column]) -> list[str]:
         panel.axis.set(xlabel="epoch", ylabel="error (%)")
         panel.axis.set_ylim(bottom=0)
         drawn.append(panel)
-    return [illustration(svg(drawn), "Errors during training, measured in evaluation mode.")] if drawn else []
+    caption = (
+        "Errors during training, in evaluation mode, each line with its last; the table has those of kept weights."
+    )
+    return [illustration(svg(drawn), caption)] if drawn else []
 
 
 def _sheet(pair: Pair, title: str, places: Sequence[int]) -> list[str]:

@@ -26,13 +26,14 @@ def write_live(run: Path, step: int, total: int, *, goes_on: bool) -> None:
     Args:
         run: Run directory.
         step: The step that it has come to.
-        total: Its last step.
+        total: Its last step; 0 where nobody knows it yet.
         goes_on: Whether the page is to be read again and again.
     """
     known = read_run(run)
     known = replace(known, card=replace(known.card, results={"steps": total, "kept_step": total}))
     how = "Training" if goes_on else "Stopped"
-    said = f"{how}: step {step:,} of {total:,}. Written at {time.strftime('%H:%M:%S')}"
+    of = f" of {total:,}" if total else ""
+    said = f"{how}: step {step:,}{of}. Written at {time.strftime('%H:%M:%S')}"
     body = [
         paragraph(f"{said}; this page follows by itself." if goes_on else f"{said}; plusx train --resume goes on."),
         *(illustration(*figure) for figure in curves_of(known)),

@@ -169,7 +169,8 @@ def what_was_run(run: ReportedRun, *, several: bool) -> str:
     card, recipe, results = run.card, run.card.recipe, run.card.results
     machine = results.get("machine", {})
     images = ", ".join(f"{n:,} {SPLIT_WORDS[split]}" for split, n in card.source["images"].items())
-    stopped = f"; stopped {results['stopped']}" if recipe.max_time or recipe.evaluation.patience else ""
+    may_stop = recipe.max_time is not None or recipe.evaluation.patience is not None
+    stopped = f"; stopped {results['stopped']}" if may_stop and "stopped" in results else ""
     pieces = f" in {recipe.accumulate} pieces" if recipe.accumulate > 1 else ""
     steps = f"{results['steps']:,} steps of {recipe.batch_size} images{pieces}"
     shown = {
