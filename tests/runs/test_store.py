@@ -168,6 +168,8 @@ def test_foreign_and_unreadable_directories_are_refused(digits_run: Path, tmp_pa
         for use in (load_run, reopen_run, read_card):
             with pytest.raises(ValueError, match=reason):
                 use(tmp_path / name)
+    with pytest.raises(ValueError, match="it has no card.json; it holds the runs cut, list, other, text$"):
+        read_card(tmp_path)
 
 
 def test_a_run_without_weights_or_resume_point_is_not_loaded(card: Card, tmp_path: Path) -> None:

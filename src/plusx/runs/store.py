@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from plusx.data.images import listed
 from plusx.nets import build
 from plusx.runs.card import Card
 from plusx.runs.code import admit
@@ -227,7 +228,9 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"no such run directory: {path}")
     file = path / "card.json"
     if not file.is_file():
-        raise ValueError(f"{path} is not a run directory: it has no card.json")
+        inside = sorted(found.parent.name for found in path.glob("*/card.json"))
+        meant = f"; it holds the run{'s' * (len(inside) > 1)} {listed(inside)}" if inside else ""
+        raise ValueError(f"{path} is not a run directory: it has no card.json{meant}")
     try:
         return Card.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except OSError as fault:
