@@ -12,6 +12,7 @@ Everything that the command line does, as functions. Files and folders may be na
     predict(run, images)          the most probable classes of images
     predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
     Predictor(run)                predict() for many calls: the net is loaded once
+    serve(models)                 an HTTP server with a page, for programs and for people
     load(run)                     the trained net, an nn.Module in evaluation mode, and its card
     analyse(run, question)        a question about a trained net, answered by a figure and its numbers
     convert(weights, net)         a run directory from other people's weights
@@ -59,6 +60,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.data.views import Views
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
+    from plusx.deploy.server.serve import serve
     from plusx.engine.calibration import calibrate
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError

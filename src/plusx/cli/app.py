@@ -28,6 +28,7 @@ from plusx.cli.prepare import data_prepare
 from plusx.cli.recipes import recipes
 from plusx.cli.reproduce import reproduce
 from plusx.cli.sections import Sectioned
+from plusx.cli.serve import serve
 from plusx.cli.train import train
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "calibrate": calibrate,
     "compare": compare,
     "predict": predict,
+    "serve": serve,
     "analyse": analyse,
     "reproduce": reproduce,
     "convert": convert,

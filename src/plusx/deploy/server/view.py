@@ -1,0 +1,5 @@
+"""What the page shows beside the predictions: runs, nets and samples."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
