@@ -259,6 +259,7 @@ def _answer(
     content = {
         "question": about.asks,
         "images": len(seen),
+        "kept_step": card.results.get("kept_step"),
         "series": {name: [m._asdict() for m in found] for name, found in series.items()},
     }
     replace_file(folder / f"{question}.json", (json.dumps(content, indent=1) + "\n").encode())
