@@ -13,6 +13,7 @@ Everything that the command line does, as functions. Files and folders may be na
     predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
     Predictor(run)                predict() for many calls: the net is loaded once
     serve(models)                 an HTTP server with a page, for programs and for people
+    ServerSettings(port)          its address, its limits and its times
     load(run)                     the trained net, an nn.Module in evaluation mode, and its card
     analyse(run, question)        a question about a trained net, answered by a figure and its numbers
     convert(weights, net)         a run directory from other people's weights
@@ -61,6 +62,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
     from plusx.deploy.server.serve import serve
+    from plusx.deploy.server.settings import Settings as ServerSettings
     from plusx.engine.calibration import calibrate
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError

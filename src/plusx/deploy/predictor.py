@@ -24,6 +24,7 @@ from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
 from plusx.placement.inference.backend import BATCH, Forward, choose_backend
 from plusx.placement.inference.eager import Eager
+from plusx.placement.inference.frozen import Frozen
 from plusx.placement.inference.openvino import OpenVino
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import tune_allocator
@@ -177,21 +178,37 @@ class Predictor:
         for results in self._streams.apart(lambda batch: self._predictions(batch, k), batches):
             yield from results
 
+    def predict_pixels(self, pixels: Sequence[Tensor], *, top_k: int = 5) -> list[Prediction]:
+        """The most probable classes of images that `card.preprocess.pixels` has read, computed in the caller's thread.
+
+        Args:
+            pixels: uint8, C x H x W each; at least one.
+            top_k: How many classes; fewer when the net has fewer.
+        """
+        return [self._prediction("", *answer) for answer in self._answers(torch.stack(list(pixels)), _positive(top_k))]
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Numbers of images between which it changes at no cost; in between, fewer images or padding are faster."""
+        if isinstance(self._forward, OpenVino):  # compiled for these
+            return 1, BATCH
+        if isinstance(self._forward, Frozen) and not self._forward.keeps_small_batches:
+            return 1, BATCH
+        return tuple(2**power for power in range(BATCH.bit_length()))
+
     def _predictions(self, sources: Sequence[ImageLike], top_k: int) -> list[Prediction | UndecodableError]:
         read = [_read(self.card.preprocess, source) for source in sources]
         pixels = [pixels_CHW for pixels_CHW in read if isinstance(pixels_CHW, Tensor)]
-        results: list[Prediction | UndecodableError] = []
-        rejection = self.card.calibration.rejection if self.card.calibration else None
         answers = iter(self._answers(torch.stack(pixels), top_k) if pixels else ())
-        for source, each in zip(sources, read, strict=True):
-            if isinstance(each, UndecodableError):
-                results.append(each)
-                continue
-            probabilities, indices = next(answers)
-            names = tuple(self.card.class_names[i] for i in indices)
-            unknown = rejection is not None and probabilities[0] < rejection.threshold
-            results.append(Prediction(name_of(source), names, tuple(probabilities), unknown))
-        return results
+        return [
+            each if isinstance(each, UndecodableError) else self._prediction(name_of(source), *next(answers))
+            for source, each in zip(sources, read, strict=True)
+        ]
+
+    def _prediction(self, file: str, probabilities: list[float], indices: list[int]) -> Prediction:
+        rejection = self.card.calibration.rejection if self.card.calibration else None
+        unknown = rejection is not None and probabilities[0] < rejection.threshold
+        return Prediction(file, tuple(self.card.class_names[i] for i in indices), tuple(probabilities), unknown)
 
     def _answers(self, pixels_BCHW: Tensor, top_k: int) -> Iterable[tuple[list[float], list[int]]]:
         """The probabilities of the likeliest classes of each image, and their indices."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818  (an answer, no error of the program)
     """A request cannot be answered; the handler of the application turns it into {"error": ...}.
 
     Args:

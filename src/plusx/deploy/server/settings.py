@@ -28,6 +28,16 @@ class Settings:
     """Of all bodies that are held at once."""
     images: int = 64
     """The most images of one request."""
+    connections: int = 512
+    """The most that are open at once."""
+    idle_seconds: float = 10.0
+    """The longest time that the head of a request may take, or an answer to be read."""
+    precision: str = "auto"
+    """As for `Predictor`."""
+    device: str = "auto"
+    """As for `Predictor`."""
+    trust_code: bool = False
+    """As for `load`."""
 
     @property
     def is_open(self) -> bool:
