@@ -30,15 +30,15 @@ export function draw(blocks, { width, metric, most, folded, label, onchoose, onu
   const shown = rows(blocks, folded);
   const narrow = width < 420;
   const combs = longestComb(shown);
-  const left = narrow ? 22 : 34;
-  const boxWidth = narrow ? 128 : Math.min(196, width * 0.36);
+  const left = narrow ? 26 : 36;
+  const boxWidth = narrow ? 132 : Math.min(196, width * 0.36);
   const right = left + boxWidth;
   const middle = left + boxWidth / 2;
-  const stripes = combs ? Math.min(narrow ? 52 : 130, 14 + 6 * combs) : 0;
+  const stripes = combs ? Math.min(narrow ? 52 : 132, 20 + 8 * combs) : 0;
   const shapeEnd = right + stripes + (narrow ? 72 : 98);
   const valueStart = shapeEnd + (narrow ? 10 : 18);
   const svg = s("svg", { role: "listbox", tabindex: 0, "aria-label": label });
-  const back = s("g", { "aria-hidden": "true" }), lines = s("g", { "aria-hidden": "true" }), boxes = [];
+  const [back, lines, joints] = [0, 1, 2].map(() => s("g", { "aria-hidden": "true" })), boxes = [];
   let y = 14, comb = null, band = null, lastShape = "";
   const tops = [];
 
@@ -55,13 +55,14 @@ export function draw(blocks, { width, metric, most, folded, label, onchoose, onu
     }
     band.bottom = bottom + 11;
 
-    if (comb && (!dense || block.input[1] !== comb.side)) comb = closed(comb, top, lines, middle);
-    if (dense && !comb) comb = { side: block.output[1], rows: [], x: right + 14, step: Math.max(1.4, (stripes - 20) / Math.max(6, combs)), top: top - GAP / 2, kind: block.kind };
+    const anew = block.shortcut === "projection"; // both paths begin anew, from a projection of all that there is
+    if (comb && (!dense || anew)) comb = closed(comb, top, lines, middle);
+    if (dense && !comb) comb = { rows: [], x: right + 14, step: Math.max(1.4, (stripes - 20) / Math.max(5, combs)), top: top - GAP / 2, anew };
     if (i && !row.fold && !(comb?.rows.length && block.kind === "dense")) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}` }));
     if (row.fold && !dense) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}`, "stroke-dasharray": "2 4" }));
     if (shown[i - 1]?.fold && !dense) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}`, "stroke-dasharray": "2 4" }));
     if (comb && !row.fold) combRow(comb, top, bottom, right, lines, middle);
-    if (!row.fold && ["residual", "dual-path", "highway"].includes(block.kind)) arc(block, lines, middle, left, top, bottom);
+    if (!row.fold && ["residual", "dual-path", "highway"].includes(block.kind)) arc(block, lines, joints, middle, left, top, bottom);
 
     boxes.push(row.fold ? foldRow(row, { top, middle, onunfold }) : boxOf(row, i, { top, height, left, boxWidth, middle, width, narrow, shapeEnd, valueStart, metric, most, onchoose, lines, lastShape }));
     if (block.output) lastShape = shape(block.output);
@@ -70,7 +71,7 @@ export function draw(blocks, { width, metric, most, folded, label, onchoose, onu
   if (comb) closed(comb, y - GAP / 2, lines, middle);
   if (band) back.append(bandOf(band, width));
   svg.setAttribute("viewBox", `0 0 ${width} ${y - GAP + 14}`);
-  svg.append(back, lines, ...boxes);
+  svg.append(back, lines, ...boxes, joints);
   listen(svg, shown, onchoose);
   return svg;
 }
@@ -78,11 +79,10 @@ export function draw(blocks, { width, metric, most, folded, label, onchoose, onu
 const bandOf = ({ top, bottom }, width) => s("rect.band", { x: 0, y: top + 1.5, width, height: bottom - top - 3, rx: 9 });
 
 function longestComb(shown) {
-  let most = 0, now = 0, side = null;
+  let most = 0, now = 0;
   for (const { block, fold } of shown) {
     const dense = ["dense", "dual-path"].includes(block.kind) && !fold;
-    now = dense && block.output[1] === side ? now + 1 : dense ? 1 : 0;
-    side = dense ? block.output[1] : null;
+    now = dense ? (block.shortcut === "projection" ? 1 : now + 1) : 0;
     most = Math.max(most, now);
   }
   return most;
@@ -91,13 +91,15 @@ function longestComb(shown) {
 /** A layer reads all stripes to its right, and what it makes is one more. */
 function combRow(comb, top, bottom, right, lines, middle) {
   const reads = top + 9, makes = bottom - 8;
-  if (!comb.rows.length) { // what comes in is the first stripe
-    lines.append(s("path.stripe", { d: `M${middle} ${comb.top}H${comb.x - 6}Q${comb.x} ${comb.top} ${comb.x} ${comb.top + 6}` }));
-    comb.rows.push({ x: comb.x, y: comb.top + 6 });
+  const first = !comb.rows.length;
+  if (first) { // what comes in is the first stripe, or what its projection makes of it
+    const from = comb.anew ? `M${right} ${reads}` : `M${middle} ${comb.top}`, y = comb.anew ? reads : comb.top;
+    lines.append(s("path.stripe", { d: `${from}H${comb.x - 6}Q${comb.x} ${y} ${comb.x} ${y + 6}` }));
+    comb.rows.push({ x: comb.x, y: y + 6 });
   }
   const last = comb.rows.at(-1).x;
-  lines.append(s("path.reads", { d: `M${right} ${reads}H${last}` }));
-  if (comb.step > 2.2) for (const stripe of comb.rows) lines.append(s("circle.dot", { cx: stripe.x, cy: reads, r: Math.min(1.7, comb.step / 2.2) }));
+  if (!(first && comb.anew)) lines.append(s("path.reads", { d: `M${right} ${reads}H${last}` }));
+  if (comb.step > 2.2 && !(first && comb.anew)) for (const stripe of comb.rows) lines.append(s("circle.dot", { cx: stripe.x, cy: reads, r: Math.min(1.7, comb.step / 2.2) }));
   const x = last + comb.step;
   lines.append(s("path.stripe", { d: `M${right} ${makes}H${x - 3}Q${x} ${makes} ${x} ${makes + 3}` }));
   comb.rows.push({ x, y: makes + 3 });
@@ -113,18 +115,18 @@ function closed(comb, end, lines, middle) {
 }
 
 /** Around the box, from above it to the plus below it. */
-function arc(block, lines, middle, left, top, bottom) {
+function arc(block, lines, joints, middle, left, top, bottom) {
   const gated = block.kind === "highway" ? ".gated" : "";
-  const x = left - 14, from = top - 7, to = bottom + 9, r = 9;
+  const x = left - 16, from = top - 7, to = bottom + 9, r = 14;
   lines.append(s(`path.arc${gated}`, { d: `M${middle} ${from}H${x + r}Q${x} ${from} ${x} ${from + r}V${to - r}Q${x} ${to} ${x + r} ${to}H${middle - 6}` }));
-  lines.append(s(`circle.joint${gated}`, { cx: middle, cy: to, r: 6 }), s(`path.plus${gated}`, { d: `M${middle - 3.4} ${to}h6.8M${middle} ${to - 3.4}v6.8` }));
+  joints.append(s(`circle.joint${gated}`, { cx: middle, cy: to, r: 6 }), s(`path.plus${gated}`, { d: `M${middle - 3.4} ${to}h6.8M${middle} ${to - 3.4}v6.8` }));
   const y = (from + to) / 2;
   if (block.shortcut === "projection") {
-    lines.append(s("rect.on-arc", { x: x - 11, y: y - 8, width: 22, height: 16, rx: 4 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1×1"));
+    joints.append(s("rect.on-arc", { x: x - 11, y: y - 8, width: 22, height: 16, rx: 4 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1×1"));
   } else if (gated) {
-    lines.append(s("circle.on-arc.gated", { cx: x, cy: y, r: 10.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1−T"));
+    joints.append(s("circle.on-arc.gated", { cx: x, cy: y, r: 10.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1−T"));
   } else if (String(block.input) !== String(block.output) && block.kind === "residual") { // option A: zeros for new channels
-    lines.append(s("circle.on-arc", { cx: x, cy: y, r: 8.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "+0"));
+    joints.append(s("circle.on-arc", { cx: x, cy: y, r: 8.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "+0"));
   }
 }
 
@@ -153,9 +155,9 @@ function boxOf(row, i, at) {
   if (sides && sides !== at.lastShape) group.append(s(`text${narrow ? ".small" : ""}`, { x: shapeEnd, y: centre, "text-anchor": "end" }, sides));
   const value = metric.of(block);
   if (value !== null && value !== undefined) {
-    const long = Math.max(0, (width - valueStart - 8) * (most ? Math.max(0, value) / most : 0));
-    group.append(s(`rect.gauge${metric.loss ? ".loss" : ""}`, { x: width - 8 - long, y: top + height / 2 - 9, width: long, height: 18, rx: 4 }));
-    group.append(s("text.value", { x: width - 12, y: centre }, metric.text(value)));
+    const room = width - valueStart - 14, y = top + height / 2 + 8;
+    group.append(s("text.value", { x: width - 14, y: centre - 3 }, metric.text(value)), s("rect.track", { x: valueStart, y, width: room, height: 3.5, rx: 1.75 }));
+    group.append(s(`rect.gauge${metric.loss ? ".loss" : ""}`, { x: valueStart, y, width: room * (most > 0 ? Math.max(0, value) / most : 0), height: 3.5, rx: 1.75 }));
   }
   return group;
 }
@@ -168,7 +170,7 @@ function foldRow({ fold }, { top, middle, onunfold }) {
 function fitted(block, room) {
   const layers = block.layers;
   const long = layers.map(said);
-  const whole = long.length > 1 && long.every((text) => text === long[0]) ? `${long.length} × (${long[0]})` : long.join("  ·  ");
+  const whole = long.length > 1 && long.every((text) => text === long[0]) ? `${long.length} × (${long[0]})` : long.join(" · ");
   return whole.length * 6.2 <= room ? whole : layers.map(kernel).join(" · ");
 }
 

@@ -4,7 +4,7 @@ import { fault, h, s, table } from "/page/element.js";
 import { get } from "/page/server.js";
 import { known, percent, shape, short, t, whole } from "/page/text.js";
 
-const PAIRS = [["plain20", "resnet20"], ["resnet50", "densenet121"], ["densenet121", "dpn92"], ["resnet18", "googlenet"], ["plain34", "resnet34"], ["highway_b", "resnet32"], ["vgg16", "resnet50"]];
+const PAIRS = [["plain20", "resnet20"], ["resnet50", "densenet121"], ["densenet121", "dpn92"], ["googlenet", "resnet18"], ["highway_b", "resnet32"], ["vgg16", "resnet50"]];
 const EQUATIONS = {
   plain: "y = F(x)", residual: "y = F(x) + S(x)", dense: "y = [x, H(x)]", "dual-path": "y = [r + f, d, g]",
   highway: "y = T · H(x) + (1 − T) · x", inception: "y = [F₁(x), F₂(x), F₃(x), F₄(x)]",

@@ -22,7 +22,7 @@ export async function show(main, path) {
   const mine = run;
   const parts = { status: h("div"), charts: h("div"), confusion: h("div"), mistakes: h("div"), facts: h("div") };
   main.replaceChildren(h("h1", { tabindex: -1 }, t("run_title")),
-    h("label.field", {}, t("run"), h("select", { id: "run", onchange: (event) => { location.hash = `#/run/${encodeURIComponent(event.target.value)}`; } }, models.map((model) => h("option", { value: model.name, selected: model === run }, model.name)))),
+    h("label.field.pick", {}, t("run"), h("select", { id: "run", onchange: (event) => { location.hash = `#/run/${encodeURIComponent(event.target.value)}`; } }, models.map((model) => h("option", { value: model.name, selected: model === run }, model.name)))),
     parts.status, parts.charts, parts.confusion, parts.mistakes, parts.facts);
   const base = `/v1/models/${encodeURIComponent(run.name)}`;
   const here = () => run === mine && parts.status.isConnected;
@@ -78,7 +78,7 @@ function charts(found) {
   const errors = SPLITS.map((split) => line(`${split}_error`, split, t(`${split}_images`))).filter(Boolean);
   const loss = line("batch_loss", "train", t("batch_loss"));
   const about = { last: found.steps ?? found.step, kept: found.kept_step !== null && found.kept_step < found.step ? found.kept_step : null };
-  const drawn = [errors.length && chart(t("error_chart"), errors, { ...about, text: (v) => percent(v), points: true }), loss && chart(t("batch_loss"), [loss], { ...about, text: (v) => v.toPrecision(3) })].filter(Boolean);
+  const drawn = [errors.length && chart(t("error_chart"), errors, { ...about, text: (v) => percent(v), tick: (v, digits) => percent(v, Math.max(0, digits - 2)), points: true }), loss && chart(t("batch_loss"), [loss], { ...about, text: (v) => v.toPrecision(3), tick: (v, digits) => v.toFixed(digits) })].filter(Boolean);
   return h("div.charts", {}, drawn.length ? drawn : h("p.empty", {}, t("no_curves")));
 }
 
@@ -95,7 +95,7 @@ async function confusion(base, part, here) {
   if (!here()) return;
   const images = h("div", { "aria-live": "polite" }, h("p.note", {}, t("choose_cell")));
   part.replaceChildren(title, h("p.note", {}, t("confusion_lead", { images: whole(found.images), split: t(`${found.split}_images`), error: percent(found.error, 2) })),
-    found.outdated && h("p.note", {}, t("outdated", { error: percent(found.card_error, 2) })),
+    ...(found.outdated ? [h("p.note", {}, t("outdated", { error: percent(found.card_error, 2) }))] : []),
     h("div.confused", {}, found.classes.length > LARGEST ? pairs(found, base, images) : matrix(found, base, images), images));
 }
 
@@ -149,7 +149,7 @@ function sheet(base, images, classes) {
     const image = h("img", { alt: t("image_of", { truth: classes[truth], predicted: classes[predicted] }), loading: "lazy" });
     image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth <= 64));
     const caption = h("div", {}, h(`b${wrong ? ".wrong" : ""}`, {}, classes[predicted]), ` ${percent(probability, 0)}`, wrong && [h("br"), `${t("is")} `, h("b", {}, classes[truth])]);
-    picture(`${base}/images/${index}`).then((url) => { urls.push(url); image.src = url; }, (error) => image.replaceWith(h("p.note", {}, error.message)));
+    picture(`${base}/images/${index}`).then((blob) => { urls.push(image.src = URL.createObjectURL(blob)); }, (error) => image.replaceWith(h("p.note", {}, error.message)));
     return h("li", {}, image, caption);
   }));
 }

@@ -7,9 +7,9 @@ export async function get(path) {
   return (await ask(path)).json();
 }
 
-/** The address of an image that is fetched with the token, if there is one. */
+/** An image, which is fetched with the token, if there is one. */
 export async function picture(path) {
-  return URL.createObjectURL(await (await ask(path)).blob());
+  return (await ask(path)).blob();
 }
 
 export async function predict(file, model, topK = 5) {

@@ -67,17 +67,16 @@ function choice(side) {
     side ? h("option", { value: "" }, t("nothing_beside")) : null,
     state.models.map((m) => h("option", { value: m.name, selected: m.name === state.chosen[side] }, m.name)));
   tell();
-  return h("div", {}, h("label.field", {}, t(side ? "compare_with" : "model"), select), h("p", {}), about);
+  return h("div", {}, h("label.field", {}, t(side ? "compare_with" : "model"), select), about);
 }
 
 function sampleButton(sample) {
   const image = h("img.pixels", { alt: "" });
   const picked = pictures.get(sample.name) ?? picture(sample.file);
   pictures.set(sample.name, picked);
-  picked.then((url) => { image.src = url; });
+  picked.then((blob) => { image.src = URL.createObjectURL(blob); }, (error) => announce(error.message));
   return h("button", { type: "button", "aria-label": t("sample", { name: sample.name }), title: sample.name, onclick: async () => {
-    const blob = await (await fetch(await picked)).blob();
-    add([new File([blob], `${sample.name}.png`, { type: "image/png" })]);
+    add([new File([await picked], `${sample.name}.png`, { type: "image/png" })]);
   } }, image);
 }
 
@@ -198,7 +197,7 @@ function view(item, name, found) {
 
 function says(item, found) {
   if (found.waits) return h("p.says", {}, h("span.wait", { "aria-hidden": "true" }), " ", t("waits"));
-  return h("p.says", {}, found.said.unknown ? h("span.badge", {}, t("unknown")) : null, found.said.unknown ? ` ${t("best_guess")}` : found.wanted ? t("looks", { name: found.wanted }) : "");
+  return h("p.says", {}, found.said.unknown ? h("span.badge", {}, t("unknown")) : null, found.said.unknown ? ` ${t("best_guess")}` : found.seen ? t("looks", { name: found.wanted }) : t("likeliest"));
 }
 
 function bars(item, name, found) {

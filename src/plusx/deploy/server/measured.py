@@ -32,7 +32,7 @@ APART = 0.005
 
 
 def curves(run: Path) -> dict[str, Any]:
-    """What a run has measured so far, step by step. A run that was killed says `training` too, and `seconds_since` tells.
+    """What a run has measured so far, step by step; of one that was killed, `seconds_since` tells.
 
     Args:
         run: Run directory.
@@ -86,7 +86,7 @@ def facts(run: Path) -> dict[str, Any]:
     return {"in_words": card.in_words, "facts": told, "notes": list(card.notes)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """The predictions of a run for its own held out images."""
 

@@ -17,7 +17,6 @@ from plusx.deploy.server.faults import Fault, as_json
 from plusx.deploy.server.measured import Images, Measured, curves, facts, learnt
 from plusx.deploy.server.models import Model
 from plusx.nets import entry, names
-from plusx.runs.card import Card
 
 TYPES = {
     ".html": "text/html",
@@ -78,7 +77,7 @@ def get_image(request: Request, name: str, index: int) -> Response:
 def get_blocks(request: Request, name: str) -> Response:
     """The net of the run block by block, with what `plusx analyse` found."""
     path = _run(request, name)
-    card: Card = _model(request, name).loaded.card
+    card = _model(request, name).loaded.classifier.card
     key = json.dumps([card.recipe.net.name, dict(card.net_options), card.preprocess.channels, card.preprocess.size])
     with _counting:
         blocks = _BLOCKS.get(key) or _BLOCKS.setdefault(key, blocks_of_card(card))
