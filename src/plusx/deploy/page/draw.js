@@ -8,6 +8,7 @@ import { known, shape, short, t } from "/page/text.js";
 
 const HEIGHTS = { layer: 26, auxiliary: 26, inception: 58 };
 const HEIGHT = 36, GAP = 22, FOLD = 8, KEPT = 3;
+const LARGE = 6.4, SMALL = 5.6; // width of a letter
 
 /** What is drawn in each row: blocks, and in the place of many that are alike one row that says how many. */
 export function rows(blocks, folded) {
@@ -30,12 +31,12 @@ export function draw(blocks, { width, metric, most, folded, label, onchoose, onu
   const shown = rows(blocks, folded);
   const narrow = width < 420;
   const combs = longestComb(shown);
-  const left = narrow ? 26 : 36;
-  const boxWidth = narrow ? 132 : Math.min(196, width * 0.36);
+  const left = narrow ? 30 : 36;
+  const boxWidth = narrow ? 126 : Math.min(196, width * 0.36);
   const right = left + boxWidth;
   const middle = left + boxWidth / 2;
   const stripes = combs ? Math.min(narrow ? 52 : 132, 20 + 8 * combs) : 0;
-  const shapeEnd = right + stripes + (narrow ? 72 : 98);
+  const shapeEnd = right + stripes + (narrow ? 66 : 112);
   const valueStart = shapeEnd + (narrow ? 10 : 18);
   const svg = s("svg", { role: "listbox", tabindex: 0, "aria-label": label });
   const [back, lines, joints] = [0, 1, 2].map(() => s("g", { "aria-hidden": "true" })), boxes = [];
@@ -58,15 +59,15 @@ export function draw(blocks, { width, metric, most, folded, label, onchoose, onu
     const anew = block.shortcut === "projection"; // both paths begin anew, from a projection of all that there is
     if (comb && (!dense || anew)) comb = closed(comb, top, lines, middle);
     if (dense && !comb) comb = { rows: [], x: right + 14, step: Math.max(1.4, (stripes - 20) / Math.max(5, combs)), top: top - GAP / 2, anew };
-    if (i && !row.fold && !(comb?.rows.length && block.kind === "dense")) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}` }));
+    if (i && !row.fold && block.kind !== "auxiliary" && !(comb?.rows.length && block.kind === "dense")) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}` }));
     if (row.fold && !dense) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}`, "stroke-dasharray": "2 4" }));
     if (shown[i - 1]?.fold && !dense) lines.append(s("path.trunk", { d: `M${middle} ${tops[i - 1][1]}V${top}`, "stroke-dasharray": "2 4" }));
     if (comb && !row.fold) combRow(comb, top, bottom, right, lines, middle);
     if (!row.fold && ["residual", "dual-path", "highway"].includes(block.kind)) arc(block, lines, joints, middle, left, top, bottom);
 
     boxes.push(row.fold ? foldRow(row, { top, middle, onunfold }) : boxOf(row, i, { top, height, left, boxWidth, middle, width, narrow, shapeEnd, valueStart, metric, most, onchoose, lines, lastShape }));
-    if (block.output) lastShape = shape(block.output);
-    y = bottom + GAP;
+    if (block.output) lastShape = narrow ? squared(block.output) : shape(block.output);
+    y = bottom + GAP + (block.kind === "highway" ? 8 : 0);
   });
   if (comb) closed(comb, y - GAP / 2, lines, middle);
   if (band) back.append(bandOf(band, width));
@@ -117,14 +118,14 @@ function closed(comb, end, lines, middle) {
 /** Around the box, from above it to the plus below it. */
 function arc(block, lines, joints, middle, left, top, bottom) {
   const gated = block.kind === "highway" ? ".gated" : "";
-  const x = left - 16, from = top - 7, to = bottom + 9, r = 14;
+  const x = left - 16, from = top - 7, to = bottom + (gated ? 15 : 9), r = 14;
   lines.append(s(`path.arc${gated}`, { d: `M${middle} ${from}H${x + r}Q${x} ${from} ${x} ${from + r}V${to - r}Q${x} ${to} ${x + r} ${to}H${middle - 6}` }));
   joints.append(s(`circle.joint${gated}`, { cx: middle, cy: to, r: 6 }), s(`path.plus${gated}`, { d: `M${middle - 3.4} ${to}h6.8M${middle} ${to - 3.4}v6.8` }));
   const y = (from + to) / 2;
   if (block.shortcut === "projection") {
     joints.append(s("rect.on-arc", { x: x - 11, y: y - 8, width: 22, height: 16, rx: 4 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1×1"));
   } else if (gated) {
-    joints.append(s("circle.on-arc.gated", { cx: x, cy: y, r: 10.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1−T"));
+    joints.append(s("circle.on-arc.gated", { cx: x, cy: y, r: 10.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "1−T"), s("circle.on-arc.gated", { cx: middle, cy: bottom, r: 7.5 }), s("text.on-arc-text", { x: middle, y: bottom + 3.3 }, "T"));
   } else if (String(block.input) !== String(block.output) && block.kind === "residual") { // option A: zeros for new channels
     joints.append(s("circle.on-arc", { cx: x, cy: y, r: 8.5 }), s("text.on-arc-text", { x, y: y + 3.3 }, "+0"));
   }
@@ -142,16 +143,16 @@ function boxOf(row, i, at) {
       const x = left + b * (w + 6), c = x + w / 2;
       at.lines.append(s("path.trunk", { d: `M${middle} ${top - 8}H${c}V${top}M${c} ${top + height}V${top + height + 8}H${middle}V${top + height + 12}` }));
       group.append(s("rect.box", { x, y: top, width: w, height, rx: 6 }));
-      const words = layers.map(kernel).filter(Boolean);
+      const words = layers.map((layer) => (layer.includes("pool") ? t("pool") : kernel(layer)));
       words.forEach((text, k) => group.append(s("text.words.small", { x: c, y: centre + 15 * (k - (words.length - 1) / 2), "text-anchor": "middle" }, text)));
     });
   } else {
     group.append(s("rect.box", { x: left, y: top, width: boxWidth, height, rx: block.kind === "layer" ? 6 : 9 }));
     if (block.kind === "dual-path") group.append(s("rect.dot", { x: left + boxWidth - 5, y: top + 7, width: 3, height: height - 14, rx: 1.5 }));
-    const text = fitted(block, boxWidth - 14);
-    group.append(s(`text.words${text.length * 6.2 > boxWidth - 14 ? ".small" : ""}`, { x: middle, y: centre, "text-anchor": "middle" }, text));
+    const text = fitted(block, boxWidth - 12);
+    group.append(s(`text.words${text.length * LARGE > boxWidth - 12 ? ".small" : ""}`, { x: middle, y: centre, "text-anchor": "middle" }, text));
   }
-  const sides = block.output ? shape(block.output) : "";
+  const sides = block.output ? (narrow ? squared(block.output) : shape(block.output)) : "";
   if (sides && sides !== at.lastShape) group.append(s(`text${narrow ? ".small" : ""}`, { x: shapeEnd, y: centre, "text-anchor": "end" }, sides));
   const value = metric.of(block);
   if (value !== null && value !== undefined) {
@@ -166,12 +167,14 @@ function foldRow({ fold }, { top, middle, onunfold }) {
   return s("text.fold", { x: middle, y: top + 17, "text-anchor": "middle", "aria-hidden": "true", onclick: onunfold }, t("more_blocks", { n: fold }));
 }
 
+const squared = ([channels, height, width]) => (height === undefined ? `${channels}` : height === width ? `${channels} × ${height}²` : shape([channels, height, width]));
+
 /** The layers of a block as they fit into its box: 3×3 64 twice, or kernels alone. */
 function fitted(block, room) {
   const layers = block.layers;
   const long = layers.map(said);
   const whole = long.length > 1 && long.every((text) => text === long[0]) ? `${long.length} × (${long[0]})` : long.join(" · ");
-  return whole.length * 6.2 <= room ? whole : layers.map(kernel).join(" · ");
+  return whole.length * SMALL <= room ? whole : layers.map(kernel).join(" · ");
 }
 
 /** A layer in the reader's language. */
