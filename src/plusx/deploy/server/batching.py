@@ -19,6 +19,9 @@ from plusx.deploy.server.faults import Fault
 from plusx.deploy.server.pace import Classifier, Pace, compute
 from plusx.placement.inference.streams import Streams
 
+LOOP_SECONDS = 0.0005
+"""Of the event loop for a request of one image, about. A model that computes an image faster keeps up with it on one
+processor, and more of them would only keep the event loop from its own."""
 LEAST_K = 5
 """Classes that are always ranked, so that the first of them do not depend on how many a request asks for."""
 
@@ -42,7 +45,7 @@ class Workers:
 
     def add(self, queue: "Queue") -> None:
         """Let a queue that has images take turns with the others."""
-        if queue not in self._queues:
+        if queue.busy < queue.most_busy and queue not in self._queues:
             self._queues.append(queue)
         # In a later turn of the loop, after every request that has already arrived has joined.
         asyncio.get_running_loop().call_soon(self._dispatch)
@@ -51,8 +54,8 @@ class Workers:
         while self.idle and self._queues:
             queue = self._queues.popleft()
             everyone = self.idle == self.streams.threads and not self._queues
-            batch = queue.take(-(-len(queue.waiting) // self.idle))
-            if queue.waiting:
+            batch = queue.take(-(-len(queue.waiting) // min(self.idle, queue.most_busy - queue.busy)))
+            if queue.waiting and queue.busy + bool(batch) < queue.most_busy:
                 self._queues.append(queue)
             if batch:
                 self._compute(queue, batch, together=everyone and len(batch) == 1 and queue.pace.together)
@@ -69,10 +72,12 @@ class Workers:
 
         def finish(future: "ThreadFuture[list[Prediction]]") -> None:
             self.idle += busy
+            queue.busy -= 1
             queue.finish(batch, future)
-            loop.call_soon(self._dispatch)
+            self.add(queue)
 
         self.idle -= busy
+        queue.busy += 1
         self.streams.submit(work, together=together).add_done_callback(done)
 
 
@@ -90,6 +95,9 @@ class Queue:
         self.classifier, self.pace, self.room = classifier, pace, room
         self.waiting: deque[Waiting] = deque()
         self.held = 0
+        self.busy = 0
+        """Processors that compute its images."""
+        self.most_busy = min(workers.streams.threads, math.ceil(pace.seconds_an_image / LOOP_SECONDS))
         self.batches: dict[int, int] = {}
         """How often so many images were computed together."""
         self._workers = workers

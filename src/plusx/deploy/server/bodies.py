@@ -152,7 +152,7 @@ def _of_form(body: bytes, boundary: bytes, settings: Settings, known: Sequence[s
             if len(images) == settings.images:
                 _too_many(settings)
             images.append(Sent(shown(file or f"image {len(images) + 1}"), content))
-        elif name in known:
+        elif name is not None and name in known:
             if len(content) > FIELD or name in fields:
                 raise Fault(400, f"the field {name} is longer than {FIELD:,} bytes, or is there twice")
             fields[name] = content.decode(errors="replace")

@@ -54,8 +54,8 @@ class Metrics:
             yield _line("plusx_request_seconds_sum", {"path": path}, total)
             yield _line("plusx_request_seconds_count", {"path": path}, count)
         yield from _head("plusx_images_total", "counter", "Images by what became of them.")
-        for (model, outcome), count in self._images.items():
-            yield _line("plusx_images_total", {"model": model, "outcome": outcome}, count)
+        for (name, outcome), count in self._images.items():
+            yield _line("plusx_images_total", {"model": name, "outcome": outcome}, count)
         yield from _head("plusx_batches_total", "counter", "Batches by the images in them.")
         for model in models:
             for size, count in sorted(model.batches.items()):

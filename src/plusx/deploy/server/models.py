@@ -69,6 +69,11 @@ class Loaded:
     queue: Queue
     signature: Signature
 
+    @property
+    def card(self) -> Card:
+        """Of a run."""
+        return self.classifier.card
+
 
 class Model:
     """A model under its name."""

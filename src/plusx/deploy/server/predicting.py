@@ -1,10 +1,13 @@
 """POST /v1/predict: from the bytes of a request to the classes of its images."""
 
 import asyncio
+import io
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from plusx.data.decode import UndecodableError
@@ -17,6 +20,21 @@ from plusx.deploy.server.settings import Settings
 
 FIELDS = ("top_k", "model")
 BUSY = {"Retry-After": "1"}
+
+
+SMALL_BYTES, SMALL_PIXELS = 2**14, 2**14
+"""Of a file and of an image, which is read on the event loop: sooner than a thread would begin with it."""
+
+
+def is_small(preprocess: Preprocess, raw: bytes) -> bool:
+    """Whether an image is read in a fraction of a millisecond, by the head of its file; such as digits and CIFAR's."""
+    if len(raw) > SMALL_BYTES or math.prod(preprocess.size) > SMALL_PIXELS:
+        return False
+    try:
+        with Image.open(io.BytesIO(raw), formats=["PNG", "JPEG"]) as image:
+            return image.width * image.height <= SMALL_PIXELS
+    except Exception:  # a damaged head can raise nearly anything; whoever reads the image says what is wrong
+        return False
 
 
 def read_pixels(preprocess: Preprocess, sent: Sent) -> Tensor | str:
@@ -49,7 +67,10 @@ async def predict(models: Models, asked: Asked, settings: Settings) -> dict[str,
     queue.require_room(len(asked.images), settings.deadline)
 
     async def one(sent: Sent) -> Prediction | str:
-        pixels = await loop.run_in_executor(models.reading, read_pixels, preprocess, sent)
+        if is_small(preprocess, sent.raw):
+            pixels = read_pixels(preprocess, sent)
+        else:
+            pixels = await loop.run_in_executor(models.reading, read_pixels, preprocess, sent)
         return pixels if isinstance(pixels, str) else await queue.submit(pixels, top_k)
 
     queue.held += len(asked.images)
