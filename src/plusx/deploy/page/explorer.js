@@ -160,7 +160,7 @@ function showTip(tip, drawing, block, option) {
   if (block.response !== undefined) facts.push([t("response"), block.response.toPrecision(3)]);
   if (block.removal_cost !== undefined) facts.push([t("removal"), percent(block.removal_cost)]);
   tip.replaceChildren(h("b", {}, `${block.name} · ${known("kind", block.kind)}${block.shortcut ? `, ${known("shortcut", block.shortcut)}` : ""}`),
-    block.branches.map((layers) => h("div", {}, layers.map(said).join(" → "))), h("dl", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+    ...block.branches.map((layers) => h("div", {}, layers.map(said).join(" → "))), h("dl", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
   const box = option.getBoundingClientRect(), frame = drawing.getBoundingClientRect();
   const below = box.bottom - frame.top + 4, high = tip.offsetHeight;
   tip.style.top = `${box.bottom + high + 8 > innerHeight && box.top - high > 60 ? box.top - frame.top - high - 4 : below}px`;

@@ -17,7 +17,7 @@ from PIL import Image
 
 from plusx.deploy.server.faults import Fault
 from plusx.report.page import SIDE
-from plusx.report.run import in_words, read_run
+from plusx.report.run import ReportedRun, in_words, read_run
 from plusx.runs.card import Card
 from plusx.runs.images import images_of
 from plusx.runs.metrics import SPLITS, name_of
@@ -36,24 +36,37 @@ def curves(run: Path) -> dict[str, Any]:
 
     Args:
         run: Run directory.
+
+    Raises:
+        ValueError: It is no run, or cannot be read.
     """
-    card, known = read_card(run), read_run(run)
-    units = {name: "1" if name.endswith("error") else "nats" if name.endswith("loss") else "" for name in known.curves}
-    file = run / "metrics.jsonl"
-    finished = card.status == "finished"
+    known = _known(run)
+    card, finished = known.card, known.card.status == "finished"
     last = max((steps[-1] for steps, _ in known.curves.values()), default=0)
     return {
         "status": card.status,
-        "step": card.results["steps"] if finished else last,
-        "steps": card.results["steps"] if finished else _planned(card),
+        "step": card.results.get("steps", last) if finished else last,
+        "steps": card.results.get("steps") if finished else _planned(card),
         "kept_step": card.results.get("kept_step"),
-        "seconds_since": None if finished else max(0.0, time.time() - file.stat().st_mtime),
-        "steps_per_epoch": known.steps_per_epoch if card.source["name"] else None,
-        "series": [
-            {"name": name, "unit": units[name], **_thinned(steps, values)}
-            for name, (steps, values) in known.curves.items()
-        ],
+        "seconds_since": None if finished else _age(run / "metrics.jsonl"),
+        "series": [{"name": name, **_thinned(*curve)} for name, curve in known.curves.items()],
     }
+
+
+def _known(run: Path) -> ReportedRun:
+    """A run with its curves; one that was converted from weights has measured nothing."""
+    try:
+        return read_run(run)
+    except FileNotFoundError:
+        return ReportedRun(run, read_card(run), {})
+
+
+def _age(file: Path) -> float | None:
+    """Seconds since a file was written; None where there is none."""
+    try:
+        return max(0.0, time.time() - file.stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def _planned(card: Card) -> int | None:
@@ -74,15 +87,17 @@ def facts(run: Path) -> dict[str, Any]:
 
     Args:
         run: Run directory.
+
+    Raises:
+        ValueError: It is no run, or cannot be read.
     """
-    known = read_run(run)
+    known = _known(run)
     card, finished = known.card, known.card.status == "finished"
     if card.source["name"] is None:
         return {"in_words": card.in_words, "facts": {}, "notes": list(card.notes)}
     source = {**card.source, "name": Path(card.source["name"]).name}
-    results = card.results if finished else {"steps": _planned(card) or 0, "kept_step": 0}
-    known = replace(known, card=replace(card, source=source, results=results))
-    told = in_words(known, several=not finished)
+    results = card.results if finished else {"steps": _planned(card) or 0, "kept_step": _planned(card) or 0}
+    told = in_words(replace(known, card=replace(card, source=source, results=results)), several=not finished)
     return {"in_words": card.in_words, "facts": told, "notes": list(card.notes)}
 
 

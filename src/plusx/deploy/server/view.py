@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.resources import files
@@ -13,6 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from plusx.analysis.architecture import Block, blocks_of_card, blocks_of_net
+from plusx.deploy.server import described
 from plusx.deploy.server.faults import Fault, as_json
 from plusx.deploy.server.measured import Images, Measured, curves, facts, learnt
 from plusx.deploy.server.models import Model
@@ -25,7 +27,8 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
-router = APIRouter()
+IMAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}, "image/jpeg": {}}}}
+router = APIRouter(responses=described.faults(404, 503))
 _counting = threading.Lock()  # one net is counted at a time, and once
 _finding = threading.Lock()
 
@@ -36,13 +39,13 @@ _finding = threading.Lock()
 @router.get("/v1/models/{name}/curves")
 def get_curves(request: Request, name: str) -> Response:
     """What the run measured so far, while it trains too."""
-    return as_json(curves(_run(request, name)))
+    return _told(curves, _run(request, name))
 
 
 @router.get("/v1/models/{name}/facts")
 def get_facts(request: Request, name: str) -> Response:
     """The run's card in words."""
-    return as_json(facts(_run(request, name)))
+    return _told(facts, _run(request, name))
 
 
 @router.get("/v1/models/{name}/confusion")
@@ -63,7 +66,7 @@ def get_mistakes(request: Request, name: str) -> Response:
     return as_json(_measured(_run(request, name)).mistakes())
 
 
-@router.get("/v1/models/{name}/images/{index}")
+@router.get("/v1/models/{name}/images/{index}", response_class=Response, responses=IMAGE)
 def get_image(request: Request, name: str, index: int) -> Response:
     """A thumbnail of an image that the run was measured on."""
     measured = _measured(_run(request, name))
@@ -101,6 +104,14 @@ def _run(request: Request, name: str) -> Path:
     if model.source != "run":
         raise Fault(404, f"{name} is an exported file; a run has more to show")
     return model.path
+
+
+def _told(read: Callable[[Path], dict[str, Any]], run: Path) -> Response:
+    """What is read of a run; while its files are replaced or gone, a refusal (404)."""
+    try:
+        return as_json(read(run))
+    except (OSError, ValueError, KeyError) as fault:
+        raise Fault(404, f"{run.name} cannot be read as a run now") from fault
 
 
 def _measured(run: Path) -> Measured:
@@ -203,7 +214,7 @@ def get_samples() -> Response:
     return as_json({"samples": samples})
 
 
-@router.get("/v1/samples/{name}")
+@router.get("/v1/samples/{name}", response_class=Response, responses=IMAGE)
 def get_sample(name: str) -> Response:
     """A bundled image."""
     return _file(f"sample-{name}.png", "there is no sample of that name; /v1/samples lists them")
