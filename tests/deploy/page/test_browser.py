@@ -128,7 +128,8 @@ def test_an_image_can_be_pasted_and_dropped(visit: Open) -> None:
         const data = new DataTransfer();
         data.items.add(new File([new Uint8Array(raw)], `${kind}.png`, { type: "image/png" }));
         const Event = kind === "paste" ? ClipboardEvent : DragEvent;
-        const options = { bubbles: true, cancelable: true, [kind === "paste" ? "clipboardData" : "dataTransfer"]: data };
+        const carries = kind === "paste" ? "clipboardData" : "dataTransfer";
+        const options = { bubbles: true, cancelable: true, [carries]: data };
         document.querySelector(target).dispatchEvent(new Event(kind, options));
     }"""
     page.evaluate(script, ["body", "paste", list(DIGIT)])
@@ -137,15 +138,12 @@ def test_an_image_can_be_pasted_and_dropped(visit: Open) -> None:
     assert page.locator(".result h2").all_inner_texts() == ["drop.png", "paste.png"]
 
 
-def test_a_server_that_is_gone_is_said(visit: Open) -> None:
+def test_what_the_server_refuses_is_said_in_its_words(visit: Open) -> None:
     page = visit(VIEWS["try"])
-    page.route("**/v1/predict", lambda route: route.fulfill(status=503, json={"error": "the server is busy"}))
+    page.route("**/v1/predict", lambda route: route.fulfill(status=413, json={"error": "the body is too large"}))
     give(page, ("three.png", DIGIT))
     page.wait_for_selector(".fault")
-    assert "the server is busy" in page.locator(".fault").inner_text()
-    page.unroute("**/v1/predict")
-    # the browser tells the console of a 503, which is not of the kind that is let pass
-    page.evaluate("0")
+    assert "the body is too large" in page.locator(".fault").inner_text()
 
 
 # ---- Run -------------------------------------------------------------------------------------------------------------

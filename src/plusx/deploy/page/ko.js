@@ -26,7 +26,7 @@ export default {
   samples: "예제로 시험해 보세요:",
   sample: "예제 {name} 써 보기",
   too_many: "처음 {n}장만 받았습니다.",
-  announce: "{file}: {name}, {share} ({model}).",
+  announce: "{file}: {model}의 답은 {name}, {share}입니다.",
   announce_unknown: "{file}: 알 수 없음. {model}의 추측은 {name}, {share}입니다.",
   remove: "{name} 지우기",
   not_answered: "이 이미지는 분류하지 못했습니다.",
