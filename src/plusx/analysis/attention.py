@@ -70,8 +70,8 @@ def explain_pixels(net: nn.Module, x_1CHW: Tensor, target: int | None = None, me
       these have a single place, they are the last maps before the logits that have more. If global average pooling and
       one linear layer follow, a value is what its place adds to the logit: all add up to the logit less its bias, and
       times h w it is the class activation map of Zhou et al. (2016), arXiv:1512.04150.
-    - `occlusion`: Zeiler and Fergus (2013), arXiv:1311.2901, Sec. 4.2: what the logit loses where a patch takes the mean
-      of the training images; the mean over the patches that cover a pixel.
+    - `occlusion`: Zeiler and Fergus (2013), arXiv:1311.2901, Sec. 4.2: what the logit loses where a patch is covered
+      with the mean of the training images; of each pixel the mean over the patches that it is in.
     - `gradients`: integrated gradients, Sundararajan et al. (2017), arXiv:1703.01365, Eqn. (1), on the straight line
       from the mean of the training images, summed over channels. All values add up to what the image adds to the logit
       of that mean, within 1 %; else the note says so.
