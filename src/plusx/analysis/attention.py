@@ -13,7 +13,6 @@ from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from plusx.nets.net import Net
 
@@ -29,6 +28,9 @@ ROUNDING = 1e-5
 """Of a logit in fp32: what the same image may differ by, computed in another batch."""
 PIXELS = 8 * 224 * 224
 """Of the images that are computed together, which bounds the memory that a backward pass takes."""
+
+SATURATED = {"gradients": 0.99}
+"""From which share of the pixels on a picture shows the values of a method as equally strong."""
 
 _Each = TypeVar("_Each")
 
@@ -51,15 +53,18 @@ class Map:
     """What a reader of the map must know, if anything."""
 
     @property
-    def strength_HW(self) -> Tensor:
-        """What speaks for the class, as a share of the strongest place; 0 everywhere if nothing does."""
+    def strongest(self) -> float:
+        """The largest value, in logits, or 0 if nothing speaks for the class. Of integrated gradients, which are strong
+        in few pixels and would leave all others dark, the one that the strongest hundredth of the pixels exceed."""
         for_it_HW = self.values_HW.clamp(min=0)
-        strongest = for_it_HW.max()
-        return for_it_HW / strongest if strongest > 0 else for_it_HW
+        most = torch.quantile(for_it_HW, SATURATED[self.method]) if self.method in SATURATED else for_it_HW.max()
+        return (most if most > 0 else for_it_HW.max()).item()
 
-    def resized(self, size: tuple[int, int]) -> Tensor:
-        """`strength_HW` at another height and width, between the middles of its places bilinear."""
-        return F.interpolate(self.strength_HW[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    @property
+    def strength_HW(self) -> Tensor:
+        """What speaks for the class, from 0 to 1, which stands for `strongest` and more."""
+        strongest = self.strongest
+        return (self.values_HW / strongest).clamp(0, 1) if strongest > 0 else torch.zeros_like(self.values_HW)
 
 
 def explain_pixels(net: nn.Module, x_1CHW: Tensor, target: int | None = None, method: str = "cam") -> Map:

@@ -74,7 +74,7 @@ class Explanation:
         return said + other
 
     @property
-    def strongest(self) -> tuple[float, float] | None:
+    def strongest_place(self) -> tuple[float, float] | None:
         """The place that speaks most for the class, in shares of the image's width and height; None if none does."""
         if self.map is None or not (self.map.values_HW > 0).any():
             return None
@@ -85,10 +85,11 @@ class Explanation:
     @property
     def caption(self) -> str:
         """What a picture of it shows."""
+        said = f"The net says {self.answer}."
         if self.map is None:
             return (
-                f"What the logit of {self.target} loses without each block's branch. Grey bars speak against the "
-                "class. The numbers do not add up to the logit: without one block, the others are given other maps."
+                f"{said} Bars are what the logit of {self.target} loses without each block's branch; grey ones speak "
+                "against the class. They do not add up to the logit: without one block, others are given other maps."
             )
         height, width = self.map.values_HW.shape
         what = {
@@ -97,15 +98,14 @@ class Explanation:
             "gradients": f"What pixels add to the logit of {self.target}, from the mean of the training images on.",
         }[self.method]
         note = f" {self.map.note[0].upper()}{self.map.note[1:]}." if self.map.note else ""
-        return f"{what} What speaks against the class is not shown.{note}"
+        return f"{said} {what} What speaks against the class is not shown.{note}"
 
     def drawing(self) -> str:
         """The image and what explains it, as SVG elements for a page."""
         about: dict[str, str] = {"says": self.answer, "speaks_for": self.target}
         if self.map is None:
             return draw_blocks(self.pixels_CHW, [(each.name, each.contribution) for each in self.blocks], **about)
-        strongest = max(0.0, self.map.values_HW.max().item())
-        return draw_map(self.pixels_CHW, self.map.strength_HW, strongest, **about)
+        return draw_map(self.pixels_CHW, self.map.strength_HW, self.map.strongest, **about)
 
     def figure(self) -> str:
         """The same as a file of its own, SVG, which is light, or dark where its viewer prefers that."""
@@ -335,7 +335,7 @@ def _page(explained: ExplainedFiles) -> bytes:
     notes = [f"{note[0].upper()}{note[1:]}." for note in explained.notes]
     lost = [f"{file} cannot be read: {reason}." for file, reason in explained.unread]
     pieces = (
-        Shown(each.file, f"{each.answer}.", each.drawing(), each.caption, None if each.map else _numbers(each))
+        Shown(each.file, each.drawing(), each.caption, None if each.map else _numbers(each))
         for each in explained.explanations
     )
     return explanations(f"{explained.run.resolve().name} explained", [explained.asks, *notes, *lost], pieces)
@@ -366,9 +366,9 @@ def _numbers(each: Explanation) -> tuple[tuple[str, ...], tuple[tuple[str, ...],
 
 
 def _place(each: Explanation) -> str:
-    if each.strongest is None:
+    if each.strongest_place is None:
         return "nowhere"
-    across, down = each.strongest
+    across, down = each.strongest_place
     return f"{100 * across:.0f} % across, {100 * down:.0f} % down"
 
 
@@ -384,8 +384,15 @@ def _as_json(each: Explanation) -> dict[str, Any]:
     if each.map is None:
         return {**about, "blocks": [asdict(block) for block in each.blocks]}
     height, width = each.map.values_HW.shape
-    strongest = {"strongest": list(each.strongest) if each.strongest else None, "note": each.map.note}
-    return {**about, "layer": each.map.layer, "height": height, "width": width, **strongest}
+    return {
+        **about,
+        "layer": each.map.layer,
+        "height": height,
+        "width": width,
+        "strongest": each.map.values_HW.max().item(),
+        "strongest_place": list(each.strongest_place) if each.strongest_place else None,
+        "note": each.map.note,
+    }
 
 
 def _array(values_HW: Tensor) -> bytes:

@@ -35,8 +35,6 @@ class Shown(NamedTuple):
 
     name: str
     """Its file."""
-    answer: str
-    """What the net says of it."""
     drawing: str
     """What `draw_map` or `draw_blocks` returns."""
     caption: str
@@ -97,9 +95,8 @@ def draw_map(
         + _text("0", 0, below + BAR + 15, TEXT)
         + _text(f"{strongest:.3g} {unit}", PANEL, below + BAR + 15, TEXT, "end")
     )
-    tall = below + BAR + 20
-    return _panel(tall, _titled(says) + _embedded(image, (0, LINE, PANEL, height))) + _panel(
-        tall,
+    return _panel(LINE + height, _titled(says) + _embedded(image, (0, LINE, PANEL, height))) + _panel(
+        below + BAR + 20,
         _titled(f"speaks for {speaks_for}")
         + _embedded(overlay(pixels_CHW, strength_HW), (0, LINE, PANEL, height))
         + scale,
@@ -120,7 +117,9 @@ def draw_blocks(pixels_CHW: Tensor, blocks: Sequence[tuple[str, float]], *, says
 
     image = picture(pixels_CHW)
     height = PANEL * image.height / image.width
-    [panel] = panels(_shortened(f"what blocks add to {speaks_for}"), height=max(3.4, 0.17 * min(len(blocks), 60) + 1))
+    [panel] = panels(
+        _shortened(f"blocks that speak for {speaks_for}"), height=max(3.4, 0.17 * min(len(blocks), 60) + 1)
+    )
     values = [value for _, value in blocks]
     panel.axis.barh(range(len(values)), values, color=[RESIDUAL if value > 0 else SOFT for value in values])
     panel.axis.axvline(0, color=INK, linewidth=0.8)
@@ -142,7 +141,7 @@ def explanations(title: str, sentences: Iterable[str], shown: Iterable[Shown]) -
     """
     body = [paragraph(each) for each in sentences]
     for each in shown:
-        body += [heading(each.name), paragraph(each.answer), illustration(each.drawing, each.caption)]
+        body += [heading(each.name), illustration(each.drawing, each.caption)]
         if each.numbers is not None:
             body.append(f"<details><summary>Numbers</summary>{table(*each.numbers)}</details>")
     return page(title, body)
