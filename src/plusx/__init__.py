@@ -16,6 +16,8 @@ Everything that the command line does, as functions. Files and folders may be na
     ServerSettings(port)          its address, its limits and its times
     load(run)                     the trained net, an nn.Module in evaluation mode, and its card
     analyse(run, question)        a question about a trained net, answered by a figure and its numbers
+    explain(run, image)           which places of an image, or which blocks, speak for a class
+    explain_files(run, sources)   the same for files, folders and patterns, as a page with figures
     convert(weights, net)         a run directory from other people's weights
 
     list_nets()                   the names of all nets
@@ -53,6 +55,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the package is imported
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
+    from plusx.analysis.explain import explain, explain_files
     from plusx.benchmark.training import benchmark_training
     from plusx.comparison.compare import compare_runs
     from plusx.data.check import check_data

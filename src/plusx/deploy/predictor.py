@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from plusx.data.decode import A_FOLDER, ImageLike, UndecodableError, from_array, name_of
+from plusx.data.decode import A_FOLDER, AnyImage, ImageLike, UndecodableError, as_source, name_of
 from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
 from plusx.placement.inference.backend import BATCH, Forward, choose_backend
@@ -40,9 +40,6 @@ CALIBRATION = 300
 """Training images from which int8 takes its scales: NNCF's own default."""
 MEASURED_FROM = 2_000
 """From this many images on, timing the backends pays for itself."""
-
-AnyImage = str | ImageLike | np.ndarray
-"""An image file, the bytes of one, an image of Pillow's, or an array: uint8, H x W x 3, H x W x 1 or H x W."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ class Predictor:
             UndecodableError: The image cannot be read.
             ValueError: It is no image, or an array of another type or shape.
         """
-        k, source = _positive(top_k), _source(image)
+        k, source = _positive(top_k), as_source(image)
         (result,) = self._streams.together(lambda: self._predictions([source], k))
         if isinstance(result, UndecodableError):
             raise result
@@ -170,7 +167,7 @@ class Predictor:
         Raises:
             ValueError: One of them is no image, or an array of another type or shape.
         """
-        threads, k, rest = self.placement.threads, _positive(top_k), map(_source, _several(images))
+        threads, k, rest = self.placement.threads, _positive(top_k), map(as_source, _several(images))
         first = list(islice(rest, threads * BATCH))
         every = chain(first, rest)
         size = max(1, -(-len(first) // threads))  # every processor takes its share of a few images
@@ -278,24 +275,6 @@ def _several(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
     if isinstance(images, Tensor) or not isinstance(images, Iterable):
         return [cast(AnyImage, images)]  # no image, which is refused when it is read
     return images
-
-
-def _source(image: AnyImage) -> ImageLike:
-    """An image as `Preprocess` takes it.
-
-    Raises:
-        ValueError: It is no image, or an array of another type or shape.
-    """
-    if isinstance(image, np.ndarray):
-        return from_array(image)
-    if isinstance(image, str | Path):
-        return Path(image)
-    if isinstance(image, bytes | Image.Image):
-        return image
-    way = "name its file, or pass the file's bytes, a PIL.Image or a NumPy array"
-    if isinstance(image, Tensor):
-        way = "pass its pixels, before any normalisation, as a NumPy array: uint8, height x width x 3"
-    raise ValueError(f"an image to predict is of type {type(image).__name__}; {way}")
 
 
 def _read(preprocess: Preprocess, source: ImageLike) -> Tensor | UndecodableError:
