@@ -15,6 +15,9 @@ Everything that the command line does, as functions. Files and folders may be na
     load(run)                     the trained net, an nn.Module in evaluation mode, and its card
     analyse(run, question)        a question about a trained net, answered by a figure and its numbers
     convert(weights, net)         a run directory from other people's weights
+    export(run, to)               a file for ONNX Runtime, OpenVINO, PyTorch, torchvision or timm, compared with the net
+    read_metadata(file)           what an exported file says of itself: classes, preprocessing, the run's card
+    ExportRefusedError            raised when an exported file would not compute what the net does
 
     list_nets()                   the names of all nets
     describe_net(name)            a net's paper, table, facts and options
@@ -57,6 +60,9 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.data.imagenet import prepare_imagenet
     from plusx.data.prepare import prepare_data
     from plusx.data.views import Views
+    from plusx.deploy.export.export import export
+    from plusx.deploy.export.metadata import read_metadata
+    from plusx.deploy.export.verify import ExportRefusedError
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
     from plusx.engine.calibration import calibrate

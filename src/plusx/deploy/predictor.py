@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from plusx.data.decode import A_FOLDER, ImageLike, UndecodableError, from_array, name_of
-from plusx.data.images import spread
 from plusx.data.preprocess import Preprocess
+from plusx.deploy.sample import training_sample
 from plusx.placement.inference.backend import BATCH, Forward, choose_backend
 from plusx.placement.inference.eager import Eager
 from plusx.placement.inference.openvino import OpenVino
@@ -30,13 +30,9 @@ from plusx.placement.machine import tune_allocator
 from plusx.placement.place import placement_after
 from plusx.progress import shown
 from plusx.runs.calibration import calibrated
-from plusx.runs.card import Card
-from plusx.runs.images import images_of
 from plusx.runs.store import load_run, unfinished
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-CALIBRATION = 300
-"""Training images from which int8 takes its scales: NNCF's own default."""
 MEASURED_FROM = 2_000
 """From this many images on, timing the backends pays for itself."""
 
@@ -113,7 +109,8 @@ class Predictor:
             return
         tune_allocator()
         if precision == "int8":
-            calibration, threads = _calibration(self.card, run), self.placement.threads
+            normalise, threads = self.card.preprocess.normalise, self.placement.threads
+            calibration = (normalise(pixels_CHW[None]) for pixels_CHW in training_sample(run, self.card))
             self._forward = OpenVino(
                 net, input_shape, precision="int8", threads=threads, batch=BATCH, calibration=calibration
             )
@@ -292,17 +289,3 @@ def _positive(top_k: int) -> int:
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; it must be 1 or more")
     return top_k
-
-
-def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:
-    """Normalised training images of a run, one at a time.
-
-    Raises:
-        ValueError: The run was converted from weights, or its images are no longer where they were.
-    """
-    if card.source["name"] is None:
-        raise ValueError(f"{run} was converted from weights and has no training images, which int8 calibration needs")
-    few = spread(images_of(Path(run), card, split="train").images, CALIBRATION)
-    read = (card.preprocess.pixels(few.source(place)) for place in range(len(few)))
-    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else read
-    yield from (card.preprocess.normalise(pixels_CHW[None]) for pixels_CHW in pixels)

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,10 @@ class Form:
     """Of the file that is opened."""
     needs: tuple[str, ...]
     """Packages, without which nothing is written."""
-    write: Callable[[ExportedProgram, Path, Mapping[str, str]], None]
-    """Writes a graph with texts that a program reads."""
+    make: Callable[[ExportedProgram], Any]
+    """Makes of a graph what is saved; int8 is made of that."""
+    save: Callable[[Any, Path, Mapping[str, str]], None]
+    """Writes it with texts that a program reads."""
     runtimes: Mapping[str, Callable[[Path, int | None], Run]]
     """What runs the file, by the package's name, with so many threads or with all; the first is what it is made for."""
     beside: tuple[str, ...] = ()
@@ -48,6 +50,10 @@ class Form:
         needed = tuple(dict.fromkeys([*self.needs, *also]))
         if not is_installed(*needed):
             raise ValueError(f"this export needs {_listed(needed)}; install them: {INSTALL}")
+
+    def installed(self) -> Iterator[tuple[str, Callable[[Path, int | None], Run]]]:
+        """The runtimes that are there; the first is what the form is made for."""
+        return ((name, run) for name, run in self.runtimes.items() if is_installed(name))
 
     def files(self, file: Path) -> list[Path]:
         """All files of an export; the one that is opened comes last."""
@@ -127,6 +133,15 @@ def save_openvino(model: Any, file: Path, texts: Mapping[str, str]) -> None:
         without_reports("openvino").save_model(model, str(file), compress_to_fp16=False)
     except RuntimeError as fault:  # its only way to say that the disk is full
         raise OSError(f"OpenVINO cannot write {file.name}: {str(fault).splitlines()[0]}") from None
+
+
+def as_it_is(program: ExportedProgram) -> ExportedProgram:
+    """The graph itself, which PyTorch's packages hold.
+
+    Args:
+        program: Of `capture`.
+    """
+    return program
 
 
 def save_torch(program: ExportedProgram, file: Path, texts: Mapping[str, str]) -> None:
@@ -255,18 +270,20 @@ FORMS: Mapping[str, Form] = {
     "onnx": Form(
         ".onnx",
         ("onnx", "onnxscript", "onnxruntime"),
-        lambda program, file, texts: save_onnx(onnx_model(program), file, texts),
+        onnx_model,
+        save_onnx,
         {"onnxruntime": run_onnxruntime, "openvino": run_openvino},
     ),
     "openvino": Form(
         ".xml",
         ("openvino",),
-        lambda program, file, texts: save_openvino(openvino_model(program), file, texts),
+        openvino_model,
+        save_openvino,
         {"openvino": run_openvino},
         (".bin",),
     ),
-    "torch": Form(".pt2", (), save_torch, {"torch": run_torch}),
+    "torch": Form(".pt2", (), as_it_is, save_torch, {"torch": run_torch}),
 }
 """By what --to names."""
-COMPILED = Form(".pt2", (), save_compiled, {"torch": run_compiled})
+COMPILED = Form(".pt2", (), as_it_is, save_compiled, {"torch": run_compiled})
 """--to torch --compile."""

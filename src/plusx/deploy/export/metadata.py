@@ -1,7 +1,7 @@
 """What an exported file says of itself: classes, preprocessing, how its input is laid out, and the run's card.
 
-Every kind of file holds the same texts under the same names, each in JSON: ONNX in its metadata, OpenVINO in its runtime
-information, PyTorch's packages in a file of their own inside, safetensors in its head.
+Every kind of file holds the same texts under the same names, each in JSON: ONNX in its metadata, OpenVINO in its
+runtime information, PyTorch's packages in a file of their own inside, safetensors in its head.
 """
 
 import json
@@ -35,7 +35,8 @@ class Metadata:
     """In the order of the logits."""
     preprocess: Preprocess
     """How an image becomes pixels; mean and deviation are in the graph already."""
-    input: Pixels
+    input: Pixels | None
+    """None for weights alone, whose net takes normalised images."""
     batch: int | None
     """Images of a call; None takes any number."""
     precision: Literal["fp32", "int8"]
@@ -140,10 +141,10 @@ def _of_onnx(file: Path) -> dict[str, str]:
 
 def _of_openvino(file: Path) -> dict[str, str]:
     """Out of the XML itself: OpenVINO would read the weights as well."""
-    import xml.etree.ElementTree as xml
+    from xml.etree import ElementTree
 
     texts = {}
-    for _, element in xml.iterparse(file):
+    for _, element in ElementTree.iterparse(file):
         if element.tag == "rt_info" and (ours := element.find(FOLDER)) is not None:
             texts = {each.tag: each.attrib["value"] for each in ours}
     return texts
