@@ -27,7 +27,7 @@ def predict(image_file):
     image = ImageOps.exif_transpose(image).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("{mode}")
 {fitting}
-    pixels = np.asarray(image, dtype=np.uint8).reshape(1, {height}, {width}, {channels})
+    pixels = np.array(image, dtype=np.uint8).reshape(1, {height}, {width}, {channels})
 {running}
     logits = logits.astype(np.float64) / temperature
     probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()

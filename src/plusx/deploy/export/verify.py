@@ -121,8 +121,8 @@ def verify(
             progress(seen, total or seen)
     if not seen:
         raise ExportRefusedError(f"there is no image of {source} to compare the file with")
-    accuracies = (None, None) if labels is None else (right / seen, exported_right / seen)
-    verified = Verified(seen, source, worst, largest, *accuracies, tuple(names))
+    accuracy, exported = (None, None) if labels is None else (right / seen, exported_right / seen)
+    verified = Verified(seen, source, worst, largest, accuracy, exported, tuple(names))
     if max_drop is None and changed:
         raise ExportRefusedError(
             f"the accuracy on {source} changes: {changed:,} of {seen:,} images are right in one of PyTorch and "
