@@ -102,7 +102,8 @@ def read_metadata(path: str | Path) -> Metadata:
     except ImportError as fault:
         raise ValueError(f"{file} is read by {fault.name}; install it: pip install 'plusx[export]'") from None
     except Exception as fault:  # each reader has its own for a damaged file
-        raise ValueError(f"{file} cannot be used: {str(fault).splitlines()[0] if str(fault) else fault!r}") from None
+        reason = (str(fault) or type(fault).__name__).splitlines()[0]
+        raise ValueError(f"{file} cannot be used: {reason}") from None
 
 
 def shareable_card(card: Card) -> dict[str, Any]:
