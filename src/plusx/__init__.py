@@ -19,6 +19,9 @@ Everything that the command line does, as functions. Files and folders may be na
     explain(run, image)           which places of an image, or which blocks, speak for a class
     explain_files(run, sources)   the same for files, folders and patterns, as a page with figures
     convert(weights, net)         a run directory from other people's weights
+    export(run, to)               a file for ONNX Runtime, OpenVINO, PyTorch, torchvision or timm, compared with the net
+    read_metadata(file)           what an exported file says of itself: classes, preprocessing, the run's card
+    ExportRefusedError            raised when an exported file would not compute what the net does
 
     list_nets()                   the names of all nets
     describe_net(name)            a net's paper, table, facts and options
@@ -62,6 +65,9 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.data.imagenet import prepare_imagenet
     from plusx.data.prepare import prepare_data
     from plusx.data.views import Views
+    from plusx.deploy.export.export import export
+    from plusx.deploy.export.metadata import read_metadata
+    from plusx.deploy.export.verify import ExportRefusedError
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
     from plusx.deploy.server.serve import serve
