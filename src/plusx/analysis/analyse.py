@@ -207,7 +207,9 @@ def analyse(
         >>> [m.name for m in analyse(run, "responses").series["resnet20"]][:2]
         ['stem.conv.conv', 'stages.0.0.branch.conv1.conv']
     """
-    known = {**QUESTIONS, **IMAGE_QUESTIONS}
+    known = {**QUESTIONS, **IMAGE_QUESTIONS, "explain": ""}
+    if question == "explain":
+        raise ValueError("explain is about images that you name: plusx.explain_files(run, images)")
     if question not in known:
         near = difflib.get_close_matches(question, known, n=1)
         raise ValueError(

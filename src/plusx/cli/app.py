@@ -22,6 +22,7 @@ from plusx.cli.compare import compare
 from plusx.cli.convert import convert
 from plusx.cli.demo import demo
 from plusx.cli.evaluate import evaluate
+from plusx.cli.export import export
 from plusx.cli.nets import nets, summary
 from plusx.cli.predict import predict
 from plusx.cli.prepare import data_prepare
@@ -53,6 +54,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "analyse": analyse,
     "reproduce": reproduce,
     "convert": convert,
+    "export": export,
     "nets": nets,
     "recipes": recipes,
     "summary": summary,
