@@ -64,6 +64,15 @@ def png(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def until(page: Any, condition: str) -> None:
+    """Waits until it holds in the page, whose policy forbids what Playwright's own waiting evaluates."""
+    for _ in range(300):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never came true: {condition}")
+
+
 def give(page: Any, *files: tuple[str, bytes]) -> None:
     page.set_input_files("#choose", [{"name": name, "mimeType": "image/png", "buffer": raw} for name, raw in files])
 
@@ -87,7 +96,7 @@ def test_an_image_is_answered_with_bars_and_with_where_the_net_looks(visit: Open
     assert page.eval_on_selector(".seen canvas", "canvas => canvas.style.opacity") == "0.2"
     other = page.locator(".bars button").nth(1)
     other.click()
-    page.wait_for_function("document.querySelectorAll('.bars button')[1].ariaPressed === 'true'")
+    until(page, "document.querySelectorAll('.bars button')[1].ariaPressed === 'true'")
     assert "three.png" in page.locator("#live").inner_text()
 
 
@@ -95,7 +104,7 @@ def test_two_models_are_compared_side_by_side(visit: Open) -> None:
     page = visit(VIEWS["try"])
     give(page, ("three.png", DIGIT))
     page.select_option("#beside", index=1 + page.locator("#model option").count() - 1)
-    page.wait_for_function("document.querySelectorAll('.answers .bars li').length > 5")
+    until(page, "document.querySelectorAll('.answers .bars li').length > 5")
     left, right = (page.locator(".answers > section").nth(i).bounding_box() for i in (0, 1))
     assert left["y"] == right["y"] and left["x"] + left["width"] <= right["x"]
 
@@ -103,7 +112,7 @@ def test_two_models_are_compared_side_by_side(visit: Open) -> None:
 def test_several_images_are_answered_and_one_that_is_bad_says_why(visit: Open) -> None:
     page = visit(VIEWS["try"])
     give(page, ("good.png", DIGIT), ("bad.png", b"\x89PNG\r\n\x1a\nno more"), ("<b>odd</b>.png", DIGIT))
-    page.wait_for_function("document.querySelectorAll('.result .bars li').length === 10")
+    until(page, "document.querySelectorAll('.result .bars li').length === 10")
     fault = page.locator(".result .fault")
     assert fault.count() == 1 and fault.get_attribute("role") == "alert"
     assert "bad.png" in page.locator(".result", has=fault).locator("h2").inner_text()
@@ -134,7 +143,7 @@ def test_an_image_can_be_pasted_and_dropped(visit: Open) -> None:
     }"""
     page.evaluate(script, ["body", "paste", list(DIGIT)])
     page.evaluate(script, [".drop", "drop", list(DIGIT)])
-    page.wait_for_function("document.querySelectorAll('.result .bars li').length === 10")
+    until(page, "document.querySelectorAll('.result .bars li').length === 10")
     assert page.locator(".result h2").all_inner_texts() == ["drop.png", "paste.png"]
 
 
@@ -155,9 +164,9 @@ def test_the_images_behind_a_number_are_shown(visit: Open) -> None:
     cell.wait_for()
     count = int(cell.inner_text())
     cell.click()
-    page.wait_for_function(f"document.querySelectorAll('.confused .sheet img[src]').length === {count}")
+    until(page, f"document.querySelectorAll('.confused .sheet img[src]').length === {count}")
     assert cell.get_attribute("aria-pressed") == "true"
-    page.wait_for_function("[...document.querySelectorAll('.sheet img[src]')].every(image => image.naturalWidth === 8)")
+    until(page, "[...document.querySelectorAll('.sheet img[src]')].every(image => image.naturalWidth === 8)")
 
 
 def test_curves_grow_while_the_run_trains(visit: Open, live_run: Path) -> None:
@@ -167,7 +176,7 @@ def test_curves_grow_while_the_run_trains(visit: Open, live_run: Path) -> None:
     assert "step 20" in page.locator(".status").inner_text()
     before = page.locator(".curve").last.get_attribute("d")
     write_metrics(live_run, 10, 20, 30, 40)
-    page.wait_for_function("document.querySelector('.status').textContent.includes('step 40')")
+    until(page, "document.querySelector('.status').textContent.includes('step 40')")
     after = page.locator(".curve").last.get_attribute("d")
     assert before.count("L") == 1 and after.count("L") == 3
 
@@ -200,7 +209,7 @@ def test_nets_are_chosen_and_kept_in_the_address(visit: Open) -> None:
     page = visit(VIEWS["explorer"])
     page.wait_for_selector(".net:nth-child(2) .block")
     page.locator(".net select").first.select_option("highway_b")
-    page.wait_for_function("document.querySelectorAll('.net')[0].querySelectorAll('.arc.gated').length === 14")
+    until(page, "document.querySelectorAll('.net')[0].querySelectorAll('.arc.gated').length === 14")
     assert page.evaluate("location.hash") == "#/explorer/highway_b/resnet20"
 
 
@@ -209,7 +218,7 @@ def test_long_nets_are_folded_and_unfolded(visit: Open) -> None:
     page.wait_for_selector(".fold")
     few = page.locator(".net").first.locator(".block").count()
     page.locator(".fold").first.click()
-    page.wait_for_function(f"document.querySelectorAll('.net:first-child .block').length > {few}")
+    until(page, f"document.querySelectorAll('.net:first-child .block').length > {few}")
     assert page.locator(".net").first.locator(".block").count() == 57
 
 
@@ -274,7 +283,7 @@ def test_the_language_is_the_readers_and_can_be_changed(visit: Open) -> None:
     assert page.evaluate("document.documentElement.lang") == "ko"
     assert page.locator("h1").inner_text() == "블록으로 보는 신경망"
     page.locator("[data-language=en]").click()
-    page.wait_for_function("document.querySelector('h1').textContent === 'Nets, block by block'")
+    until(page, "document.querySelector('h1').textContent === 'Nets, block by block'")
     page.reload()
     page.wait_for_selector("h1")
     assert page.evaluate("document.documentElement.lang") == "en", "it is kept"

@@ -20,7 +20,7 @@ export function chart(title, lines, { text, tick, last, kept, points }) {
     if (points && line.steps.length <= 60) line.steps.forEach((step, i) => line.values[i] !== null && group.append(s("circle.point", { cx: x(step), cy: y(line.values[i]), r: 2.6 })));
     svg.append(group);
   }
-  return h("figure.chart", {}, h("h3", {}, title),
+  return h("figure.chart", {}, h("h2", {}, title),
     h("div.legend", { "aria-hidden": "true" }, drawn.map((line) => h(`span.c-${line.css}`, {}, h("i"), h("span", {}, line.name)))),
     svg, table(t("as_table"), [t("step"), ...drawn.map((line) => line.name)], rows(drawn, text)));
 }

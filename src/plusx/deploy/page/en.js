@@ -8,6 +8,7 @@ export default {
   explorer: "Explorer",
   failed: "This could not be shown.",
   unreachable: "The server does not answer; it may have been stopped.",
+  busy: "The server is busy or still loading; it is asked again.",
   refused: "The server refused this with status {status}.",
   token: "This server asks for its token:",
   as_table: "The numbers as a table",

@@ -126,7 +126,7 @@ function column(net, side, metric, sums) {
     h("p.equation", {}, kinds.map((kind) => EQUATIONS[kind]).join("   ") || t("chain")),
     h("p.source", {}, source),
     h("dl.totals", {}, [["params", short], ["macs", short], ["memory", (v) => short(v, "B")], ["blocks", whole]].map(([key, text]) =>
-      h("div", {}, h("dt", {}, t(key)), h("dd", {}, text(sums[side][key])), share(sums[side][key], Math.max(...sums.map((sum) => sum?.[key] ?? 0)))))),
+      h("div", {}, h("dt", {}, t(key)), h("dd", {}, text(sums[side][key]), share(sums[side][key], Math.max(...sums.map((sum) => sum?.[key] ?? 0))))))),
     missing && h("p.note", {}, t("not_analysed"), " ", h("code", {}, `plusx analyse ${net.name} responses`), " ", h("code", {}, `plusx analyse ${net.name} lesions`)),
     drawing,
     !state.folded && h("p", {}, h("button.button", { type: "button", onclick: () => { state.folded = true; repaint(); } }, t("fold"))),

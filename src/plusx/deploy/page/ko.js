@@ -8,6 +8,7 @@ export default {
   explorer: "구조 탐색기",
   failed: "보여 줄 수 없습니다.",
   unreachable: "서버가 응답하지 않습니다. 서버가 멈추었을 수 있습니다.",
+  busy: "서버가 바쁘거나 아직 준비 중이라 다시 물어봅니다.",
   refused: "서버가 상태 코드 {status}로 거절했습니다.",
   token: "이 서버의 토큰을 입력하세요:",
   as_table: "숫자를 표로 보기",

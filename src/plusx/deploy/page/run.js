@@ -158,7 +158,7 @@ function sheet(base, images, classes) {
 
 async function facts(base, part) {
   try {
-    const found = await get(`${base}/facts`);
+    const found = (await get(base)).card;
     const entries = Object.entries(found.facts).sort(([a], [b]) => rank(a) - rank(b));
     part.replaceChildren(h("h2", {}, t("card")), h("p", {}, found.in_words), ...found.notes.map((note) => h("p.note", {}, note)),
       h("table.facts", {}, h("tbody", {}, entries.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, known("fact", name)), h("td", { lang: "en" }, value))))));

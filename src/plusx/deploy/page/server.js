@@ -1,6 +1,8 @@
 // What is asked of the server. A fault is an Error whose message is a sentence for the reader.
+import { announce } from "/page/element.js";
 import { t } from "/page/text.js";
 
+const TRIES = 20; // of what the server is too busy for, or is still loading
 let token = null;
 
 export async function get(path) {
@@ -27,7 +29,7 @@ async function send(path, file, fields) {
   return (await ask(path, { method: "POST", body })).json();
 }
 
-async function ask(path, options = {}) {
+async function ask(path, options = {}, tries = TRIES) {
   let answer;
   try {
     answer = await fetch(path, { ...options, headers: token ? { Authorization: `Bearer ${token}` } : {} });
@@ -38,10 +40,16 @@ async function ask(path, options = {}) {
     const given = window.prompt(t("token"));
     if (given) {
       token = given;
-      return ask(path, options);
+      return ask(path, options, tries);
     }
   }
   if (answer.ok) return answer;
+  const wait = Number(answer.headers.get("Retry-After"));
+  if (answer.status === 503 && wait && tries) {
+    announce(t("busy"));
+    await new Promise((done) => setTimeout(done, 1000 * Math.min(wait, 10)));
+    return ask(path, options, tries - 1);
+  }
   const said = await answer.json().catch(() => ({}));
   throw Object.assign(new Error(typeof said.error === "string" ? said.error : t("refused", { status: answer.status })), { status: answer.status });
 }

@@ -36,16 +36,17 @@ _finding = threading.Lock()
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
+@router.get("/v1/models/{name}")
+def get_model(request: Request, name: str) -> Response:
+    """A model, with the card in words where it is a run."""
+    model = _model(request, name)
+    return _told(lambda run: {**model.summary(), "card": facts(run) if model.source == "run" else None}, model.path)
+
+
 @router.get("/v1/models/{name}/curves")
 def get_curves(request: Request, name: str) -> Response:
     """What the run measured so far, while it trains too."""
     return _told(curves, _run(request, name))
-
-
-@router.get("/v1/models/{name}/facts")
-def get_facts(request: Request, name: str) -> Response:
-    """The run's card in words."""
-    return _told(facts, _run(request, name))
 
 
 @router.get("/v1/models/{name}/confusion")
