@@ -112,6 +112,7 @@ def test_curves_are_what_was_measured(client: TestClient, shown_run: Path) -> No
 
 
 def test_curves_of_a_run_that_trains_are_read_anew(client: TestClient, live_run: Path) -> None:
+    write_metrics(live_run, 10)
     before = client.get("/v1/models/training/curves").json()
     write_metrics(live_run, 10, 20)
     after = client.get("/v1/models/training/curves").json()
