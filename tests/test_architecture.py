@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "benchmark": {"progress", "recipes", "nets", "data", "placement", "engine"},
     "analysis": {"progress", "nets", "data", "runs", "report"},
     "comparison": {"progress", "recipes", "data", "engine", "analysis", "report", "runs"},
-    "deploy": {"progress", "nets", "data", "runs", "placement", "weights", "report"},
+    "deploy": {"progress", "nets", "data", "runs", "placement", "weights", "report", "analysis"},
     "experiments": {
         *(
             "progress",

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from plusx.deploy.server import described, view
+from plusx.deploy.server import described, explaining, view
 from plusx.deploy.server.bodies import Asked, Held, received, take_apart
 from plusx.deploy.server.faults import Fault, as_json
 from plusx.deploy.server.guard import Guard
@@ -91,6 +91,11 @@ def create_app(
         """The models that are served; the first is the default."""
         return as_json({"models": [model.summary() for model in models]})
 
+    @app.get("/v1/models/{name}", response_model=described.ModelDetails, responses=described.faults(404, 503))
+    async def get_model(name: str) -> Response:
+        """A model, and the card of its run."""
+        return as_json(models.find(name).details())
+
     @asynccontextmanager
     async def asked_by(request: Request, fields: tuple[str, ...]) -> AsyncIterator[Asked]:
         if models.is_full:  # before the body is read, which costs more than to refuse it
@@ -103,7 +108,7 @@ def create_app(
         "/v1/predict",
         response_model=described.Predictions,
         responses=described.faults(404, 408, 413, 415, 422, 503),
-        openapi_extra=described.body_of(settings.images, top_k=described.TOP_K, model=described.MODEL),
+        openapi_extra=described.body_of(settings.images, {"top_k": described.TOP_K, "model": described.MODEL}),
     )
     async def predict_images(request: Request) -> Response:
         """The most probable classes of images, sent as a form with the field files or as JSON in base64."""
@@ -112,6 +117,19 @@ def create_app(
         for each in content["predictions"]:
             metrics.image(content["model"], "bad" if "error" in each else "predicted")
         return as_json(content)
+
+    @app.post(
+        "/v1/explain",
+        response_model=described.Explained,
+        responses=described.faults(404, 408, 413, 415, 422, 503),
+        openapi_extra=described.body_of(
+            1, {"model": described.MODEL, "class": described.CLASS, "method": described.METHOD}
+        ),
+    )
+    async def explain_image(request: Request) -> Response:
+        """Which places of an image speak for a class, and what each block of the net contributes to it."""
+        async with asked_by(request, explaining.FIELDS) as asked:
+            return as_json(await explaining.explain(models, asked, settings))
 
     app.include_router(view.router)
     return app

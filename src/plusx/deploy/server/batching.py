@@ -15,8 +15,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from plusx.deploy.predictor import Prediction
+from plusx.deploy.server.classifiers import Classifier
 from plusx.deploy.server.faults import Fault
-from plusx.deploy.server.pace import Classifier, Pace, compute
+from plusx.deploy.server.pace import Pace, compute
 from plusx.placement.inference.streams import Streams
 
 LOOP_SECONDS = 0.0005

@@ -7,7 +7,7 @@ import html
 import json
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Error(BaseModel):
@@ -71,6 +71,38 @@ class ModelList(BaseModel):
     models: list[ModelFacts]
 
 
+class ModelDetails(ModelFacts):
+    """A model, and the card of its run."""
+
+    card: dict[str, Any] = Field(description="Without paths of the machine that it was written on.")
+
+
+class BlockContribution(BaseModel):
+    """What a block contributes to the class."""
+
+    name: str
+    contribution: float = Field(description="What the logit loses without the block's branch.")
+
+
+class Explained(BaseModel):
+    """Why the net sees a class in an image."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    model: str
+    file: str
+    class_: str = Field(alias="class")
+    probability: float
+    method: str
+    note: str = Field(description="What a reader of the map must know, if anything.")
+    height: int = Field(description="Of the map.")
+    width: int
+    map: list[list[float]] = Field(description="From 0 to 1, row by row; it covers the image from edge to edge.")
+    png: str = Field(description="The map as a grey image, a data address.")
+    image: str = Field(description="What the net saw, a data address.")
+    blocks: list[BlockContribution]
+
+
 WHY = {
     400: "The request cannot be understood.",
     401: "The token is missing, or another.",
@@ -91,7 +123,7 @@ def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Error, "description": WHY[status]} for status in sorted((400, 401, 403, 421, *statuses))}
 
 
-def body_of(most: int, **fields: dict[str, Any]) -> dict[str, Any]:
+def body_of(most: int, fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The body of a request with images, for OpenAPI.
 
     Args:
@@ -130,6 +162,8 @@ def body_of(most: int, **fields: dict[str, Any]) -> dict[str, Any]:
 
 
 TOP_K = {"type": "integer", "minimum": 1, "default": 5, "description": "How many classes."}
+CLASS = {"type": "string", "description": "The name of a class; the likeliest without it."}
+METHOD = {"type": "string", "enum": ["cam", "occlusion", "gradients"], "default": "cam"}
 MODEL = {"type": "string", "description": "The name of a model; the first without it."}
 
 

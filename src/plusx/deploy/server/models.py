@@ -8,71 +8,75 @@ and still answers the images that it was given. Files that cannot be loaded are 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import nn
 
-from plusx.analysis.cost import summarise
-from plusx.data.preprocess import Preprocess
-from plusx.deploy.predictor import Prediction, Predictor
 from plusx.deploy.server.batching import Queue, Workers
 from plusx.deploy.server.bodies import shown
+from plusx.deploy.server.classifiers import Classifier, load_classifier
 from plusx.deploy.server.faults import Fault
 from plusx.deploy.server.pace import measure_pace
 from plusx.deploy.server.settings import Settings
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import usable_cpus
 from plusx.runs.card import Card
-from plusx.runs.metrics import name_of
 
+Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 Signature = tuple[tuple[str, int, int, int], ...]
 """The files of a model, each with its time, size and place on the disk."""
-
-
-class OfRun:
-    """The classifier of a run directory."""
-
-    def __init__(self, path: Path, settings: Settings) -> None:
-        how: dict[str, Any] = {"precision": settings.precision, "device": settings.device}
-        self._predictor = Predictor(path, **how, trust_code=settings.trust_code)
-        self.card: Card = self._predictor.card
-        self.note = self._predictor.note
-        self.preprocess: Preprocess = self.card.preprocess
-        self.class_names = self.card.class_names
-        self.batch_sizes = self._predictor.batch_sizes
-        _, total = summarise(str(path), trust_code=settings.trust_code)
-        self.facts: Mapping[str, Any] = {
-            "net": self.card.recipe.net.name,
-            "params": total.params,
-            "macs": total.macs,
-            "status": self.card.status,
-            "val_error": self.card.results.get(name_of("val", "error")),
-            "test_error": self.card.results.get(name_of("test", "error")),
-        }
-
-    def predict_pixels(self, pixels: Sequence[Tensor], *, top_k: int) -> list[Prediction]:
-        """As for `Predictor`."""
-        return self._predictor.predict_pixels(pixels, top_k=top_k)
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """A model as it was loaded. A request takes it once, and is answered by it whatever is loaded meanwhile."""
 
-    classifier: OfRun
+    classifier: Classifier
     queue: Queue
     signature: Signature
+    path: Path
+    _nets: list[nn.Module] = field(default_factory=list)
 
     @property
-    def card(self) -> Card:
+    def card(self) -> Card | None:
         """Of a run."""
         return self.classifier.card
+
+    def net(self) -> nn.Module:
+        """The net itself, which is read when it is first needed; for the thread that explains.
+
+        Raises:
+            Fault: Its files are no longer those that were loaded (503).
+        """
+        if not self._nets:
+            net = self.classifier.net()
+            assert net is not None
+            if signature_of(self.path) != self.signature:
+                raise Fault(503, "the run has just changed; try again", {"Retry-After": "3"})
+            self._nets.append(net)
+        return self._nets[0]
+
+
+class Explaining:
+    """The thread that explains, one image at a time and on one processor."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.streams = Streams(1)
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """The result of some work."""
+        self.waiting += 1
+        try:
+            return await asyncio.wrap_future(self.streams.submit(work))
+        finally:
+            self.waiting -= 1
 
 
 class Model:
@@ -122,12 +126,12 @@ class Model:
             ValueError: It cannot be used, or was changed while it was read.
         """
         signature = signature_of(self.path)
-        classifier = OfRun(self.path, self._settings)
+        classifier = load_classifier(self.path, self._settings)
         pace = measure_pace(classifier, self._workers.streams, budget=self._settings.latency_budget)
         if signature_of(self.path) != signature:
             raise ValueError(f"{self.path} was changed while it was read")
         before, queue = self.batches, Queue(classifier, pace, self._workers, room=self._settings.queue)
-        self._loaded, self._before = Loaded(classifier, queue, signature), before
+        self._loaded, self._before = Loaded(classifier, queue, signature, self.path), before
         self.loads += 1
 
     async def reload_if_changed(self) -> None:
@@ -144,6 +148,10 @@ class Model:
         else:
             self._refused = None
             log.warning("%s has changed and was loaded anew", self.path)
+
+    def details(self) -> dict[str, Any]:
+        """What GET /v1/models/{name} says of it."""
+        return {**self.summary(), "card": dict(self.loaded.classifier.about)}
 
     def summary(self) -> dict[str, Any]:
         """What GET /v1/models says of it."""
@@ -174,6 +182,7 @@ class Models:
         self.streams = Streams(usable_cpus())
         self.reading = ThreadPoolExecutor(self.streams.threads, "reading")
         """Threads that turn the bytes of images into pixels, so that a large image delays no other's net."""
+        self.explaining = Explaining()
         workers = Workers(self.streams)
         self._models = {name: Model(name, path, workers, settings) for name, path in names_of(paths).items()}
         self.draining = False
@@ -231,6 +240,7 @@ class Models:
         finally:
             self.reading.shutdown(cancel_futures=True)
             self.streams.close()
+            self.explaining.streams.close()
 
 
 def names_of(paths: Sequence[Path]) -> dict[str, Path]:

@@ -7,33 +7,17 @@ faster to compute a copy of the last image too. The seconds of a few sizes tell 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from plusx.data.preprocess import Preprocess
 from plusx.deploy.predictor import Prediction
+from plusx.deploy.server.classifiers import Classifier
 from plusx.placement.inference.streams import Streams
 
 ROUNDS = 3
 TOGETHER_PAYS = 0.7
 """Of the seconds that one processor takes for an image; below it, all of them compute a lone image together."""
-
-
-class Classifier(Protocol):
-    """What computes the classes of images; any number of threads may call it."""
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How an image becomes pixels."""
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """Numbers of images that it is prepared for, 1 among them."""
-
-    def predict_pixels(self, pixels: Sequence[Tensor], *, top_k: int) -> list[Prediction]:
-        """The most probable classes of some images, uint8, C x H x W each."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ class Settings:
     """Of all bodies that are held at once."""
     images: int = 64
     """The most images of one request."""
+    explanations: int = 8
+    """Images that may wait to be explained."""
+    explain_seconds: float = 30.0
+    """The longest time until one is."""
     connections: int = 512
     """The most that are open at once."""
     idle_seconds: float = 10.0
