@@ -143,21 +143,21 @@ def test_a_run_that_was_converted_has_no_curves(live_run: Path, tmp_path: Path) 
     assert curves(tmp_path / "run")["series"] == []
 
 
-def test_the_card_is_told_in_words(client: TestClient, shown_run: Path, photos_run: Path) -> None:
-    told = client.get("/v1/models/digits").json()
-    assert told["net"] == "resnet20" and told["card"]["facts"]["seed"] == "0"
-    assert client.get("/v1/models/training").json()["card"]["facts"]["recipe"] == "digits"
-    assert client.get(f"/v1/models/{photos_run.name}").json()["card"]["facts"]["data"].startswith("photos: ")
+def test_the_card_is_told_in_words(client: TestClient, photos_run: Path) -> None:
+    told = client.get("/v1/models/digits/facts").json()
+    assert told["facts"]["net"].startswith("resnet20, ") and told["facts"]["seed"] == "0"
+    assert client.get("/v1/models/training/facts").json()["facts"]["recipe"] == "digits"
+    assert client.get(f"/v1/models/{photos_run.name}/facts").json()["facts"]["data"].startswith("photos: ")
 
 
-@pytest.mark.parametrize("what", ["", "curves", "blocks", "confusion", "mistakes"])
+@pytest.mark.parametrize("what", ["", "facts", "curves", "blocks", "confusion", "mistakes"])
 def test_nothing_tells_where_the_run_is(client: TestClient, shown_run: Path, photos_run: Path, what: str) -> None:
     for run in (shown_run, photos_run):
         answer = client.get(f"/v1/models/{run.name}/{what}".rstrip("/"))
         assert answer.status_code in (200, 404) and str(run.parent) not in answer.text
 
 
-@pytest.mark.parametrize("what", ["curves", "blocks", "confusion", "confusion/0/0", "mistakes", "images/0"])
+@pytest.mark.parametrize("what", ["facts", "curves", "blocks", "confusion", "confusion/0/0", "mistakes", "images/0"])
 def test_a_model_that_is_not_there_is_a_sentence(client: TestClient, what: str) -> None:
     answer = client.get(f"/v1/models/..%2f..%2fetc/{what}")
     assert answer.status_code == 404 and list(answer.json()) == ["error"]

@@ -38,6 +38,8 @@ export default {
   best_guess: "The net is less sure than the threshold asks. Its best guesses:",
   looks: "Marked: what speaks for {name}.",
   likeliest: "Likeliest classes",
+  contributions: "What each block adds to {name}",
+  contribution: "to the logit",
   show_why: "Show what speaks for {name}",
 
   run_title: "How a run went",

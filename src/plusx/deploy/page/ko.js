@@ -38,6 +38,8 @@ export default {
   best_guess: "확신이 기준값보다 낮습니다. 가장 가까운 추측:",
   looks: "표시한 곳: {name} 클래스의 근거.",
   likeliest: "가능성이 높은 클래스",
+  contributions: "블록마다 {name} 클래스에 더한 값",
+  contribution: "로짓에 더한 값",
   show_why: "{name} 클래스의 근거 보기",
 
   run_title: "학습은 어떻게 되었나",

@@ -76,7 +76,7 @@ function charts(found) {
     return series && { name: label, css, steps: series.steps, values: series.values };
   };
   const errors = SPLITS.map((split) => line(`${split}_error`, split, t(`${split}_images`))).filter(Boolean);
-  const loss = line("batch_loss", "train", t("batch_loss"));
+  const loss = line("batch_loss", "train", t("train_images"));
   const about = { last: found.steps ?? found.step, kept: found.kept_step !== null && found.kept_step < found.step ? found.kept_step : null };
   const drawn = [errors.length && chart(t("error_chart"), errors, { ...about, text: (v) => percent(v), tick: (v, digits) => percent(v, Math.max(0, digits - 2)), points: true }), loss && chart(t("batch_loss"), [loss], { ...about, text: (v) => v.toPrecision(3), tick: (v, digits) => v.toFixed(digits) })].filter(Boolean);
   return h("div.charts", {}, drawn.length ? drawn : h("p.empty", {}, t("no_curves")));
@@ -158,7 +158,7 @@ function sheet(base, images, classes) {
 
 async function facts(base, part) {
   try {
-    const found = (await get(base)).card;
+    const found = await get(`${base}/facts`);
     const entries = Object.entries(found.facts).sort(([a], [b]) => rank(a) - rank(b));
     part.replaceChildren(h("h2", {}, t("card")), h("p", {}, found.in_words), ...found.notes.map((note) => h("p.note", {}, note)),
       h("table.facts", {}, h("tbody", {}, entries.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, known("fact", name)), h("td", { lang: "en" }, value))))));

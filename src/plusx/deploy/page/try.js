@@ -1,5 +1,5 @@
 // Images given to one model, or to two side by side: the likeliest classes, and where the net looks.
-import { announce, fault, h, s } from "/page/element.js";
+import { announce, fault, h, s, table } from "/page/element.js";
 import { explain, get, picture, predict } from "/page/server.js";
 import { percent, shape, short, t } from "/page/text.js";
 
@@ -174,7 +174,7 @@ function section(item, name, several) {
   const found = item.answers[name] ?? { waits: true };
   const title = several && h("p.says", {}, h("b", {}, name));
   if (found.error) return h("section", {}, title, fault(t("not_answered"), found.error));
-  return h("section", { "aria-busy": String(Boolean(found.waits)) }, title, h("div.answer", {}, view(item, name, found), h("div", {}, says(item, found), bars(item, name, found))));
+  return h("section", { "aria-busy": String(Boolean(found.waits)) }, title, h("div.answer", {}, view(item, name, found), h("div", {}, says(item, found), bars(item, name, found), parts(found))));
 }
 
 function view(item, name, found) {
@@ -192,7 +192,7 @@ function view(item, name, found) {
     for (const each of document.querySelectorAll(".seen canvas")) each.style.opacity = state.opacity;
     for (const each of document.querySelectorAll(".slider input")) each.value = state.opacity;
   } });
-  return h("div", {}, frame, h("label.slider", {}, t("opacity"), slider));
+  return h("div", {}, frame, h("label.slider", {}, t("opacity"), slider), seen.note && h("p.note", {}, seen.note));
 }
 
 function says(item, found) {
@@ -211,10 +211,17 @@ function bars(item, name, found) {
   }));
 }
 
+/** What each residual block adds to the logit of the class. */
+function parts({ seen }) {
+  if (!seen?.blocks?.length) return null;
+  const signed = (v) => (v < 0 ? "−" : "+") + Math.abs(v).toPrecision(3);
+  return table(t("contributions", { name: seen.class }), [t("block"), t("contribution")], seen.blocks.map(({ name, contribution }) => [name, signed(contribution)]));
+}
+
 /** The map in colour: nothing where it is 0, amber and then red where it is strong. */
 function heatMap(map) {
   const height = map.length, width = map[0].length, small = h("canvas", { width, height }), pixels = new ImageData(width, height);
-  map.flat().forEach((v, i) => pixels.data.set([255 - 35 * v * v, 190 - 160 * v, 40, 255 * Math.min(1, 1.15 * v)], 4 * i));
+  map.flat().forEach((v, i) => pixels.data.set([255 - 35 * v * v, 200 - 165 * v * v, 40, 255 * v ** 1.6], 4 * i));
   small.getContext("2d").putImageData(pixels, 0, 0);
   const scale = Math.max(1, Math.round(400 / Math.max(width, height)));
   const large = h("canvas", { width: width * scale, height: height * scale, "aria-hidden": "true" }), pen = large.getContext("2d");

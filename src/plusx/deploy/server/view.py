@@ -36,11 +36,10 @@ _finding = threading.Lock()
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
-@router.get("/v1/models/{name}")
-def get_model(request: Request, name: str) -> Response:
-    """A model, with the card in words where it is a run."""
-    model = _model(request, name)
-    return _told(lambda run: {**model.summary(), "card": facts(run) if model.source == "run" else None}, model.path)
+@router.get("/v1/models/{name}/facts")
+def get_facts(request: Request, name: str) -> Response:
+    """The run's card in words."""
+    return _told(facts, _run(request, name))
 
 
 @router.get("/v1/models/{name}/curves")
@@ -81,7 +80,8 @@ def get_image(request: Request, name: str, index: int) -> Response:
 def get_blocks(request: Request, name: str) -> Response:
     """The net of the run block by block, with what `plusx analyse` found."""
     path = _run(request, name)
-    card = _model(request, name).loaded.classifier.card
+    card = _model(request, name).loaded.card
+    assert card is not None  # it is a run
     key = json.dumps([card.recipe.net.name, dict(card.net_options), card.preprocess.channels, card.preprocess.size])
     with _counting:
         blocks = _BLOCKS.get(key) or _BLOCKS.setdefault(key, blocks_of_card(card))
