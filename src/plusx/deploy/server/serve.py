@@ -37,8 +37,7 @@ def serve(
         listening: Called with the address once it can be asked, while the models are still being loaded.
 
     Raises:
-        ValueError: A model cannot be used.
-        OSError: The address is taken, or is not of this machine.
+        ValueError: A model cannot be used, or the address is taken or not of this machine.
     """
     paths = [models] if isinstance(models, str | Path) else models
     served, faults = Models([Path(path) for path in paths], settings), list[Exception]()
@@ -62,7 +61,11 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
     # By this protocol asyncio knows that small packets shall not wait for each other (TCP_NODELAY).
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as fault:
+            why = fault.strerror or str(fault)
+            raise ValueError(f"cannot listen at {settings.host}, port {settings.port}: {why}; choose another") from None
         yield listener
 
 
