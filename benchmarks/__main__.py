@@ -1,9 +1,10 @@
 """`python -m benchmarks NAME [NET...]`: measure, print, and write results/. Run it with nothing else running.
 
 If nets are named, only these are measured. Training, profile, busy, inference, serving and export write each case as
-soon as it is measured, in the place of the same case on the same processor; rows of other processors stay. There, a name
-may be narrower, as in `training resnet20:AVX2`, `inference resnet50:1` or `serving resnet20:peers`, and export takes runs
-as well. The other benchmarks write nothing if nets are named. What follows gpu and unmoved are options of their own.
+soon as it is measured, in the place of the same case on the same processor; rows of other processors stay. There, a
+name may be narrower, as in `training resnet20:AVX2`, `inference resnet50:1` or `serving resnet20:peers`, and export
+takes runs as well. The other benchmarks write nothing if nets are named. What follows gpu and unmoved are options of
+their own.
 """
 
 import difflib

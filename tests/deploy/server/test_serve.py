@@ -32,7 +32,7 @@ def connected(server: Server) -> socket.socket:
 
 
 def test_importing_the_server_leaves_the_training_code_out() -> None:
-    code = "import sys, plusx.deploy.server.serve, json; print(json.dumps([m for m in sys.modules if 'plusx' in m]))"
+    code = "import sys, plusx.deploy.server.process, json; print(json.dumps([m for m in sys.modules if 'plusx' in m]))"
     modules = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     rooms = {name.split(".")[1] for name in modules if "." in name}
     assert not rooms & {"engine", "experiments", "benchmark", "comparison", "cli"}
@@ -245,6 +245,13 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
     sentence = capsys.readouterr().err
     assert sentence.startswith("plusx: ") and sentence.count("\n") == 1
     return sentence
+
+
+def test_without_the_extra_it_says_how_to_install_it(
+    digits_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plusx.deploy.server.serve.is_installed", lambda *names: False)
+    assert "pip install 'plusx[serve]'" in run(capsys, monkeypatch, str(digits_run))
 
 
 @pytest.mark.parametrize("model", ["no/such/run", "no.onnx"])
