@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from plusx.deploy.server.bodies import shown
 from plusx.deploy.server.classifiers import Classifier, load_classifier
 from plusx.deploy.server.faults import Fault
 from plusx.deploy.server.pace import measure_pace
+from plusx.deploy.server.reading import Reader
 from plusx.deploy.server.settings import Settings
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import usable_cpus
@@ -180,8 +180,7 @@ class Models:
 
     def __init__(self, paths: Sequence[Path], settings: Settings) -> None:
         self.streams = Streams(usable_cpus())
-        self.reading = ThreadPoolExecutor(self.streams.threads, "reading")
-        """Threads that turn the bytes of images into pixels, so that a large image delays no other's net."""
+        self.reader = Reader(self.streams.threads)
         self.explaining = Explaining()
         workers = Workers(self.streams)
         self._models = {name: Model(name, path, workers, settings) for name, path in names_of(paths).items()}
@@ -238,7 +237,7 @@ class Models:
         try:
             yield
         finally:
-            self.reading.shutdown(cancel_futures=True)
+            self.reader.close()
             self.streams.close()
             self.explaining.streams.close()
 
