@@ -191,6 +191,19 @@ def test_an_endless_body_is_refused_while_it_is_sent(server: Server, framing: by
     assert ask(server).status_code == 200
 
 
+@more
+def test_a_body_that_goes_on_after_its_refusal_is_let_go(server: Server) -> None:
+    began = time.monotonic()
+    with connected(server) as client, contextlib.suppress(OSError):
+        client.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 404")
+        while time.monotonic() - began < 60:
+            client.sendall(b"1\r\nx\r\n")
+            time.sleep(0.1)
+    assert 5 < time.monotonic() - began < 40
+    assert ask(server).status_code == 200
+
+
 def memory(server: Server) -> int:
     """Bytes of its memory that are in use now."""
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])

@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """A connection that must send the head of a request, and read an answer, within a time."""
+    """A connection that must send the head of a request, read an answer, and end a body that was refused, in time."""
 
     def __init__(self, settings: Settings, **how: Any) -> None:
         super().__init__(**how)
@@ -112,7 +112,9 @@ class _Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._expect(self.conn.their_state is h11.IDLE)
+        half_a_head = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        refused_body = self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE
+        self._expect(half_a_head or refused_body)
 
     def pause_writing(self) -> None:
         super().pause_writing()
