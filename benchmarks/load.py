@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 CLIENTS, SECONDS = 512, 60.0
+PATIENCE = 60.0
+"""Seconds until a request without an answer is lost."""
 
 
 def request_of(image: bytes, path: str) -> bytes:
@@ -56,7 +58,7 @@ class Load:
                     _, connection = await loop.create_connection(lambda: _Client(self), "127.0.0.1", self.port)
             connection.transport.close()
 
-        await asyncio.gather(*(client() for _ in range(clients)))
+        await asyncio.wait_for(asyncio.gather(*(client() for _ in range(clients))), seconds + PATIENCE)
         return time.perf_counter() - began
 
     async def open(self, rate: float, clients: int, seconds: float) -> float:
@@ -86,8 +88,11 @@ class Load:
                 task.add_done_callback(tasks.discard)
                 await asyncio.sleep(0)
             await asyncio.sleep(0.001)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return time.perf_counter() - began
+        took = time.perf_counter() - began
+        if tasks:
+            _, never = await asyncio.wait(tasks, timeout=PATIENCE)
+            self.lost += len(never)
+        return took
 
     def result(self, took: float) -> dict[str, Any]:
         """Answers in a second, and the seconds to them by their status."""

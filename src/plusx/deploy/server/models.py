@@ -125,9 +125,9 @@ class Model:
         Raises:
             ValueError: It cannot be used, or was changed while it was read.
         """
-        signature = signature_of(self.path)
+        signature, threads = signature_of(self.path), self._workers.streams.threads
         classifier = load_classifier(self.path, self._settings)
-        pace = measure_pace(classifier, self._workers.streams, budget=self._settings.latency_budget)
+        pace = measure_pace(classifier, threads=threads, budget=self._settings.latency_budget)
         if signature_of(self.path) != signature:
             raise ValueError(f"{self.path} was changed while it was read")
         before, queue = self.batches, Queue(classifier, pace, self._workers, room=self._settings.queue)
