@@ -29,7 +29,10 @@ def serve(
     ] = 256,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up with 503.")] = 5.0,
     latency_budget: Annotated[
-        float, typer.Option(min=0.001, help="Seconds that images of several requests may take when computed together.")
+        float,
+        typer.Option(
+            min=0, help="Seconds that images of several requests may take when computed together; 0 for none."
+        ),
     ] = 0.05,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8, as for plusx predict.")] = "auto",
     device: Device = "auto",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -60,22 +61,23 @@ class Server:
 
     def ready(self) -> "Server":
         """Wait until its models are loaded."""
-        for _ in range(600):
-            if httpx.get(f"{self.url}/readyz").status_code == 200:
+        for _ in range(3000):
+            if httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200:
                 return self
-            import time
-
             time.sleep(0.1)
-        raise AssertionError("it was not ready within a minute")
+        raise AssertionError("it was not ready within five minutes")
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Server]]:
+Start = Callable[..., Server]
+
+
+@contextmanager
+def starting() -> Iterator[Start]:
     """Starts servers; those that still run are killed at the end."""
     with ExitStack() as stack:
 
         def start(*arguments: str | Path, **environ: str) -> Server:
-            command = [sys.executable, "-m", "plusx", "serve", *map(str, arguments), "--port", "0", "--json"]
+            command = [sys.executable, "-m", "plusx", "serve", "--port", "0", "--json", *map(str, arguments)]
             process = stack.enter_context(
                 subprocess.Popen(
                     command,
@@ -93,3 +95,17 @@ def start() -> Iterator[Callable[..., Server]]:
             return Server(process, json.loads(line)["url"])
 
         yield start
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts servers for one test."""
+    with starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(digits_run: Path) -> Iterator[Server]:
+    """A server of the digits' run that many tests ask, and none stops."""
+    with starting() as start:
+        yield start(digits_run).ready()

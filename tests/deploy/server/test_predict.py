@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import struct
+import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -269,3 +271,31 @@ def test_metrics_count_what_was_answered(digits_run: Path) -> None:
     assert 'plusx_images_held{model="digits"} 0' in lines
     for line in lines:
         assert line.startswith("# ") or (len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0)
+
+
+def test_large_images_are_read_one_at_a_time_and_small_ones_beside_them(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plusx.deploy.server import reading
+
+    now, most, lock, read = 0, 0, threading.Lock(), reading._read
+
+    def slow(preprocess: Any, raw: bytes) -> Any:
+        nonlocal now, most
+        if len(raw) < 1_000:
+            return read(preprocess, raw)
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return read(preprocess, raw)
+
+    monkeypatch.setattr(reading, "_read", slow)
+    monkeypatch.setattr(reading, "LARGE_PIXELS", 10_000)
+    large = save_image(tmp_path / "a.png", size=(150, 150)).read_bytes()
+    with asked(digits_run) as client:
+        answers = predicted(client, *[("a.png", large), ("b.png", png())] * 6)
+    assert most == 1
+    assert not [each for each in answers if "error" in each]

@@ -1,5 +1,6 @@
 """The server as a process: started, asked, flooded, stopped and killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import httpx
 import pytest
 
 import plusx
-from tests.deploy.server.conftest import Server
+from plusx.cli.app import main
+from tests.deploy.server.conftest import Server, Start
 from tests.deploy.server.test_predict import png
 
-Start = Callable[..., Server]
+more = pytest.mark.more
 
 
 def ask(server: Server, client: httpx.Client | None = None) -> httpx.Response:
@@ -31,13 +32,14 @@ def connected(server: Server) -> socket.socket:
 
 
 def test_importing_the_server_leaves_the_training_code_out() -> None:
-    code = "import sys, plusx.deploy.server.serve, json; print(json.dumps([m for m in sys.modules if 'plusx' in m]))"
+    code = "import sys, plusx.deploy.server.process, json; print(json.dumps([m for m in sys.modules if 'plusx' in m]))"
     modules = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     rooms = {name.split(".")[1] for name in modules if "." in name}
     assert not rooms & {"engine", "experiments", "benchmark", "comparison", "cli"}
     assert not [name for name in modules if name.startswith("plusx.weights.") and "timm" in name]
 
 
+@more
 def test_a_server_answers_as_predict_does_and_ends_well(start: Start, digits_run: Path, tmp_path: Path) -> None:
     server = start(digits_run).ready()
     answer = ask(server).json()
@@ -50,6 +52,7 @@ def test_a_server_answers_as_predict_does_and_ends_well(start: Start, digits_run
     assert (server.process.returncode, out, err) == (0, "", "")
 
 
+@more
 def test_what_was_accepted_is_answered_when_it_is_told_to_stop(start: Start, digits_run: Path) -> None:
     server = start(digits_run).ready()
     accepted, answers = threading.Semaphore(0), list[bytes]()
@@ -88,6 +91,7 @@ def test_what_was_accepted_is_answered_when_it_is_told_to_stop(start: Start, dig
     assert server.process.wait(30) == 0
 
 
+@more
 def test_under_load_every_accepted_request_is_answered_when_it_is_told_to_stop(start: Start, digits_run: Path) -> None:
     server = start(digits_run).ready()
     sent, answered, stop = [0] * 8, [0] * 8, threading.Event()
@@ -112,6 +116,7 @@ def test_under_load_every_accepted_request_is_answered_when_it_is_told_to_stop(s
     assert sent == answered and min(sent) > 0
 
 
+@more
 def test_killed_it_starts_again_on_the_same_port(start: Start, digits_run: Path) -> None:
     server = start(digits_run).ready()
     expected = ask(server).json()["predictions"][0]["classes"]
@@ -124,8 +129,8 @@ def test_killed_it_starts_again_on_the_same_port(start: Start, digits_run: Path)
     assert ask(again).json()["predictions"][0]["classes"] == expected
 
 
-def test_a_slow_client_is_let_go_and_harms_nobody(start: Start, digits_run: Path) -> None:
-    server = start(digits_run).ready()
+@more
+def test_a_slow_client_is_let_go_and_harms_nobody(server: Server) -> None:
     idle = [connected(server) for _ in range(20)]  # nothing is sent
     heads = [connected(server) for _ in range(20)]
     for client in heads:
@@ -140,9 +145,8 @@ def test_a_slow_client_is_let_go_and_harms_nobody(start: Start, digits_run: Path
     assert ask(server).status_code == 200
 
 
-@pytest.mark.more
-def test_a_slow_body_is_refused(start: Start, digits_run: Path) -> None:
-    server = start(digits_run).ready()
+@more
+def test_a_slow_body_is_refused(server: Server) -> None:
     with connected(server) as client:
         client.settimeout(60)
         head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -164,9 +168,9 @@ def test_a_slow_body_is_refused(start: Start, digits_run: Path) -> None:
     assert 25 < time.monotonic() - began < 45
 
 
+@more
 @pytest.mark.parametrize("framing", [b"Content-Length: 999999999\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_an_endless_body_is_refused_while_it_is_sent(start: Start, digits_run: Path, framing: bytes) -> None:
-    server = start(digits_run).ready()
+def test_an_endless_body_is_refused_while_it_is_sent(server: Server, framing: bytes) -> None:
     sent, answer = 0, b""
     with connected(server) as client:
         client.sendall(
@@ -179,13 +183,24 @@ def test_an_endless_body_is_refused_while_it_is_sent(start: Start, digits_run: P
                 sent += len(piece)
         except OSError:
             pass
-        try:
+        with contextlib.suppress(OSError):  # what it said may be lost when it closes before everything is read
             answer = client.recv(4096)
-        except OSError:  # what it said may be lost when it closes before everything is read
-            pass
     assert sent < 2**27
     assert answer == b"" or answer.startswith(b"HTTP/1.1 413")
     assert memory(server) < 2**30
+    assert ask(server).status_code == 200
+
+
+@more
+def test_a_body_that_goes_on_after_its_refusal_is_let_go(server: Server) -> None:
+    began = time.monotonic()
+    with connected(server) as client, contextlib.suppress(OSError):
+        client.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 404")
+        while time.monotonic() - began < 60:
+            client.sendall(b"1\r\nx\r\n")
+            time.sleep(0.1)
+    assert 5 < time.monotonic() - began < 40
     assert ask(server).status_code == 200
 
 
@@ -195,8 +210,8 @@ def memory(server: Server) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_garbage_on_the_wire_is_answered_or_closed(start: Start, digits_run: Path) -> None:
-    server = start(digits_run).ready()
+@more
+def test_garbage_on_the_wire_is_answered_or_closed(server: Server) -> None:
     for garbage in (
         b"\x16\x03\x01\x02\x00\x01\x00",  # TLS
         b"GET\r\n\r\n",
@@ -213,9 +228,8 @@ def test_garbage_on_the_wire_is_answered_or_closed(start: Start, digits_run: Pat
     assert ask(server).status_code == 200
 
 
-@pytest.mark.more
-def test_memory_is_flat(start: Start, digits_run: Path) -> None:
-    server = start(digits_run).ready()
+@more
+def test_memory_is_flat(server: Server) -> None:
 
     def many(count: int) -> None:
         def some(number: int) -> None:
@@ -235,34 +249,50 @@ def test_memory_is_flat(start: Start, digits_run: Path) -> None:
 # ---- the command line ------------------------------------------------------------------------------------------------
 
 
-def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "plusx", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environ})
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """The sentence with which a command is refused."""
+    monkeypatch.setattr(sys, "argv", ["plusx", "serve", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("plusx: ") and sentence.count("\n") == 1
+    return sentence
+
+
+def test_without_the_extra_it_says_how_to_install_it(
+    digits_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plusx.deploy.server.serve.is_installed", lambda *names: False)
+    assert "pip install 'plusx[serve]'" in run(capsys, monkeypatch, str(digits_run))
 
 
 @pytest.mark.parametrize("model", ["no/such/run", "no.onnx"])
-def test_a_model_that_cannot_be_used_is_one_sentence(model: str) -> None:
-    done = run(model, "--port", "0")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and model in done.stderr
+def test_a_model_that_cannot_be_used_is_one_sentence(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model in run(capsys, monkeypatch, model, "--port", "0")
 
 
-def test_a_port_that_is_taken_is_one_sentence(digits_run: Path) -> None:
+def test_a_port_that_is_taken_is_one_sentence(
+    digits_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        done = run(str(digits_run), "--port", str(port))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and str(port) in done.stderr
+        port = str(other.getsockname()[1])
+        assert port in run(capsys, monkeypatch, str(digits_run), "--port", port)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "ключ"])
-def test_a_token_that_no_header_can_hold_is_refused(digits_run: Path, token: str, tmp_path: Path) -> None:
+def test_a_token_that_no_header_can_hold_is_refused(
+    token: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "token").write_text(f"{token}\n")
-    done = run(str(digits_run), "--token-file", str(tmp_path / "token"))
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert run(str(digits_run), PLUSX_TOKEN=token or " ").returncode == 2
+    assert "one word" in run(capsys, monkeypatch, "no/run", "--token-file", str(tmp_path / "token"))
+    monkeypatch.setenv("PLUSX_TOKEN", token or " ")
+    assert "one word" in run(capsys, monkeypatch, "no/run")
 
 
+@more
 def test_a_server_with_a_token_file_asks_for_it(start: Start, digits_run: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     server = start(digits_run, "--token-file", tmp_path / "token", "--host", "0.0.0.0").ready()
@@ -271,6 +301,7 @@ def test_a_server_with_a_token_file_asks_for_it(start: Start, digits_run: Path, 
     assert httpx.get(url, headers={"Authorization": "Bearer secret"}).status_code == 200
 
 
+@more
 def test_bound_wider_without_a_token_it_warns(start: Start, digits_run: Path) -> None:
     server = start(digits_run, "--host", "0.0.0.0")
     server.process.terminate()

@@ -116,6 +116,9 @@ def create_app(
             content = await predict(models, asked, settings)
         for each in content["predictions"]:
             metrics.image(content["model"], "bad" if "error" in each else "predicted")
+        match content["predictions"]:
+            case [{"file": name, "error": reason}]:
+                raise Fault(422, f"{name}: {reason}")
         return as_json(content)
 
     @app.post(

@@ -68,7 +68,7 @@ async def received(request: Request, settings: Settings, held: Held) -> AsyncIte
         Fault: It is too large (413), too slow (408), or the server holds too many (503).
         ClientDisconnect: The client is gone.
     """
-    limit, body = settings.body_bytes, bytearray()
+    limit, size, buffer = settings.body_bytes, 0, bytearray()
     too_large = Fault(413, f"the body is larger than {limit:,} bytes; send fewer or smaller images", CLOSE)
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed[:20]) > limit:
@@ -76,17 +76,20 @@ async def received(request: Request, settings: Settings, held: Held) -> AsyncIte
     try:
         async with asyncio.timeout(settings.body_seconds):
             async for chunk in request.stream():
-                body += chunk
+                buffer += chunk
+                size += len(chunk)
                 held.bytes += len(chunk)
-                if len(body) > limit:
+                if size > limit:
                     raise too_large
                 if held.bytes > held.limit:
                     raise Fault(503, "the server is busy with other bodies; try again", {"Retry-After": "1", **CLOSE})
-        yield bytes(body)
+        body = bytes(buffer)
+        buffer.clear()
+        yield body
     except TimeoutError:
         raise Fault(408, f"the body took more than {settings.body_seconds:g} seconds to arrive", CLOSE) from None
     finally:
-        held.bytes -= len(body)
+        held.bytes -= size
 
 
 def take_apart(content_type: str, body: bytes, settings: Settings, fields: Sequence[str]) -> Asked:

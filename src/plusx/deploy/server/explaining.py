@@ -20,7 +20,7 @@ from plusx.data.images import normal_name
 from plusx.deploy.server.bodies import Asked, shown, text_field
 from plusx.deploy.server.faults import Fault
 from plusx.deploy.server.models import Loaded, Models
-from plusx.deploy.server.predicting import BUSY, read_pixels
+from plusx.deploy.server.predicting import BUSY
 from plusx.deploy.server.settings import Settings
 from plusx.runs.calibration import calibrated
 
@@ -49,8 +49,7 @@ async def explain(models: Models, asked: Asked, settings: Settings) -> dict[str,
     if loaded.card is None:
         raise Fault(400, f"{model.name} is an exported file, whose graph cannot be explained; serve the run itself")
     target = _index(loaded, text_field(asked.fields.get("class"), "class"))
-    loop = asyncio.get_running_loop()
-    pixels_CHW = await loop.run_in_executor(models.reading, read_pixels, loaded.classifier.preprocess, sent)
+    pixels_CHW = await models.reader.pixels(loaded.classifier.preprocess, sent)
     if isinstance(pixels_CHW, str):
         raise Fault(422, f"{sent.name}: {pixels_CHW}")
     if models.explaining.waiting >= settings.explanations:

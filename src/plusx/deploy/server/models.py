@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from plusx.deploy.server.bodies import shown
 from plusx.deploy.server.classifiers import Classifier, load_classifier
 from plusx.deploy.server.faults import Fault
 from plusx.deploy.server.pace import measure_pace
+from plusx.deploy.server.reading import Reader
 from plusx.deploy.server.settings import Settings
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import usable_cpus
@@ -125,9 +125,9 @@ class Model:
         Raises:
             ValueError: It cannot be used, or was changed while it was read.
         """
-        signature = signature_of(self.path)
+        signature, threads = signature_of(self.path), self._workers.streams.threads
         classifier = load_classifier(self.path, self._settings)
-        pace = measure_pace(classifier, self._workers.streams, budget=self._settings.latency_budget)
+        pace = measure_pace(classifier, threads=threads, budget=self._settings.latency_budget)
         if signature_of(self.path) != signature:
             raise ValueError(f"{self.path} was changed while it was read")
         before, queue = self.batches, Queue(classifier, pace, self._workers, room=self._settings.queue)
@@ -180,8 +180,7 @@ class Models:
 
     def __init__(self, paths: Sequence[Path], settings: Settings) -> None:
         self.streams = Streams(usable_cpus())
-        self.reading = ThreadPoolExecutor(self.streams.threads, "reading")
-        """Threads that turn the bytes of images into pixels, so that a large image delays no other's net."""
+        self.reader = Reader(self.streams.threads)
         self.explaining = Explaining()
         workers = Workers(self.streams)
         self._models = {name: Model(name, path, workers, settings) for name, path in names_of(paths).items()}
@@ -238,7 +237,7 @@ class Models:
         try:
             yield
         finally:
-            self.reading.shutdown(cancel_futures=True)
+            self.reader.close()
             self.streams.close()
             self.explaining.streams.close()
 

@@ -7,6 +7,7 @@ faster to compute a copy of the last image too. The seconds of a few sizes tell 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,12 +68,14 @@ class Pace:
         return sizes
 
 
-def measure_pace(classifier: Classifier, streams: Streams, *, budget: float) -> Pace:
+def measure_pace(classifier: Classifier, *, threads: int, budget: float) -> Pace:
     """Time a model, which also prepares it; heavy ones are timed with few images.
+
+    Threads of its own are used, so that a model that is being loaded keeps no other waiting.
 
     Args:
         classifier: The model.
-        streams: The threads that will call it.
+        threads: Processors.
         budget: Seconds that images which are computed together may take; one image may take longer.
     """
     channels, (height, width) = classifier.preprocess.channels, classifier.preprocess.size
@@ -88,19 +91,16 @@ def measure_pace(classifier: Classifier, streams: Streams, *, budget: float) -> 
                 break
         return min(took[1:] or took)
 
-    def alone(size: int) -> float:
-        (least,) = streams.apart(seconds, [size])
-        return least
-
-    measured = {1: alone(1)}
-    for size in classifier.batch_sizes[1:]:
-        if size / 2 * measured[1] > budget:  # computing them together does not often halve the time
-            break
-        took = alone(size)
-        if took > budget:
-            break
-        measured[size] = took
-    together = streams.threads > 1 and streams.together(lambda: seconds(1)) < TOGETHER_PAYS * measured[1]
+    with Streams(threads) as streams:
+        measured = {1: streams.submit(lambda: seconds(1)).result()}
+        for size in classifier.batch_sizes[1:]:
+            if size / 2 * measured[1] > budget:  # computing them together does not often halve the time
+                break
+            took = streams.submit(partial(seconds, size)).result()
+            if took > budget:
+                break
+            measured[size] = took
+        together = threads > 1 and streams.together(lambda: seconds(1)) < TOGETHER_PAYS * measured[1]
     return Pace.of(measured, together=together)
 
 
