@@ -266,14 +266,15 @@ def test_nobody_is_shut_out(visit: Open, view: str, scheme: str) -> None:
     assert not found.response["violations"], found.generate_report()
 
 
+@pytest.mark.parametrize("width", [390, 320])
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_phone_is_wide_enough(visit: Open, view: str) -> None:
-    page = visit(VIEWS[view], viewport={"width": 390, "height": 844})
+def test_a_phone_is_wide_enough(visit: Open, view: str, width: int) -> None:
+    page = visit(VIEWS[view], viewport={"width": width, "height": 844})
     if view == "try":
         give(page, ("a-very-long-name-of-a-file-that-somebody-made-up-for-a-photo-of-a-digit.png", DIGIT))
         page.wait_for_selector(".bars li")
     page.wait_for_load_state("networkidle")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_language_is_the_readers_and_can_be_changed(visit: Open) -> None:

@@ -17,6 +17,7 @@ const METRICS = [
   { id: "removal", key: "removal", of: (b) => b.removal_cost, text: (v) => `${v < 0 ? "−" : "+"}${percent(Math.abs(v))}`, learnt: true, loss: true },
 ];
 
+const NARROWEST = 320; // a drawing for less room is this one, smaller
 const state = { nets: [], runs: [], names: [], found: new Map(), metric: "params", folded: true, width: 0 };
 let root = null, observer = null;
 
@@ -51,7 +52,7 @@ function frame(main) {
   );
   observer = new ResizeObserver(() => {
     const width = columnWidth();
-    if (width !== state.width) paint();
+    if (width && width !== state.width) paint();
   });
   observer.observe(root);
 }
@@ -116,7 +117,7 @@ function column(net, side, metric, sums) {
   const drawing = h("div.drawing");
   const tip = h("div.tip.card", { hidden: true, "aria-hidden": "true" });
   drawing.append(draw(net.blocks, {
-    width: Math.max(280, state.width || 520), metric: { ...metric, id: `${metric.id}-${side}` }, most, folded: state.folded,
+    width: Math.max(NARROWEST, state.width), metric: { ...metric, id: `${metric.id}-${side}` }, most, folded: state.folded,
     label: t("drawing_of", { name: net.name }), onunfold: () => { state.folded = false; repaint(); },
     onchoose: (block, option) => showTip(tip, drawing, block, option),
   }), tip);
