@@ -84,10 +84,13 @@ def test_images_that_come_while_a_processor_is_busy_are_computed_together() -> N
 
 def test_a_lone_image_waits_for_nobody() -> None:
     async def test(queue: Queue, model: Held, workers: Workers) -> None:
-        queue.submit(image(0), 1)
+        model.go.clear()
+        answer = queue.submit(image(0), 1)
         for _ in range(3):
             await asyncio.sleep(0)
         assert not queue.waiting and workers.idle == 1
+        model.go.set()
+        await answer
 
     run(test)
 
@@ -164,10 +167,12 @@ def test_room_is_bounded_and_a_hopeless_wait_refused() -> None:
 
 def test_a_lone_image_is_computed_by_all_processors_where_that_is_faster() -> None:
     async def test(queue: Queue, model: Held, workers: Workers) -> None:
+        model.go.clear()
         queue.submit(image(0), 1)
         for _ in range(3):
             await asyncio.sleep(0)
         assert workers.idle == 0
+        model.go.set()
         answers = [queue.submit(image(value), 1) for value in range(8)]
         await asyncio.gather(*answers)
         assert workers.idle == 2

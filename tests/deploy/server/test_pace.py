@@ -1,6 +1,6 @@
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plusx.deploy.server.pace import Pace
@@ -10,6 +10,7 @@ SECONDS = st.dictionaries(st.sampled_from([2, 4, 8, 16]), st.floats(0.001, 10)).
 )
 
 
+@settings(deadline=None)
 @given(SECONDS, st.integers(0, 40))
 def test_batches_hold_every_image(measured: dict[int, float], count: int) -> None:
     sizes = Pace.of(measured).batches(count)
@@ -18,6 +19,7 @@ def test_batches_hold_every_image(measured: dict[int, float], count: int) -> Non
     assert not sizes or sum(sizes[:-1]) < count, "a batch is computed for nothing"
 
 
+@settings(deadline=None)
 @given(SECONDS)
 def test_no_other_way_is_faster(measured: dict[int, float]) -> None:
     pace = Pace.of(measured)
@@ -31,6 +33,7 @@ def test_no_other_way_is_faster(measured: dict[int, float]) -> None:
         assert pace.seconds[count] <= min(sum(measured[size] for size in way) for way in ways) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(SECONDS)
 def test_more_images_take_no_less_time(measured: dict[int, float]) -> None:
     seconds = Pace.of(measured).seconds
