@@ -1,5 +1,6 @@
 """A net as blocks: nothing is lost or counted twice, shapes chain, and each family's block is seen for what it is."""
 
+import functools
 import math
 from collections import Counter
 
@@ -7,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from plusx.analysis.architecture import Block, blocks_of, blocks_of_net
+from plusx.analysis import architecture
+from plusx.analysis.architecture import Block, blocks_of
 from plusx.analysis.cost import cost
 from plusx.nets import build, entry, names
+
+blocks_of_net = functools.cache(architecture.blocks_of_net)
 
 
 @pytest.mark.parametrize("name", [n for n in names() if entry(n).layers < 1000])

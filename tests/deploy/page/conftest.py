@@ -13,8 +13,6 @@ import pytest
 
 import plusx
 
-SPLIT = "test"
-
 
 @pytest.fixture(scope="session")
 def shown_run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
