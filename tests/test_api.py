@@ -150,7 +150,7 @@ def test_one_image_stands_for_itself(digits_run: Path, tmp_path: Path) -> None:
     with Image.open(image) as opened:
         for one in (opened, np.asarray(opened)):
             assert [each.probabilities for each in plusx.predict(digits_run, one)] == [alone.probabilities]
-    assert "an image to predict is of type int" in refusal(plusx.predict, digits_run, 3)
+    assert "an image is of type int" in refusal(plusx.predict, digits_run, 3)
 
 
 def test_what_a_notebook_shows_of_an_answer_is_a_line(

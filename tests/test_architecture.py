@@ -16,11 +16,11 @@ MAY_IMPORT = {
     "runs": {"recipes", "nets", "data"},
     "weights": {"recipes", "nets", "data", "runs"},
     "report": {"data", "runs"},
-    "engine": {"progress", "recipes", "nets", "data", "placement", "runs", "weights", "report"},
+    "engine": {"progress", "recipes", "nets", "data", "placement", "runs", "weights", "report", "analysis"},
     "benchmark": {"progress", "recipes", "nets", "data", "placement", "engine"},
     "analysis": {"progress", "nets", "data", "runs", "report"},
     "comparison": {"progress", "recipes", "data", "engine", "analysis", "report", "runs"},
-    "deploy": {"progress", "data", "runs", "placement", "report"},
+    "deploy": {"progress", "nets", "data", "runs", "placement", "weights", "report", "analysis"},
     "experiments": {
         *(
             "progress",

@@ -12,9 +12,16 @@ Everything that the command line does, as functions. Files and folders may be na
     predict(run, images)          the most probable classes of images
     predict_files(run, sources)   the same for files, folders, patterns and CSV tables, with a contact sheet
     Predictor(run)                predict() for many calls: the net is loaded once
+    serve(models)                 an HTTP server with a page, for programs and for people
+    ServerSettings(port)          its address, its limits and its times
     load(run)                     the trained net, an nn.Module in evaluation mode, and its card
     analyse(run, question)        a question about a trained net, answered by a figure and its numbers
+    explain(run, image)           which places of an image, or which blocks, speak for a class
+    explain_files(run, sources)   the same for files, folders and patterns, as a page with figures
     convert(weights, net)         a run directory from other people's weights
+    export(run, to)               a file for ONNX Runtime, OpenVINO, PyTorch, torchvision or timm, compared with the net
+    read_metadata(file)           what an exported file says of itself: classes, preprocessing, the run's card
+    ExportRefusedError            raised when an exported file would not compute what the net does
 
     list_nets()                   the names of all nets
     describe_net(name)            a net's paper, table, facts and options
@@ -51,14 +58,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the package is imported
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
+    from plusx.analysis.explain import explain, explain_files
     from plusx.benchmark.training import benchmark_training
     from plusx.comparison.compare import compare_runs
     from plusx.data.check import check_data
     from plusx.data.imagenet import prepare_imagenet
     from plusx.data.prepare import prepare_data
     from plusx.data.views import Views
+    from plusx.deploy.export.export import export
+    from plusx.deploy.export.metadata import read_metadata
+    from plusx.deploy.export.verify import ExportRefusedError
     from plusx.deploy.predicted import predict_files
     from plusx.deploy.predictor import Predictor, predict
+    from plusx.deploy.server.serve import serve
+    from plusx.deploy.server.settings import Settings as ServerSettings
     from plusx.engine.calibration import calibrate
     from plusx.engine.evaluation import evaluate
     from plusx.engine.events import StoppedError

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from plusx.deploy.predictor import AnyImage, Predictor, predict
+from plusx.data.decode import AnyImage
+from plusx.deploy.predictor import Predictor, predict
 from plusx.engine.evaluation import evaluate
 from plusx.runs.store import read_card, write_card
 

@@ -207,7 +207,9 @@ def analyse(
         >>> [m.name for m in analyse(run, "responses").series["resnet20"]][:2]
         ['stem.conv.conv', 'stages.0.0.branch.conv1.conv']
     """
-    known = {**QUESTIONS, **IMAGE_QUESTIONS}
+    known = {**QUESTIONS, **IMAGE_QUESTIONS, "explain": ""}
+    if question == "explain":
+        raise ValueError("explain is about images that you name: plusx.explain_files(run, images)")
     if question not in known:
         near = difflib.get_close_matches(question, known, n=1)
         raise ValueError(
@@ -259,6 +261,7 @@ def _answer(
     content = {
         "question": about.asks,
         "images": len(seen),
+        "kept_step": card.results.get("kept_step"),
         "series": {name: [m._asdict() for m in found] for name, found in series.items()},
     }
     replace_file(folder / f"{question}.json", (json.dumps(content, indent=1) + "\n").encode())

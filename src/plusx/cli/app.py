@@ -22,12 +22,14 @@ from plusx.cli.compare import compare
 from plusx.cli.convert import convert
 from plusx.cli.demo import demo
 from plusx.cli.evaluate import evaluate
+from plusx.cli.export import export
 from plusx.cli.nets import nets, summary
 from plusx.cli.predict import predict
 from plusx.cli.prepare import data_prepare
 from plusx.cli.recipes import recipes
 from plusx.cli.reproduce import reproduce
 from plusx.cli.sections import Sectioned
+from plusx.cli.serve import serve
 from plusx.cli.train import train
 
 app = typer.Typer(
@@ -48,9 +50,11 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "calibrate": calibrate,
     "compare": compare,
     "predict": predict,
+    "serve": serve,
     "analyse": analyse,
     "reproduce": reproduce,
     "convert": convert,
+    "export": export,
     "nets": nets,
     "recipes": recipes,
     "summary": summary,

@@ -52,6 +52,12 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of images of none of the classes: how well the net tells them from the others."),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show in the report which places of the worst mistakes speak for the wrong class."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -81,7 +87,7 @@ def evaluate(
     with watching("evaluating", quiet=quiet, unit="images") as bar:
         for group in [paths] if ensemble else [[path] for path in paths]:
             where: dict[str, Any] = {"outsiders": outsiders, "out": out, "data_dir": data_dir, "device": device}
-            where["trust_code"] = trust_code
+            where |= {"trust_code": trust_code, "explain": explain}
             measured.append(plusx.evaluate(group, data, split=split, views=views, progress=bar, **where))
     if as_json:
         results = [_as_json(each) for each in measured]

@@ -64,6 +64,8 @@ Trait = Literal["turned", "CMYK", "16 bits", "32 bits", "transparent", "several 
 """What a file may be beside an upright RGB image of 8 bits."""
 ImageLike = Path | bytes | Image.Image
 """An image as it comes: a file, the bytes of one, or what Pillow opened or made."""
+AnyImage = str | ImageLike | np.ndarray
+"""An image file, the bytes of one, an image of Pillow's, or an array: uint8, H x W x 3, H x W x 1 or H x W."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,28 @@ def from_array(array: np.ndarray) -> Image.Image:
             f"as a list, and an image with other channels as a PIL.Image"
         )
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def as_source(image: AnyImage) -> ImageLike:
+    """An image that a user has passed, as it is read.
+
+    Raises:
+        ValueError: It is no image, or an array of another type or shape.
+
+    Example:
+        >>> as_source("cat.jpg").name, as_source(np.zeros((4, 6), dtype=np.uint8)).size
+        ('cat.jpg', (6, 4))
+    """
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    if isinstance(image, str | Path):
+        return Path(image)
+    if isinstance(image, bytes | Image.Image):
+        return image
+    way = "name its file, or pass the file's bytes, a PIL.Image or a NumPy array"
+    if type(image).__name__ == "Tensor":
+        way = "pass its pixels, before any normalisation, as a NumPy array: uint8, height x width x 3"
+    raise ValueError(f"an image is of type {type(image).__name__}; {way}")
 
 
 def value_range(source: Path | bytes) -> Range | None:

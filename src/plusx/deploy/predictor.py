@@ -19,29 +19,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from plusx.data.decode import A_FOLDER, ImageLike, UndecodableError, from_array, name_of
-from plusx.data.images import spread
+from plusx.data.decode import A_FOLDER, AnyImage, ImageLike, UndecodableError, as_source, name_of
 from plusx.data.preprocess import Preprocess
+from plusx.deploy.sample import training_sample
 from plusx.placement.inference.backend import BATCH, Forward, choose_backend
 from plusx.placement.inference.eager import Eager
+from plusx.placement.inference.frozen import Frozen
 from plusx.placement.inference.openvino import OpenVino
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import tune_allocator
 from plusx.placement.place import placement_after
 from plusx.progress import shown
-from plusx.runs.calibration import calibrated
-from plusx.runs.card import Card
-from plusx.runs.images import images_of
+from plusx.runs.calibration import Calibration, calibrated
 from plusx.runs.store import load_run, unfinished
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-CALIBRATION = 300
-"""Training images from which int8 takes its scales: NNCF's own default."""
 MEASURED_FROM = 2_000
 """From this many images on, timing the backends pays for itself."""
-
-AnyImage = str | ImageLike | np.ndarray
-"""An image file, the bytes of one, an image of Pillow's, or an array: uint8, H x W x 3, H x W x 1 or H x W."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,8 @@ class Predictor:
             return
         tune_allocator()
         if precision == "int8":
-            calibration, threads = _calibration(self.card, run), self.placement.threads
+            normalise, threads = self.card.preprocess.normalise, self.placement.threads
+            calibration = (normalise(pixels_CHW[None]) for pixels_CHW in training_sample(run, self.card))
             self._forward = OpenVino(
                 net, input_shape, precision="int8", threads=threads, batch=BATCH, calibration=calibration
             )
@@ -151,7 +146,7 @@ class Predictor:
             UndecodableError: The image cannot be read.
             ValueError: It is no image, or an array of another type or shape.
         """
-        k, source = _positive(top_k), _source(image)
+        k, source = _positive(top_k), as_source(image)
         (result,) = self._streams.together(lambda: self._predictions([source], k))
         if isinstance(result, UndecodableError):
             raise result
@@ -169,7 +164,7 @@ class Predictor:
         Raises:
             ValueError: One of them is no image, or an array of another type or shape.
         """
-        threads, k, rest = self.placement.threads, _positive(top_k), map(_source, _several(images))
+        threads, k, rest = self.placement.threads, _positive(top_k), map(as_source, _several(images))
         first = list(islice(rest, threads * BATCH))
         every = chain(first, rest)
         size = max(1, -(-len(first) // threads))  # every processor takes its share of a few images
@@ -177,28 +172,65 @@ class Predictor:
         for results in self._streams.apart(lambda batch: self._predictions(batch, k), batches):
             yield from results
 
+    def predict_pixels(self, pixels: Sequence[Tensor], *, top_k: int = 5) -> list[Prediction]:
+        """The most probable classes of images that `card.preprocess.pixels` has read, computed in the caller's thread.
+
+        Args:
+            pixels: uint8, C x H x W each; at least one.
+            top_k: How many classes; fewer when the net has fewer.
+        """
+        return self._computed(torch.stack(list(pixels)), _positive(top_k))
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Numbers of images between which it changes at no cost; in between, fewer images or padding are faster."""
+        if isinstance(self._forward, OpenVino):  # compiled for these
+            return 1, BATCH
+        if isinstance(self._forward, Frozen) and not self._forward.keeps_small_batches:
+            return 1, BATCH
+        return tuple(2**power for power in range(BATCH.bit_length()))
+
     def _predictions(self, sources: Sequence[ImageLike], top_k: int) -> list[Prediction | UndecodableError]:
         read = [_read(self.card.preprocess, source) for source in sources]
         pixels = [pixels_CHW for pixels_CHW in read if isinstance(pixels_CHW, Tensor)]
-        results: list[Prediction | UndecodableError] = []
-        rejection = self.card.calibration.rejection if self.card.calibration else None
-        answers = iter(self._answers(torch.stack(pixels), top_k) if pixels else ())
-        for source, each in zip(sources, read, strict=True):
-            if isinstance(each, UndecodableError):
-                results.append(each)
-                continue
-            probabilities, indices = next(answers)
-            names = tuple(self.card.class_names[i] for i in indices)
-            unknown = rejection is not None and probabilities[0] < rejection.threshold
-            results.append(Prediction(name_of(source), names, tuple(probabilities), unknown))
-        return results
+        computed = iter(self._computed(torch.stack(pixels), top_k) if pixels else ())
+        return [
+            each if isinstance(each, UndecodableError) else dataclasses.replace(next(computed), file=name_of(source))
+            for source, each in zip(sources, read, strict=True)
+        ]
 
-    def _answers(self, pixels_BCHW: Tensor, top_k: int) -> Iterable[tuple[list[float], list[int]]]:
-        """The probabilities of the likeliest classes of each image, and their indices."""
+    def _computed(self, pixels_BCHW: Tensor, top_k: int) -> list[Prediction]:
         logits_BK = self._forward(self.card.preprocess.normalise(pixels_BCHW))
-        indices_BT = logits_BK.topk(min(top_k, len(self.card.class_names))).indices
-        probabilities_BT = calibrated(logits_BK, self.card.calibration).gather(1, indices_BT).exp()
-        return zip(probabilities_BT.tolist(), indices_BT.tolist(), strict=True)
+        return ranked(logits_BK, self.card.class_names, self.card.calibration, top_k)
+
+
+def ranked(
+    logits_BK: Tensor, class_names: Sequence[str], calibration: Calibration | None, top_k: int
+) -> list[Prediction]:
+    """What logits say of images whose files are not known.
+
+    Args:
+        logits_BK: float32.
+        class_names: K of them.
+        calibration: What turns them into probabilities to trust.
+        top_k: How many classes; fewer when there are fewer.
+
+    Example:
+        >>> ranked(torch.tensor([[0.0, 9.0]]), ["cat", "dog"], None, 1)[0].classes
+        ('dog',)
+    """
+    indices_BT = logits_BK.topk(min(top_k, len(class_names))).indices
+    probabilities_BT = calibrated(logits_BK, calibration).gather(1, indices_BT).exp()
+    rejection = calibration.rejection if calibration else None
+    return [
+        Prediction(
+            "",
+            tuple(class_names[index] for index in indices),
+            tuple(probabilities),
+            rejection is not None and probabilities[0] < rejection.threshold,
+        )
+        for probabilities, indices in zip(probabilities_BT.tolist(), indices_BT.tolist(), strict=True)
+    ]
 
 
 def predict(
@@ -263,24 +295,6 @@ def _several(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
     return images
 
 
-def _source(image: AnyImage) -> ImageLike:
-    """An image as `Preprocess` takes it.
-
-    Raises:
-        ValueError: It is no image, or an array of another type or shape.
-    """
-    if isinstance(image, np.ndarray):
-        return from_array(image)
-    if isinstance(image, str | Path):
-        return Path(image)
-    if isinstance(image, bytes | Image.Image):
-        return image
-    way = "name its file, or pass the file's bytes, a PIL.Image or a NumPy array"
-    if isinstance(image, Tensor):
-        way = "pass its pixels, before any normalisation, as a NumPy array: uint8, height x width x 3"
-    raise ValueError(f"an image to predict is of type {type(image).__name__}; {way}")
-
-
 def _read(preprocess: Preprocess, source: ImageLike) -> Tensor | UndecodableError:
     try:
         return preprocess.pixels(source)
@@ -292,17 +306,3 @@ def _positive(top_k: int) -> int:
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; it must be 1 or more")
     return top_k
-
-
-def _calibration(card: Card, run: str | Path) -> Iterator[Tensor]:
-    """Normalised training images of a run, one at a time.
-
-    Raises:
-        ValueError: The run was converted from weights, or its images are no longer where they were.
-    """
-    if card.source["name"] is None:
-        raise ValueError(f"{run} was converted from weights and has no training images, which int8 calibration needs")
-    few = spread(images_of(Path(run), card, split="train").images, CALIBRATION)
-    read = (card.preprocess.pixels(few.source(place)) for place in range(len(few)))
-    pixels = few.pixels_NCHW if few.pixels_NCHW is not None else read
-    yield from (card.preprocess.normalise(pixels_CHW[None]) for pixels_CHW in pixels)

@@ -9,22 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from plusx.analysis.attention import explain_pixels
 from plusx.data.images import ImageSet
 from plusx.data.outsiders import load_outsiders
 from plusx.data.sources import NAMES
 from plusx.data.tree import printable
 from plusx.data.views import Views
 from plusx.engine.probabilities import log_probabilities_of_run
+from plusx.nets.net import Net
 from plusx.progress import shown
 from plusx.recipes import Recipe
-from plusx.report.evaluation import write_evaluation
+from plusx.report.evaluation import MISTAKES, write_evaluation
+from plusx.report.explanation import overlay
 from plusx.runs.calibration import calibrated
 from plusx.runs.card import Card
 from plusx.runs.files import free_path, require_writable
 from plusx.runs.images import RunImages, images_of, trained_on, without_trained
-from plusx.runs.predictions import Predictions, Score, score
+from plusx.runs.predictions import Predictions, Score, score, worst
 from plusx.runs.store import load_run, require_free, unfinished
 from plusx.runs.trust import Answered, Outsiders, Reliability, Trust
 
@@ -58,6 +62,7 @@ def evaluate(
     split: str | None = None,
     views: Views | None = None,
     outsiders: str | Path | None = None,
+    explain: bool = False,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
@@ -80,6 +85,8 @@ def evaluate(
             folder with neither.
         views: Which crops and scales of each image are averaged; if not given, what each run's recipe says.
         outsiders: Folder of images of none of the classes, in any order of folders: how well the net tells them apart.
+        explain: Show beside each of one run's worst mistakes which places speak for the class that it named, by
+            Grad-CAM.
         out: Directory for the files; one run's own if not given, and a free name under runs/ for several.
         data_dir: Where the runs' own data lies, if not where it lay in training.
         device: auto, cpu, cuda or mps; it may differ from the device of training.
@@ -103,7 +110,7 @@ def evaluate(
         where = Path(data_dir) if data_dir else None
         loaded = [load_run(path, trust_code=trust_code, net=net) for path in paths]
         others, folder = (Path(each) if each is not None else None for each in (outsiders, out))
-        return _evaluate(paths, loaded, data, split, views, others, folder, where, device, report)
+        return _evaluate(paths, loaded, data, split, views, others, explain, folder, where, device, report)
 
 
 def _evaluate(
@@ -113,6 +120,7 @@ def _evaluate(
     split: str | None,
     views: Views | None,
     outsiders: Path | None,
+    explain: bool,
     out: Path | None,
     data_dir: Path | None,
     device: str,
@@ -120,6 +128,8 @@ def _evaluate(
 ) -> Evaluated:
     cards = [card for _, card in loaded]
     _require_equal_classes(paths, cards)
+    if explain:
+        _require_explicable(loaded)
     folder = _writable(paths, out)
     measured = _images(paths, cards, data, split, data_dir, report)
     others, left_out = _outsiders(paths, cards, outsiders, report)
@@ -143,6 +153,8 @@ def _evaluate(
         reliability = replace(reliability, outsiders=Outsiders.of(predictions, outside, rejection))
     notes = [note for path, card in zip(paths, cards, strict=True) if (note := unfinished(path, card))]
     notes += [*measured.notes, *left_out, *_calibration_notes(measured, cards)]
+    overlays, unexplained = _overlays(*loaded[0], images, predictions) if explain else ({}, ())
+    notes += unexplained
     written: Path | None = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,11 +168,38 @@ def _evaluate(
             reliability,
             image=images.image,
             outsider=others.image if others else None,
+            overlays=overlays,
         )
     except OSError as fault:  # measuring may have taken hours: the score is worth more than its page
         notes.append(f"predictions.csv and the report were not written, {folder}: {fault.strerror or fault}; see --out")
         written = None
     return Evaluated(tuple(paths), measured.split, predictions, scored, written, tuple(notes), reliability)
+
+
+def _require_explicable(loaded: Sequence[tuple[nn.Module, Card]]) -> None:
+    """Raises ValueError where no map can be made, before anything is measured."""
+    if len(loaded) > 1:
+        raise ValueError("maps explain one net; evaluate the runs one by one to see them")
+    net = loaded[0][0]
+    if isinstance(net, Net) and net.last_maps is None:
+        raise ValueError("this net has no maps that could explain its mistakes; evaluate it without them")
+
+
+def _overlays(
+    net: nn.Module, card: Card, images: ImageSet, predictions: Predictions
+) -> tuple[dict[int, Image.Image], tuple[str, ...]]:
+    """The worst mistakes with what speaks for the class that was named, by position; or a note that says why not."""
+    drawn = {}
+    for position in worst(predictions, MISTAKES):
+        in_memory = images.pixels_NCHW
+        pixels_CHW = in_memory[position] if in_memory is not None else card.preprocess.pixels(images.source(position))
+        named = int(predictions.top_NT[position, 0])
+        try:
+            found = explain_pixels(net, card.preprocess.normalise(pixels_CHW[None]), named)
+        except ValueError as fault:  # a net of one's own may have none
+            return {}, (f"the mistakes are not explained: {fault}",)
+        drawn[position] = overlay(pixels_CHW, found.strength_HW)
+    return drawn, ()
 
 
 def _mean_logs(

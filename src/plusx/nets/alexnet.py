@@ -29,6 +29,8 @@ class AlexNet(Net):
         head: Three linear layers.
     """
 
+    last_maps = "stages.3.relu"
+
 
 def conv(
     in_channels: int,

@@ -107,6 +107,8 @@ class DenseNet(Net):
         num_classes: Number of logits.
     """
 
+    last_maps = "head.relu"
+
     def __init__(
         self,
         stem: nn.Module,

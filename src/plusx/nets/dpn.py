@@ -108,6 +108,8 @@ class DPN(Net):
         in_channels: Channels of the image.
     """
 
+    last_maps = "head.relu"
+
     def __init__(
         self,
         *,

@@ -45,10 +45,12 @@ class Highway(Net):
         stem: Up to the first highway block.
         stages: Highway blocks, and the plain layers that change width.
         head: To the logits.
+        last_maps: Name of the module that puts out the last maps; None in a fully connected net.
     """
 
-    def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
+    def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module, *, last_maps: str | None) -> None:
         super().__init__(stem, stages, head)
+        self.last_maps = last_maps
         initialise(self, "xavier")
         zero_biases(self)
         for module in self.modules():
@@ -86,6 +88,7 @@ def highway_fc(
             *(HighwayBlock(nn.Linear(width, width), nn.Linear(width, width), gate_bias) for _ in range(depth - 2))
         ),
         nn.Sequential(OrderedDict(linear=classifier(width, num_classes))),
+        last_maps=None,
     )
 
 
@@ -113,7 +116,7 @@ def highway_mnist(width: int, gate_bias: float = -1.0, num_classes: int = 10, in
     ):
         stages.append(nn.Sequential(*(highway_conv(width, gate_bias) for _ in range(depth)), pool, nn.Dropout(dropout)))
     head = OrderedDict(flatten=nn.Flatten(), linear=classifier(9 * width, num_classes))
-    return Highway(nn.Sequential(stem), nn.Sequential(*stages), nn.Sequential(head))
+    return Highway(nn.Sequential(stem), nn.Sequential(*stages), nn.Sequential(head), last_maps="stages.2.2")
 
 
 def highway_cifar(
@@ -150,7 +153,7 @@ def highway_cifar(
         drop=nn.Dropout(0.2),
         linear=classifier(num_classes, num_classes),
     )
-    return Highway(nn.Dropout(0.2), nn.Sequential(*stages), nn.Sequential(head))
+    return Highway(nn.Dropout(0.2), nn.Sequential(*stages), nn.Sequential(head), last_maps="head.relu")
 
 
 _MNIST: Facts = {"paper": "arXiv:1507.06228", "table": "Table 1", "input_shape": (1, 28, 28), "num_classes": 10}

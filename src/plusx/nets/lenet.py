@@ -78,10 +78,12 @@ class LeNet(Net):
         stem: C1 and S2.
         stages: C3 and S4.
         head: C5, F6 and the output.
+        last_maps: Name of C3's activation.
     """
 
-    def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
+    def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module, *, last_maps: str) -> None:
         super().__init__(stem, stages, head)
+        self.last_maps = last_maps
         for module in self.modules():  # Appendix A: U(-2.4 / fan_in, 2.4 / fan_in)
             if isinstance(module, nn.Conv2d | nn.Linear):
                 bound = 2.4 / module.weight[0].numel()
@@ -111,7 +113,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet:
         squash6=ScaledTanh(),
         output=RBF(num_classes) if num_classes else nn.Identity(),
     )
-    return LeNet(*(nn.Sequential(layers) for layers in (stem, stages, head)))
+    return LeNet(*(nn.Sequential(layers) for layers in (stem, stages, head)), last_maps="stages.squash3")
 
 
 def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: int = 10, in_channels: int = 1) -> LeNet:
@@ -140,7 +142,7 @@ def lenet5_dense(dropout: float = 0.0, batch_norm: bool = False, num_classes: in
         drop6=nn.Dropout(dropout),
         output=classifier(84, num_classes),
     )
-    return LeNet(*(nn.Sequential(layers) for layers in (stem, stages, head)))
+    return LeNet(*(nn.Sequential(layers) for layers in (stem, stages, head)), last_maps="stages.act3")
 
 
 def bitmaps(num_classes: int) -> Tensor:

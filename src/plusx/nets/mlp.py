@@ -79,6 +79,8 @@ class MLP(Net):
         ValueError: The depth is odd or below 2, or the shortcut is unknown.
     """
 
+    last_maps = None
+
     def __init__(
         self, in_features: int, *, width: int, depth: int, shortcut: Shortcut, bias: bool = True, num_classes: int
     ) -> None:

@@ -27,6 +27,10 @@ class Net(nn.Module):
         torch.Size([2, 3])
     """
 
+    last_maps: str | None = "stages"
+    """Name of the module that puts out the last maps whose places are places of the image, after the addition, norm and
+    activation that end them and before what pools or flattens them: where Grad-CAM looks. None for a net without."""
+
     def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.stem, self.stages, self.head = stem, stages, head

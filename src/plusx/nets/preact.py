@@ -103,6 +103,8 @@ class PreActResNet(Net):
         ValueError: An option is none of its letters or out of its range.
     """
 
+    last_maps = "head.relu"
+
     def __init__(
         self,
         stem: nn.Module,
@@ -189,6 +191,7 @@ def small_imagenet_net(
         shortcut=shortcut,
         num_classes=num_classes,
     )
+    net.last_maps = "stages"
     del net.head.norm, net.head.relu  # DEVIATION Sec. 3.1: BN-ReLU after the last block; the repository has none
     return net
 

@@ -94,6 +94,7 @@ class VGG(Net, DenseEvaluation):
             nn.Sequential(*blocks[1:]),  # 512 x 7 x 7
             nn.Sequential(pool | linear),
         )
+        self.last_maps = f"stages.3.relu{len(KERNELS[config][-1])}"
         initialise(self, "he" if batch_norm else "xavier")
         zero_biases(self)
 

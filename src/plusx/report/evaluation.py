@@ -3,7 +3,7 @@
 import html
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def write_evaluation(
     *,
     image: Callable[[int], Image.Image],
     outsider: Callable[[int], Image.Image] | None = None,
+    overlays: Mapping[int, Image.Image] | None = None,
     of_folds: bool = False,
 ) -> None:
     """Write predictions.csv, and what follows from it as JSON and as a page.
@@ -49,6 +50,7 @@ def write_evaluation(
         reliability: What the probabilities are worth.
         image: The image at a position.
         outsider: The outsider at a position, if there are any.
+        overlays: The worst mistakes with a map of what speaks for the class that was named, if they are explained.
         of_folds: Whether each image is predicted by the one run that was trained without it, not by all of them.
     """
     predictions.write(folder / "predictions.csv")
@@ -68,7 +70,7 @@ def write_evaluation(
         heading("How sure the net is, and how often it is right"),
         _calibration(predictions, part),
         heading("The worst mistakes"),
-        _sheet(predictions, image),
+        *_sheet(predictions, image, overlays or {}),
         *_outsiders(reliability, outsider),
     ]
     title = f"{names} on {part}"
@@ -180,7 +182,14 @@ def _calibration(predictions: Predictions, part: str) -> str:
     )
 
 
-def _sheet(predictions: Predictions, image: Callable[[int], Image.Image]) -> str:
+def _sheet(
+    predictions: Predictions, image: Callable[[int], Image.Image], overlays: Mapping[int, Image.Image]
+) -> Iterator[str]:
+    if overlays:
+        yield paragraph(
+            "On the right what the net saw, and which places speak for the class that it named: the brighter, the more "
+            "(Grad-CAM)."
+        )
     cells = []
     for position in worst(predictions, MISTAKES):
         truth, predicted = (
@@ -192,8 +201,12 @@ def _sheet(predictions: Predictions, image: Callable[[int], Image.Image]) -> str
             f"predicted <b>{html.escape(predicted)}</b>, {100 * share:.0f} % · is <b>{html.escape(truth)}</b>"
             f"<br>{html.escape(file)}"
         )
-        cells.append(f"<figure>{thumbnail(image(position), file)}<figcaption>{caption}</figcaption></figure>")
-    return f'<div class="sheet">{"".join(cells)}</div>' if cells else paragraph("None.")
+        drawn = thumbnail(image(position), file)
+        if position in overlays:
+            drawn = f'<div class="pair">{drawn}{thumbnail(overlays[position], f"what speaks for {predicted}")}</div>'
+        cells.append(f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>")
+    pairs = " pairs" if overlays else ""
+    yield f'<div class="sheet{pairs}">{"".join(cells)}</div>' if cells else paragraph("None.")
 
 
 def _outsiders(reliability: Reliability, image: Callable[[int], Image.Image] | None) -> list[str]:

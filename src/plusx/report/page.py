@@ -20,7 +20,7 @@ STYLE = (
 body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.25rem 4rem; background: var(--ground); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Noto Sans KR", sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .6rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.4rem 0 .6rem; }
+h2 { font-size: 1.1rem; margin: 2.4rem 0 .6rem; overflow-wrap: anywhere; }
 p { margin: .4rem 0; max-width: 46rem; } a { color: var(--residual); }
 figure { margin: 1.2rem 0; } figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; max-width: 46rem; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem 1.5rem; }
@@ -38,6 +38,8 @@ thead th { color: var(--soft); font-weight: 500; font-size: .88rem; }
 .facts th { color: var(--soft); width: 1%; vertical-align: top; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1.2rem 1rem;
   margin-top: .8rem; }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .3rem; }
 .sheet figure { margin: 0; } .sheet figcaption { line-height: 1.35; overflow-wrap: anywhere; }
 .sheet img { width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; display: block; }
 .sheet b { color: var(--ink); font-weight: 600; } .sheet .wrong { color: var(--wrong); }

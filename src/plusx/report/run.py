@@ -166,6 +166,16 @@ def _error_and_accuracy(results: Mapping[str, float], split: str) -> tuple[str, 
 
 def what_was_run(run: ReportedRun, *, several: bool) -> str:
     """Net, data, recipe and machine as a list; what each of several runs has of its own is left out."""
+    return facts(in_words(run, several=several).items())
+
+
+def in_words(run: ReportedRun, *, several: bool) -> dict[str, str]:
+    """Net, data, recipe and machine, each under its name; what each of several runs has of its own is left out.
+
+    Args:
+        run: Finished, unless `several` is set.
+        several: Whether it is one of several.
+    """
     card, recipe, results = run.card, run.card.recipe, run.card.results
     machine = results.get("machine", {})
     images = ", ".join(f"{n:,} {SPLIT_WORDS[split]}" for split, n in card.source["images"].items())
@@ -209,7 +219,7 @@ def what_was_run(run: ReportedRun, *, several: bool) -> str:
         shown = {"net": f"{run.name}, {results['params']:,} parameters", **shown}
     if card.source["left_out"]:
         shown["left out"] = f"{listed(card.source['left_out'])}; images.csv has all"
-    return facts(shown.items())
+    return shown
 
 
 def _placed(placement: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -54,6 +54,27 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         _sync_folder(path.parent if is_new else path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
+        for file in placed:
+            file.unlink(missing_ok=True)
+        raise
+
+
+def move_files(aside: Path, files: Sequence[Path]) -> None:
+    """Put files that were written aside into their place, in this order, all of them or none.
+
+    Args:
+        aside: Folder in the same file system, which has them under their names.
+        files: Where they go; none is there yet.
+    """
+    placed: list[Path] = []
+    try:
+        for file in files:
+            with (aside / file.name).open("rb") as written:
+                os.fsync(written.fileno())
+        for file in files:
+            placed.append((aside / file.name).rename(file))
+        _sync_folder(files[-1].parent)
+    except BaseException:
         for file in placed:
             file.unlink(missing_ok=True)
         raise

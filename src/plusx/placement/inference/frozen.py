@@ -31,6 +31,8 @@ from plusx.placement.graph import PythonState
 from plusx.placement.inference.eager import Eager
 
 Precision = Literal["fp32", "bf16"]
+SMALL = 2**18
+"""Bytes of a layer whose weights are kept as oneDNN wants them for four sizes of a batch, rather than for two."""
 _DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -39,6 +41,13 @@ class Frozen:
 
     def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
         self.net, self.dtype = net, dtype
+
+    @property
+    def keeps_small_batches(self) -> bool:
+        """Whether its weights are laid out once for each of several sizes of a batch."""
+        if self.dtype != torch.float32:
+            return True
+        return all(each.weight.nbytes <= SMALL for each in self.net.modules() if isinstance(each, FusedConv))
 
     @torch.inference_mode()
     def __call__(self, x_BCHW: Tensor) -> Tensor:
@@ -108,7 +117,8 @@ class FusedConv(nn.Module):
         packed = self.packed.get(batch)
         if packed is None:
             packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self.geometry, x.shape)
-            self.packed = {**dict(list(self.packed.items())[-1:]), batch: packed}  # no more than two: they are large
+            kept = 3 if self.weight.nbytes <= SMALL else 1  # of large ones no more than two
+            self.packed = {**dict(list(self.packed.items())[-kept:]), batch: packed}
         return packed
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:

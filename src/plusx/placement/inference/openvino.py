@@ -18,6 +18,7 @@ from functools import cache
 from threading import Lock
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +76,7 @@ class OpenVino:
             model = openvino.convert_model(net, example_input=torch.zeros(1, *input_shape))
         model.reshape([-1, *input_shape])
         if precision == "int8":
-            model = _quantised(model, calibration)
+            model = quantised(model, (x_1CHW.numpy() for x_1CHW in calibration))
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
@@ -112,11 +113,16 @@ class _Requests:
         return torch.from_numpy(logits_BK)
 
 
-def _quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
-    """Weights and activations in 8 bits; NNCF chooses what stays in more."""
+def quantised(model: Any, calibration: Iterable[np.ndarray]) -> Any:
+    """A model of OpenVINO with weights and activations in 8 bits; NNCF chooses what stays in more.
+
+    Args:
+        model: Left as it is.
+        calibration: What the model takes; the activations that it computes of these give the scales.
+    """
     nncf = without_reports("nncf")
     for name in ("nncf", "torch.utils.cpp_extension"):  # the latter, on CUDA, which nothing here needs
         logging.getLogger(name).setLevel(logging.ERROR)
-    images = [x_1CHW.numpy() for x_1CHW in calibration]
+    images = list(calibration)
     with redirect_stdout(io.StringIO()):  # a progress bar in the midst of a program's results
         return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))

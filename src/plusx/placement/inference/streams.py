@@ -75,7 +75,16 @@ class Streams:
 
     def together(self, work: Callable[[], Result]) -> Result:
         """The result of one piece of work, for which PyTorch uses all processors; such pieces take turns."""
-        return self._together.submit(work).result()
+        return self.submit(work, together=True).result()
+
+    def submit(self, work: Callable[[], Result], *, together: bool = False) -> Future[Result]:
+        """One piece of work, computed by the next processor that is free or, together, by all of them.
+
+        Args:
+            work: What is done.
+            together: Whether PyTorch uses all processors for it; such pieces take turns.
+        """
+        return (self._together if together else self._apart).submit(work)
 
 
 def _take_processors(count: int) -> None:

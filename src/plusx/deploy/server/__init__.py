@@ -1,0 +1,1 @@
+"""The HTTP server: what was trained, asked over HTTP by programs and by its own page."""

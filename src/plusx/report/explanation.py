@@ -1,0 +1,186 @@
+"""What speaks for a class, drawn: a map over the image beside it, with its scale, and the contributions of blocks.
+
+Shapes: C channels, H height, W width; a map may be smaller than its image, and covers it from edge to edge.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from plusx.report.page import SIDE, heading, illustration, page, paragraph, table
+from plusx.report.palette import INK
+
+COLOURS = "inferno"
+"""Of matplotlib, perceptually uniform: equal steps of a map look equal."""
+COVER = 0.6
+"""The share of the colour where the map is over the image, which is grey there."""
+PANEL = 360  # units of a panel's width, about as many pixels as a phone has
+TITLE, TEXT = 15, 12  # units of letters
+LETTERS = 44  # of a title, at most
+LINE = 24  # units of a line of text
+SHOWN = 336  # pixels of an image's longer side, at least, unless its pixels are enlarged
+BAR = 12  # units of the scale's height
+
+
+class Shown(NamedTuple):
+    """One image of the page."""
+
+    name: str
+    """Its file."""
+    drawing: str
+    """What `draw_map` or `draw_blocks` returns."""
+    caption: str
+    numbers: tuple[Sequence[str], Sequence[Sequence[str]]] | None
+    """A head and rows, if there are any."""
+
+
+def picture(pixels_CHW: Tensor) -> Image.Image:
+    """What a net saw, as an image; pixels of small ones are enlarged by a whole factor.
+
+    Args:
+        pixels_CHW: uint8, one channel or three.
+    """
+    array = pixels_CHW.permute(1, 2, 0).numpy()
+    image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
+    longer = max(image.size)
+    if longer <= SIDE:
+        factor = -(-SHOWN // longer)
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    if longer < SHOWN:
+        return image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
+    return image
+
+
+def overlay(pixels_CHW: Tensor, strength_HW: Tensor) -> Image.Image:
+    """A map over its image, which is grey below it.
+
+    Args:
+        pixels_CHW: uint8, one channel or three.
+        strength_HW: In [0, 1], of any height and width; bilinear between the middles of its places.
+    """
+    grey = picture(pixels_CHW).convert("L").convert("RGB")
+    size = (grey.height, grey.width)
+    smooth_HW = F.interpolate(strength_HW[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    places_HW = (smooth_HW * 255).round().long().clamp(0, 255).numpy()
+    return Image.blend(grey, Image.fromarray(_colours()[places_HW]), COVER)
+
+
+def draw_map(
+    pixels_CHW: Tensor, strength_HW: Tensor, strongest: float, *, says: str, speaks_for: str, unit: str = "logits"
+) -> str:
+    """An image, and a map over it with its scale, as SVG elements.
+
+    Args:
+        pixels_CHW: uint8, one channel or three.
+        strength_HW: In [0, 1].
+        strongest: What 1 stands for.
+        says: Title of the image, such as the class that the net names.
+        speaks_for: The class that the map is of.
+        unit: Of `strongest`.
+    """
+    image = picture(pixels_CHW)
+    height = PANEL * image.height / image.width
+    below = LINE + height + 8
+    bar = Image.fromarray(_colours()[None])
+    scale = (
+        _embedded(bar, (0, below, PANEL, BAR), stretched=True)
+        + _text("0", 0, below + BAR + 15, TEXT)
+        + _text(f"{strongest:.3g} {unit}", PANEL, below + BAR + 15, TEXT, "end")
+    )
+    return _panel(LINE + height, _titled(says) + _embedded(image, (0, LINE, PANEL, height))) + _panel(
+        below + BAR + 20,
+        _titled(f"speaks for {speaks_for}")
+        + _embedded(overlay(pixels_CHW, strength_HW), (0, LINE, PANEL, height))
+        + scale,
+    )
+
+
+def draw_blocks(pixels_CHW: Tensor, blocks: Sequence[tuple[str, float]], *, says: str, speaks_for: str) -> str:
+    """An image, and what each block contributes to a class, as SVG elements; bars to the left speak against it.
+
+    Args:
+        pixels_CHW: uint8, one channel or three.
+        blocks: Names and contributions in logits.
+        says: Title of the image.
+        speaks_for: The class.
+    """
+    from plusx.report.figure import panels, svg
+    from plusx.report.palette import RESIDUAL, SOFT
+
+    image = picture(pixels_CHW)
+    height = PANEL * image.height / image.width
+    [panel] = panels(
+        _shortened(f"blocks that speak for {speaks_for}"), height=max(3.4, 0.17 * min(len(blocks), 60) + 1)
+    )
+    values = [value for _, value in blocks]
+    panel.axis.barh(range(len(values)), values, color=[RESIDUAL if value > 0 else SOFT for value in values])
+    panel.axis.axvline(0, color=INK, linewidth=0.8)
+    panel.axis.invert_yaxis()
+    panel.axis.grid(axis="y", alpha=0)
+    step = -(-len(blocks) // 60)  # names of hundreds of blocks would cover each other
+    panel.axis.set_yticks(range(0, len(blocks), step), [name for name, _ in blocks[::step]], fontsize=8)
+    panel.axis.set(xlabel="what the logit loses without the branch (logits)")
+    return _panel(LINE + height, _titled(says) + _embedded(image, (0, LINE, PANEL, height))) + svg([panel])
+
+
+def explanations(title: str, sentences: Iterable[str], shown: Iterable[Shown]) -> bytes:
+    """The whole page.
+
+    Args:
+        title: Its heading.
+        sentences: Under the heading.
+        shown: The images in order.
+    """
+    body = [paragraph(each) for each in sentences]
+    for each in shown:
+        body += [heading(each.name), illustration(each.drawing, each.caption)]
+        if each.numbers is not None:
+            body.append(f"<details><summary>Numbers</summary>{table(*each.numbers)}</details>")
+    return page(title, body)
+
+
+@cache
+def _colours() -> np.ndarray:
+    """256 colours, uint8 RGB, from the weakest to the strongest."""
+    from matplotlib import colormaps  # a third of a second: only pictures need it
+
+    return (np.array(colormaps[COLOURS](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
+
+
+def _panel(height: float, inside: str) -> str:
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PANEL} {height:g}">{inside}</svg>'
+
+
+def _titled(text: str) -> str:
+    return _text(_shortened(text), 0, TITLE, TITLE)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 3]}..."
+
+
+def _text(text: str, x: float, y: float, size: int, anchor: str = "start") -> str:
+    shown = html.escape(text)
+    return (
+        f'<text x="{x:g}" y="{y:g}" style="fill: var(--ink); font-size: {size}px" text-anchor="{anchor}">{shown}</text>'
+    )
+
+
+def _embedded(image: Image.Image, place: tuple[float, float, float, float], *, stretched: bool = False) -> str:
+    """An image within SVG: JPEG, but of few colours or enlarged pixels PNG, which is smaller then."""
+    buffers = {kind: io.BytesIO() for kind in ("png", "jpeg")}
+    for kind, buffer in buffers.items():
+        image.save(buffer, kind, quality=88)
+    kind, raw = min(((kind, buffer.getvalue()) for kind, buffer in buffers.items()), key=lambda each: len(each[1]))
+    x, y, width, height = place
+    aspect = ' preserveAspectRatio="none"' if stretched else ""
+    source = f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
+    return f'<image x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"{aspect} href="{source}"/>'
