@@ -240,6 +240,8 @@ def explain_files(
         require_free(folder)
         require_writable(folder)
     found = find_images(sources)
+    if not found.files:
+        raise ValueError("name an image to explain")
     if len(found.files) > MOST:
         raise ValueError(f"{len(found.files):,} images are too many to explain; name at most {MOST}")
     loaded = load_run(path, trust_code=trust_code, net=net)

@@ -26,7 +26,7 @@ PANEL = 360  # units of a panel's width, about as many pixels as a phone has
 TITLE, TEXT = 15, 12  # units of letters
 LETTERS = 44  # of a title, at most
 LINE = 24  # units of a line of text
-SHOWN = 336  # pixels of an image's longer side, at least, unless its pixels are enlarged
+SHOWN = 336  # pixels of the longer side of an image whose pixels are enlarged, at least
 BAR = 12  # units of the scale's height
 
 
@@ -54,8 +54,6 @@ def picture(pixels_CHW: Tensor) -> Image.Image:
     if longer <= SIDE:
         factor = -(-SHOWN // longer)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    if longer < SHOWN:
-        return image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
     return image
 
 
