@@ -129,8 +129,8 @@ def test_a_folder_has_a_page_numbers_figures_and_arrays(photos_run: Path, tmp_pa
         drawn = figure.read_text()
         assert drawn.startswith("<svg") and "prefers-color-scheme" in drawn and "data:image/" in drawn
         assert found.explanations[0].target in drawn
-    for table in found.tables():
-        assert all(len(row) == len(table.head) for row in table.rows)
+    for each in found.explanations:
+        assert each.in_words.startswith(each.answer) and len(each.numbers[1]) == len(each.blocks)
 
 
 def test_the_page_of_many_photographs_is_of_sensible_size(tmp_path: Path, photos_run: Path) -> None:

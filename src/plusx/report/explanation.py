@@ -18,11 +18,12 @@ from torch.nn import functional as F
 from plusx.report.page import SIDE, heading, illustration, page, paragraph, table
 from plusx.report.palette import INK
 
-COLOURS = "inferno"
-"""Of matplotlib, perceptually uniform: equal steps of a map look equal."""
-COVER = 0.6
-"""The share of the colour where the map is over the image, which is grey there."""
+COLOURS = "viridis"
+"""Of matplotlib, perceptually uniform: equal steps look equal. Its hues can be told on bright and on dark places."""
+COVER, CONTRAST = 0.6, 0.7
+"""The share of the colour where the map is over the image, which is grey there, and what is left of its contrast."""
 PANEL = 360  # units of a panel's width, about as many pixels as a phone has
+EDGE = 6  # units around a panel, which may stand beside another
 TITLE, TEXT = 15, 12  # units of letters
 LETTERS = 44  # of a title, at most
 LINE = 24  # units of a line of text
@@ -64,11 +65,9 @@ def overlay(pixels_CHW: Tensor, strength_HW: Tensor) -> Image.Image:
         pixels_CHW: uint8, one channel or three.
         strength_HW: In [0, 1], of any height and width; bilinear between the middles of its places.
     """
-    grey = picture(pixels_CHW).convert("L").convert("RGB")
-    size = (grey.height, grey.width)
-    smooth_HW = F.interpolate(strength_HW[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    places_HW = (smooth_HW * 255).round().long().clamp(0, 255).numpy()
-    return Image.blend(grey, Image.fromarray(_colours()[places_HW]), COVER)
+    grey_HW = np.asarray(picture(pixels_CHW).convert("L"))
+    smooth_1HW = F.interpolate(strength_HW[None, None], grey_HW.shape, mode="bilinear", align_corners=False)[0]
+    return _coloured((smooth_1HW[0] * 255).round().long().clamp(0, 255).numpy(), grey_HW)
 
 
 def draw_map(
@@ -87,7 +86,7 @@ def draw_map(
     image = picture(pixels_CHW)
     height = PANEL * image.height / image.width
     below = LINE + height + 8
-    bar = Image.fromarray(_colours()[None])
+    bar = _coloured(np.arange(256)[None], np.array(128))  # as over a grey between black and white
     scale = (
         _embedded(bar, (0, below, PANEL, BAR), stretched=True)
         + _text("0", 0, below + BAR + 15, TEXT)
@@ -153,8 +152,17 @@ def _colours() -> np.ndarray:
     return (np.array(colormaps[COLOURS](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
 
 
+def _coloured(steps_HW: np.ndarray, grey_HW: np.ndarray) -> Image.Image:
+    """The colours of a map's steps from 0 to 255, over grey from 0 to 255."""
+    below = 128 + CONTRAST * (grey_HW.astype(np.float64) - 128)
+    mixed = COVER * _colours()[steps_HW] + (1 - COVER) * below[..., None]
+    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
 def _panel(height: float, inside: str) -> str:
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PANEL} {height:g}">{inside}</svg>'
+    box = f"0 0 {PANEL + 2 * EDGE} {height + EDGE:g}"
+    placed = f'<g transform="translate({EDGE} 0)">{inside}</g>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{placed}</svg>'
 
 
 def _titled(text: str) -> str:
