@@ -148,6 +148,21 @@ def test_the_page_of_many_photographs_is_of_sensible_size(tmp_path: Path, photos
     assert (found.out / "explain.html").stat().st_size < 60_000
 
 
+def test_names_of_classes_are_text_in_every_figure(tmp_path: Path, photos_run: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "weights.safetensors").write_bytes((photos_run / "weights.safetensors").read_bytes())
+    name = "<b>$x^$ & 개미 " + 30 * "long "
+    write_card(run, dataclasses.replace(read_card(photos_run), class_names=(name, "bee")))
+    for method in ("cam", "blocks"):
+        found = plusx.explain_files(
+            run, save_image(tmp_path / "a.png"), method=method, target=name, out=tmp_path / method
+        )
+        page = (found.out / "explain.html").read_text()
+        assert "<b>" not in page and "&lt;b&gt;$x^$ &amp; 개미" in page
+        assert "<b>" not in found.figures[0].read_text()
+
+
 def test_what_cannot_be_explained_leaves_nothing(photos_run: Path, tmp_path: Path) -> None:
     bad, good = tmp_path / "bad.png", save_image(tmp_path / "good.png")
     bad.write_bytes(b"no image")

@@ -123,6 +123,7 @@ def sharing_twin(net: nn.Module) -> nn.Module:
 
     def alias(t: Tensor) -> Tensor:
         bare = t.detach().float() if t.is_floating_point() else t.detach()
+        bare = bare.clone() if bare.is_inference() else bare  # which no backward pass can go through
         return nn.Parameter(bare, requires_grad=False) if isinstance(t, nn.Parameter) else bare.clone()
 
     return copy.deepcopy(net, {id(t): alias(t) for t in (*net.parameters(), *net.buffers())}).eval()
@@ -152,7 +153,10 @@ def _declared(net: nn.Module, layer: str, x_1CHW: Tensor, target: int) -> tuple[
         kept.append(y.detach().requires_grad_())  # no layer before it takes part in the backward pass
         return kept[-1].clone()  # a layer behind it may work in place
 
-    handle = net.get_submodule(layer).register_forward_hook(cut)
+    try:
+        handle = net.get_submodule(layer).register_forward_hook(cut)
+    except AttributeError:
+        raise ValueError(f"this net says that its last maps are those of {layer!r}, which it does not have") from None
     logit = net(x_1CHW)[0, target]
     handle.remove()
     if not kept:

@@ -271,11 +271,14 @@ def explain_files(
         raise ValueError("; ".join(f"{file}: {reason}" for file, reason in unread))
     others = [each for each in found.left_out if not each.fault]
     note = unfinished(path, loaded[1])
-    notes = (*([note] if note else []), *([f"left out: {reasons(others)}"] if others else []), *found.notes)
+    notes = [note] if note else []
+    notes += [f"left out: {reasons(others)}"] if others else []
+    notes += [f"named more than once: {listed(map(printable, found.repeated))}"] if found.repeated else []
+    notes += found.notes
     folder = folder or free_path(path / "figures" / "explain")
     stems = _stems(made)
     figures = tuple(folder / f"{stem}.svg" for stem in stems)
-    explained = ExplainedFiles(path, method, tuple(made), tuple(unread), folder, figures, notes)
+    explained = ExplainedFiles(path, method, tuple(made), tuple(unread), folder, figures, tuple(notes))
     files = {figure.name: each.figure().encode() for figure, each in zip(figures, made, strict=True)}
     files |= {f"{stem}.npy": _array(each.map.values_HW) for stem, each in zip(stems, made, strict=True) if each.map}
     files["explain.html"] = _page(explained)

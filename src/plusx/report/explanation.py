@@ -114,9 +114,8 @@ def draw_blocks(pixels_CHW: Tensor, blocks: Sequence[tuple[str, float]], *, says
 
     image = picture(pixels_CHW)
     height = PANEL * image.height / image.width
-    [panel] = panels(
-        _shortened(f"blocks that speak for {speaks_for}"), height=max(3.4, 0.17 * min(len(blocks), 60) + 1)
-    )
+    title = _shortened(f"blocks that speak for {speaks_for}").replace("$", r"\$")  # matplotlib would set a formula
+    [panel] = panels(title, height=max(3.4, 0.17 * min(len(blocks), 60) + 1))
     values = [value for _, value in blocks]
     panel.axis.barh(range(len(values)), values, color=[RESIDUAL if value > 0 else SOFT for value in values])
     panel.axis.axvline(0, color=INK, linewidth=0.8)
