@@ -412,6 +412,20 @@ def test_a_net_that_names_a_module_which_it_lacks_is_told() -> None:
         explain_pixels(net, image())
 
 
+def test_a_net_without_a_gradient_says_so() -> None:
+    class Cut(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    net = Cut(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3)), nn.Sequential(nn.Flatten(), nn.LazyLinear(2)))
+    net(image(8))
+    with pytest.raises(ValueError, match="which cam needs"):
+        explain_pixels(net, image(8))
+    with pytest.raises(ValueError, match="have no gradient"):
+        explain_pixels(net, image(8), method="gradients")
+    assert explain_pixels(net, image(8), 0, "occlusion").values_HW.any()
+
+
 def test_a_net_without_maps_says_so() -> None:
     net = nn.Sequential(OrderedDict(flat=nn.Flatten(), out=nn.Linear(64, 2)))
     with pytest.raises(ValueError, match="no maps of more than one place"):

@@ -32,6 +32,7 @@ PIXELS = 8 * 224 * 224
 SATURATED = {"gradients": 0.99}
 """From which share of the pixels on a picture shows the values of a method as equally strong."""
 
+_OTHERS = "occlusion and gradients do without"
 _Each = TypeVar("_Each")
 
 
@@ -144,7 +145,7 @@ def _cam(net: nn.Module, x_1CHW: Tensor, about: Map) -> Map:
 
 
 def _declared(net: nn.Module, layer: str, x_1CHW: Tensor, target: int) -> tuple[Tensor | None, Tensor | None]:
-    """The maps that a module puts out, and the logit's gradient there; None where they have no places."""
+    """The maps that a module puts out, and the logit's gradient there; None where they have no places, or no use."""
     kept: list[Tensor] = []
 
     def cut(module: nn.Module, inputs: object, y: object) -> object:
@@ -159,9 +160,9 @@ def _declared(net: nn.Module, layer: str, x_1CHW: Tensor, target: int) -> tuple[
         raise ValueError(f"this net says that its last maps are those of {layer!r}, which it does not have") from None
     logit = net(x_1CHW)[0, target]
     handle.remove()
-    if not kept:
+    if not kept or not logit.requires_grad:
         return None, None
-    return kept[-1].detach(), torch.autograd.grad(logit, kept[-1])[0]
+    return kept[-1].detach(), torch.autograd.grad(logit, kept[-1], allow_unused=True)[0]
 
 
 def _last(net: nn.Module, x_1CHW: Tensor, target: int) -> tuple[str, Tensor, Tensor]:
@@ -172,7 +173,7 @@ def _last(net: nn.Module, x_1CHW: Tensor, target: int) -> tuple[str, Tensor, Ten
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, y: object) -> None:
-            if _has_places(y) and y is not given:
+            if _has_places(y) and y.requires_grad and y is not given:
                 found.append((name, y))
 
         return hook
@@ -181,20 +182,16 @@ def _last(net: nn.Module, x_1CHW: Tensor, target: int) -> tuple[str, Tensor, Ten
     logit = net(given)[0, target]
     for handle in handles:
         handle.remove()
-    maps = [y for _, y in found if y.requires_grad]
-    gradients = torch.autograd.grad(logit, maps, allow_unused=True) if maps else ()
-    names = [name for name, y in found if y.requires_grad]
-    for name, y, gradient in reversed(list(zip(names, maps, gradients, strict=True))):
-        if gradient is not None:
-            return name, y.detach(), gradient
+    if found and logit.requires_grad:
+        gradients = torch.autograd.grad(logit, [y for _, y in found], allow_unused=True)
+        for (name, y), gradient in reversed(list(zip(found, gradients, strict=True))):
+            if gradient is not None:
+                return name, y.detach(), gradient
     raise ValueError(f"this net has no maps of more than one place at this size of image, which cam needs; {_OTHERS}")
 
 
 def _has_places(y: object) -> TypeGuard[Tensor]:
     return isinstance(y, Tensor) and y.dim() == 4 and y.shape[2] * y.shape[3] > 1
-
-
-_OTHERS = "occlusion and gradients do without"
 
 
 # ---- occlusion -------------------------------------------------------------------------------------------------------
@@ -254,6 +251,8 @@ def _along_the_line(net: nn.Module, x_1CHW: Tensor, target: int, steps: int) -> 
         share_B111 = torch.tensor([step / steps for step in some], device=x_1CHW.device)[:, None, None, None]
         x_BCHW = (share_B111 * x_1CHW).requires_grad_()
         new_B = net(x_BCHW.clone())[:, target]  # a clone, as a layer may work in place
+        if not new_B.requires_grad:
+            raise ValueError("the logits of this net have no gradient, which gradients needs; occlusion does without")
         [new_BCHW] = torch.autograd.grad(new_B.sum(), x_BCHW)
         # The last point of those before is the first of these.
         logits_B = torch.cat([logits_B[-1:], new_B.detach().cpu().double()])
