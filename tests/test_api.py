@@ -55,7 +55,16 @@ def test_the_whole_help_can_be_shown() -> None:
     "name",
     [
         *("analyse", "benchmark_training", "calibrate", "check_data", "compare_runs", "cross_validate", "demo"),
-        *("evaluate", "find_lr", "predict", "predict_files", "prepare_data", "prepare_imagenet", "reproduce"),
+        *(
+            "evaluate",
+            "explain_files",
+            "find_lr",
+            "predict",
+            "predict_files",
+            "prepare_data",
+            "prepare_imagenet",
+            "reproduce",
+        ),
         *("resume", "train"),
     ],
 )
@@ -110,6 +119,8 @@ def calls(
         ),
         "demo": lambda of: refusal(plusx.demo, of(digits_run)),
         "evaluate": lambda of: plusx.evaluate(of(digits_run), out=of(new()), data_dir=of(folder)).score,
+        "explain": lambda of: plusx.explain(of(digits_run), of(image)).figure(),
+        "explain_files": lambda of: plusx.explain_files(of(digits_run), of(folder), out=of(new())).notes,
         "find_lr": lambda of: plusx.find_lr("digits", data_dir=of(folder), steps=10, overrides={"data.limit": 20}),
         "load": lambda of: plusx.load(of(digits_run))[1].to_dict(),
         "predict": lambda of: plusx.predict(of(digits_run), [of(image)]),

@@ -91,6 +91,12 @@ def test_the_table_allows_nothing_that_nobody_uses(package: str) -> None:
     assert MAY_IMPORT[package] <= used
 
 
+def test_the_engine_uses_no_analysis_but_the_maps_beside_mistakes() -> None:
+    files = [file for file in FILES if room(file) == "engine"]
+    used = {module for file in files for module in imports(file, when_run=False) if module.startswith("plusx.analysis")}
+    assert used == {"plusx.analysis.attention"}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
 def test_recipes_and_the_command_line_do_without_torch(file: Path) -> None:
     if room(file) in ("recipes", "cli", "progress", "__main__", "__init__"):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("nets.md", "other-libraries.md")
+PAGES = ("nets.md", "other-libraries.md", "explain.md")
 
 
-@pytest.mark.parametrize(("page", "least"), list(zip(PAGES, (5, 8), strict=True)))
+@pytest.mark.parametrize(("page", "least"), list(zip(PAGES, (5, 8, 2), strict=True)))
 def test_the_blocks_of_a_page_run_one_after_another(page: str, least: int, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert len(blocks) >= least

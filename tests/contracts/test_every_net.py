@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from plusx.analysis.attention import explain_pixels
 from plusx.analysis.cost import cost
 from plusx.engine.training import train
 from plusx.nets import Entry, all_options, build, entry, names
-from plusx.nets.net import AuxiliaryHeads
+from plusx.nets.net import AuxiliaryHeads, Net
 from plusx.recipes import folder
 from plusx.recipes.net import NetSpec
 from plusx.recipes.optim import SGD
@@ -145,6 +146,25 @@ def test_the_entry_says_where_its_numbers_are_from(facts: Entry) -> None:
     assert facts.top1_error is None or 0 < facts.top1_error < 0.6
 
 
+def test_the_last_maps_are_those_that_a_net_declares(facts: Entry, on_meta: nn.Module) -> None:
+    assert isinstance(on_meta, Net)
+    if on_meta.last_maps is None:
+        assert not any(isinstance(module, nn.Conv2d) for module in on_meta.modules())
+        return
+    maps: list[Tensor] = []
+    pooled: list[Tensor] = []
+    handles = [on_meta.get_submodule(on_meta.last_maps).register_forward_hook(lambda module, x, y: maps.append(y))]
+    pools = [module for module in on_meta.head.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
+    handles += [pool.register_forward_pre_hook(lambda module, x: pooled.append(x[0])) for pool in pools]
+    on_meta.eval()(torch.zeros(1, *facts.input_shape, device="meta"))
+    for handle in handles:
+        handle.remove()
+    assert len(maps) == 1 and maps[0].dim() == 4 and min(maps[0].shape[2:]) > 1
+    linears = [module for module in on_meta.head.modules() if isinstance(module, nn.Linear)]
+    if len(linears) == 1 and pooled and facts.family != "vgg":  # in which a pooling comes between
+        assert pooled[0] is maps[0]  # so that Grad-CAM is the class activation map
+
+
 # ---- computed --------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +198,24 @@ def test_an_image_does_not_depend_on_its_batch_mates(ready: tuple[Entry, nn.Modu
         together, alone = net(x), torch.cat([net(x[i : i + 1]) for i in range(3)])
     assert together.isfinite().all()
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5 * together.abs().max().item())
+
+
+def test_every_net_explains(ready: tuple[Entry, nn.Module]) -> None:
+    facts, net = ready
+    assert isinstance(net, Net)
+    if facts.layers > 150:  # they grow beyond fp32, see `wide_enough`
+        return
+    net, x = copy.deepcopy(net), smallest_input(facts, 1)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    if net.last_maps is None:
+        with pytest.raises(ValueError, match="has no maps for cam"):
+            explain_pixels(net, x)
+    else:
+        found = explain_pixels(net, x)
+        assert found.values_HW.isfinite().all() and found.values_HW.numel() > 1
+        declared = [name for name, module in net.named_modules() if name == net.last_maps]
+        assert found.layer in (*declared, *(name for name, _ in net.stages.named_modules(prefix="stages")), "stem")
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_a_state_dict_makes_the_same_net(ready: tuple[Entry, nn.Module]) -> None:

@@ -7,7 +7,7 @@ Shapes: B images in a batch, C channels, H height, W width, K classes. Maps of a
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard, TypeVar
 
@@ -22,7 +22,7 @@ COMPLETE = 0.01
 """By which share of the change of the logit the sum of integrated gradients may differ from it."""
 NEGLIGIBLE = 1e-3
 """And in logits, where the logit hardly changes."""
-FIRST_STEPS, MOST_STEPS = 32, 1024
+FIRST_STEPS, MOST_STEPS = 64, 1024
 """Into how many parts the path of integrated gradients is cut: twice as many until they are complete."""
 ROUNDING = 1e-5
 """Of a logit in fp32: what the same image may differ by, computed in another batch."""
@@ -32,6 +32,7 @@ PIXELS = 8 * 224 * 224
 SATURATED = {"gradients": 0.99}
 """From which share of the pixels on a picture shows the values of a method as equally strong."""
 
+_OTHERS = "occlusion and gradients do without"
 _Each = TypeVar("_Each")
 
 
@@ -123,6 +124,7 @@ def sharing_twin(net: nn.Module) -> nn.Module:
 
     def alias(t: Tensor) -> Tensor:
         bare = t.detach().float() if t.is_floating_point() else t.detach()
+        bare = bare.clone() if bare.is_inference() else bare  # which no backward pass can go through
         return nn.Parameter(bare, requires_grad=False) if isinstance(t, nn.Parameter) else bare.clone()
 
     return copy.deepcopy(net, {id(t): alias(t) for t in (*net.parameters(), *net.buffers())}).eval()
@@ -143,7 +145,7 @@ def _cam(net: nn.Module, x_1CHW: Tensor, about: Map) -> Map:
 
 
 def _declared(net: nn.Module, layer: str, x_1CHW: Tensor, target: int) -> tuple[Tensor | None, Tensor | None]:
-    """The maps that a module puts out, and the logit's gradient there; None where they have no places."""
+    """The maps that a module puts out, and the logit's gradient there; None where they have no places, or no use."""
     kept: list[Tensor] = []
 
     def cut(module: nn.Module, inputs: object, y: object) -> object:
@@ -152,12 +154,15 @@ def _declared(net: nn.Module, layer: str, x_1CHW: Tensor, target: int) -> tuple[
         kept.append(y.detach().requires_grad_())  # no layer before it takes part in the backward pass
         return kept[-1].clone()  # a layer behind it may work in place
 
-    handle = net.get_submodule(layer).register_forward_hook(cut)
+    try:
+        handle = net.get_submodule(layer).register_forward_hook(cut)
+    except AttributeError:
+        raise ValueError(f"this net says that its last maps are those of {layer!r}, which it does not have") from None
     logit = net(x_1CHW)[0, target]
     handle.remove()
-    if not kept:
+    if not kept or not logit.requires_grad:
         return None, None
-    return kept[-1].detach(), torch.autograd.grad(logit, kept[-1])[0]
+    return kept[-1].detach(), torch.autograd.grad(logit, kept[-1], allow_unused=True)[0]
 
 
 def _last(net: nn.Module, x_1CHW: Tensor, target: int) -> tuple[str, Tensor, Tensor]:
@@ -168,7 +173,7 @@ def _last(net: nn.Module, x_1CHW: Tensor, target: int) -> tuple[str, Tensor, Ten
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, y: object) -> None:
-            if _has_places(y) and y is not given:
+            if _has_places(y) and y.requires_grad and y is not given:
                 found.append((name, y))
 
         return hook
@@ -177,20 +182,16 @@ def _last(net: nn.Module, x_1CHW: Tensor, target: int) -> tuple[str, Tensor, Ten
     logit = net(given)[0, target]
     for handle in handles:
         handle.remove()
-    maps = [y for _, y in found if y.requires_grad]
-    gradients = torch.autograd.grad(logit, maps, allow_unused=True) if maps else ()
-    names = [name for name, y in found if y.requires_grad]
-    for name, y, gradient in reversed(list(zip(names, maps, gradients, strict=True))):
-        if gradient is not None:
-            return name, y.detach(), gradient
+    if found and logit.requires_grad:
+        gradients = torch.autograd.grad(logit, [y for _, y in found], allow_unused=True)
+        for (name, y), gradient in reversed(list(zip(found, gradients, strict=True))):
+            if gradient is not None:
+                return name, y.detach(), gradient
     raise ValueError(f"this net has no maps of more than one place at this size of image, which cam needs; {_OTHERS}")
 
 
 def _has_places(y: object) -> TypeGuard[Tensor]:
     return isinstance(y, Tensor) and y.dim() == 4 and y.shape[2] * y.shape[3] > 1
-
-
-_OTHERS = "occlusion and gradients do without"
 
 
 # ---- occlusion -------------------------------------------------------------------------------------------------------
@@ -224,36 +225,47 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _gradients(net: nn.Module, x_1CHW: Tensor, about: Map) -> Map:
-    with torch.no_grad():
-        change = (about.logits_K - net(torch.zeros_like(x_1CHW))[0])[about.target].item()
-    allowed = max(COMPLETE * abs(change), NEGLIGIBLE)
-    steps, x_CHW = FIRST_STEPS, x_1CHW[0].cpu().double()
-    # The trapezoidal rule, whose points of twice the steps are those that it has and the middles between them.
-    total_CHW = _gradient_at([0.0, 1.0], net, x_1CHW, about.target) / 2
-    total_CHW += _gradient_at([step / steps for step in range(1, steps)], net, x_1CHW, about.target)
+    steps = FIRST_STEPS
     while True:
-        values_CHW = x_CHW * total_CHW / steps
-        missing = change - values_CHW.sum().item()
-        if abs(missing) <= allowed or steps == MOST_STEPS:
+        values_CHW, change = _along_the_line(net, x_1CHW, about.target, steps)
+        found = values_CHW.sum().item()
+        complete = abs(change - found) <= max(COMPLETE * abs(change), NEGLIGIBLE)
+        if complete or steps == MOST_STEPS:
             break
-        total_CHW += _gradient_at([(step + 0.5) / steps for step in range(steps)], net, x_1CHW, about.target)
         steps *= 2
-    note = f"the values add up to {change - missing:.3g} of {change:.3g} logits" if abs(missing) > allowed else ""
+    note = "" if complete else f"the values add up to {found:.3g} of {change:.3g} logits"
     return replace(about, values_HW=values_CHW.sum(0), note=note)
 
 
-def _gradient_at(shares: list[float], net: nn.Module, x_1CHW: Tensor, target: int) -> Tensor:
-    """The sum of the logit's gradients at these shares of the way from 0 to the image, float64, C x H x W."""
-    total_CHW = torch.zeros(x_1CHW.shape[1:], dtype=torch.float64)
-    for some in _portions(shares, x_1CHW):
-        share_B111 = torch.tensor(some, dtype=x_1CHW.dtype, device=x_1CHW.device)[:, None, None, None]
+def _along_the_line(net: nn.Module, x_1CHW: Tensor, target: int, steps: int) -> tuple[Tensor, float]:
+    """The image times the logit's mean gradient on the line from 0 to it, float64; and what the logit gains there.
+
+    Nets of ReLUs are linear but for kinks. Between two points, the gradient is that of the first up to a place, and
+    then that of the second: the place by which the logit rises as much as it does, which is exact where there is one
+    kink, and keeps the sum complete.
+    """
+    x_CHW = x_1CHW[0].cpu().double()
+    total_CHW, change = torch.zeros_like(x_CHW), 0.0
+    logits_B, gradients_BCHW = x_CHW.new_zeros(0), x_CHW.new_zeros(0, *x_CHW.shape)
+    for some in _portions(range(steps + 1), x_1CHW):
+        share_B111 = torch.tensor([step / steps for step in some], device=x_1CHW.device)[:, None, None, None]
         x_BCHW = (share_B111 * x_1CHW).requires_grad_()
-        logit = net(x_BCHW.clone())[:, target].sum()  # a clone, as a layer may work in place
-        total_CHW += torch.autograd.grad(logit, x_BCHW)[0].cpu().double().sum(0)
-    return total_CHW
+        new_B = net(x_BCHW.clone())[:, target]  # a clone, as a layer may work in place
+        if not new_B.requires_grad:
+            raise ValueError("the logits of this net have no gradient, which gradients needs; occlusion does without")
+        [new_BCHW] = torch.autograd.grad(new_B.sum(), x_BCHW)
+        # The last point of those before is the first of these.
+        logits_B = torch.cat([logits_B[-1:], new_B.detach().cpu().double()])
+        gradients_BCHW = torch.cat([gradients_BCHW[-1:], new_BCHW.cpu().double()])
+        slopes_B, rises = (gradients_BCHW * x_CHW).sum((1, 2, 3)), logits_B.diff()
+        kinks = (rises * steps - slopes_B[1:]) / (slopes_B[:-1] - slopes_B[1:])
+        kinks = kinks.nan_to_num(0.5).clamp(0, 1)[:, None, None, None]
+        total_CHW += (kinks * gradients_BCHW[:-1] + (1 - kinks) * gradients_BCHW[1:]).sum(0)
+        change += rises.sum().item()
+    return x_CHW * total_CHW / steps, change
 
 
-def _portions(every: list[_Each], x_1CHW: Tensor) -> Iterator[list[_Each]]:
+def _portions(every: Sequence[_Each], x_1CHW: Tensor) -> Iterator[Sequence[_Each]]:
     """As many at a time as are computed together."""
     count = min(32, max(1, PIXELS // x_1CHW[0, 0].numel()))
     for start in range(0, len(every), count):

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plusx.analysis.analyse import Table
 from plusx.analysis.attention import METHODS, Map, explain_pixels
 from plusx.analysis.contributions import Contribution, contributions
 from plusx.data.decode import AnyImage, UndecodableError, as_source, name_of
@@ -83,6 +82,26 @@ class Explanation:
         return (column + 0.5) / width, (row + 0.5) / height
 
     @property
+    def in_words(self) -> str:
+        """What the net says, and where most speaks for the class that is explained."""
+        if self.map is None:
+            return self.answer
+        note = f"; {self.map.note}" if self.map.note else ""
+        if self.strongest_place is None:
+            return self.answer + note
+        across, down = self.strongest_place
+        return f"{self.answer}; most for {self.target} at {100 * across:.0f} % across, {100 * down:.0f} % down{note}"
+
+    @property
+    def numbers(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """A table of the blocks: a head, and a row for each."""
+        rows = tuple(
+            (block.name, f"{block.contribution:.4g}", "" if block.added is None else f"{block.added:.4g}")
+            for block in self.blocks
+        )
+        return ("block", "lost without its branch (logits)", "added for the head (logits)"), rows
+
+    @property
     def caption(self) -> str:
         """What a picture of it shows."""
         said = f"The net says {self.answer}."
@@ -134,13 +153,6 @@ class ExplainedFiles:
     def asks(self) -> str:
         """The question that the method answers."""
         return ASKS[self.method]
-
-    def tables(self) -> list[Table]:
-        """What was found: of blocks a table for each image, of maps one for all."""
-        if self.method == "blocks":
-            return [Table(f"{each.file}: {each.answer}", *_numbers(each)) for each in self.explanations]
-        rows = tuple((each.file, each.answer, each.target, _place(each)) for each in self.explanations)
-        return [Table("", ("image", "the net says", "explained", "strongest for it at"), rows)]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types: everything but the maps."""
@@ -240,6 +252,8 @@ def explain_files(
         require_free(folder)
         require_writable(folder)
     found = find_images(sources)
+    if not found.files:
+        raise ValueError("name an image to explain")
     if len(found.files) > MOST:
         raise ValueError(f"{len(found.files):,} images are too many to explain; name at most {MOST}")
     loaded = load_run(path, trust_code=trust_code, net=net)
@@ -257,11 +271,14 @@ def explain_files(
         raise ValueError("; ".join(f"{file}: {reason}" for file, reason in unread))
     others = [each for each in found.left_out if not each.fault]
     note = unfinished(path, loaded[1])
-    notes = (*([note] if note else []), *([f"left out: {reasons(others)}"] if others else []), *found.notes)
+    notes = [note] if note else []
+    notes += [f"left out: {reasons(others)}"] if others else []
+    notes += [f"named more than once: {listed(map(printable, found.repeated))}"] if found.repeated else []
+    notes += found.notes
     folder = folder or free_path(path / "figures" / "explain")
     stems = _stems(made)
     figures = tuple(folder / f"{stem}.svg" for stem in stems)
-    explained = ExplainedFiles(path, method, tuple(made), tuple(unread), folder, figures, notes)
+    explained = ExplainedFiles(path, method, tuple(made), tuple(unread), folder, figures, tuple(notes))
     files = {figure.name: each.figure().encode() for figure, each in zip(figures, made, strict=True)}
     files |= {f"{stem}.npy": _array(each.map.values_HW) for stem, each in zip(stems, made, strict=True) if each.map}
     files["explain.html"] = _page(explained)
@@ -335,7 +352,7 @@ def _page(explained: ExplainedFiles) -> bytes:
     notes = [f"{note[0].upper()}{note[1:]}." for note in explained.notes]
     lost = [f"{file} cannot be read: {reason}." for file, reason in explained.unread]
     pieces = (
-        Shown(each.file, each.drawing(), each.caption, None if each.map else _numbers(each))
+        Shown(each.file, each.drawing(), each.caption, each.numbers if each.blocks else None)
         for each in explained.explanations
     )
     return explanations(f"{explained.run.resolve().name} explained", [explained.asks, *notes, *lost], pieces)
@@ -354,22 +371,6 @@ def _stems(made: Sequence[Explanation]) -> list[str]:
         taken.add(stem.lower())
         stems.append(stem)
     return stems
-
-
-def _numbers(each: Explanation) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """A head, and a row for each block."""
-    rows = tuple(
-        (block.name, f"{block.contribution:.4g}", "" if block.added is None else f"{block.added:.4g}")
-        for block in each.blocks
-    )
-    return ("block", "lost without its branch (logits)", "added for the head (logits)"), rows
-
-
-def _place(each: Explanation) -> str:
-    if each.strongest_place is None:
-        return "nowhere"
-    across, down = each.strongest_place
-    return f"{100 * across:.0f} % across, {100 * down:.0f} % down"
 
 
 def _as_json(each: Explanation) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def analyse(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[IMAGE]...", help="For explain: image files, folders, quoted patterns and tables, as for predict."
+            metavar="IMAGE", help="For explain: image files, folders, quoted patterns and tables, as for predict."
         ),
     ] = None,
     class_name: Annotated[
@@ -100,9 +100,10 @@ def _explain(run: Path, images: list[str], chosen: dict[str, Any], *, quiet: boo
         print_json(explained.to_dict())
     else:
         print(filled(explained.asks))
-        for title, head, rows in explained.tables():
-            print(f"\n{title}" if title else "")
-            print_table(head, rows)
+        for each in explained.explanations:
+            print(f"{each.file}: {each.in_words}")
+            if each.blocks:
+                print_table(*each.numbers)
         for note in explained.notes:
             print(f"note: {note}", file=sys.stderr)
         print(f"report: {explained.out / 'explain.html'}")

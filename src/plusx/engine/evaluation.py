@@ -191,10 +191,9 @@ def _overlays(
     """The worst mistakes with what speaks for the class that was named, by position; or a note that says why not."""
     drawn = {}
     for position in worst(predictions, MISTAKES):
-        in_memory = images.pixels_NCHW
-        pixels_CHW = in_memory[position] if in_memory is not None else card.preprocess.pixels(images.source(position))
-        named = int(predictions.top_NT[position, 0])
+        named, in_memory = int(predictions.top_NT[position, 0]), images.pixels_NCHW
         try:
+            pixels_CHW = card.preprocess.pixels(images.source(position)) if in_memory is None else in_memory[position]
             found = explain_pixels(net, card.preprocess.normalise(pixels_CHW[None]), named)
         except ValueError as fault:  # a net of one's own may have none
             return {}, (f"the mistakes are not explained: {fault}",)

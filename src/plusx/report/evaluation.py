@@ -187,8 +187,8 @@ def _sheet(
 ) -> Iterator[str]:
     if overlays:
         yield paragraph(
-            "On the right what the net saw, and which places speak for the class that it named: the brighter, the more "
-            "(Grad-CAM)."
+            "On the right what the net saw, and which places speak for the class that it named, by Grad-CAM: from "
+            "violet, which do not, to yellow, which do most."
         )
     cells = []
     for position in worst(predictions, MISTAKES):

@@ -15,18 +15,20 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from plusx.report.figure import panels, svg
 from plusx.report.page import SIDE, heading, illustration, page, paragraph, table
-from plusx.report.palette import INK
+from plusx.report.palette import INK, RESIDUAL, SOFT
 
-COLOURS = "inferno"
-"""Of matplotlib, perceptually uniform: equal steps of a map look equal."""
-COVER = 0.6
-"""The share of the colour where the map is over the image, which is grey there."""
+COLOURS = "viridis"
+"""Of matplotlib, perceptually uniform: equal steps look equal. Its hues can be told on bright and on dark places."""
+COVER, CONTRAST = 0.6, 0.7
+"""The share of the colour where the map is over the image, which is grey there, and what is left of its contrast."""
 PANEL = 360  # units of a panel's width, about as many pixels as a phone has
+EDGE = 6  # units around a panel, which may stand beside another
 TITLE, TEXT = 15, 12  # units of letters
 LETTERS = 44  # of a title, at most
 LINE = 24  # units of a line of text
-SHOWN = 336  # pixels of an image's longer side, at least, unless its pixels are enlarged
+SHOWN = 336  # pixels of the longer side of an image whose pixels are enlarged, at least
 BAR = 12  # units of the scale's height
 
 
@@ -54,8 +56,6 @@ def picture(pixels_CHW: Tensor) -> Image.Image:
     if longer <= SIDE:
         factor = -(-SHOWN // longer)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    if longer < SHOWN:
-        return image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
     return image
 
 
@@ -66,41 +66,31 @@ def overlay(pixels_CHW: Tensor, strength_HW: Tensor) -> Image.Image:
         pixels_CHW: uint8, one channel or three.
         strength_HW: In [0, 1], of any height and width; bilinear between the middles of its places.
     """
-    grey = picture(pixels_CHW).convert("L").convert("RGB")
-    size = (grey.height, grey.width)
-    smooth_HW = F.interpolate(strength_HW[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    places_HW = (smooth_HW * 255).round().long().clamp(0, 255).numpy()
-    return Image.blend(grey, Image.fromarray(_colours()[places_HW]), COVER)
+    grey_HW = np.asarray(picture(pixels_CHW).convert("L"))
+    smooth_1HW = F.interpolate(strength_HW[None, None], grey_HW.shape, mode="bilinear", align_corners=False)[0]
+    return _coloured((smooth_1HW[0] * 255).round().long().clamp(0, 255).numpy(), grey_HW)
 
 
-def draw_map(
-    pixels_CHW: Tensor, strength_HW: Tensor, strongest: float, *, says: str, speaks_for: str, unit: str = "logits"
-) -> str:
+def draw_map(pixels_CHW: Tensor, strength_HW: Tensor, strongest: float, *, says: str, speaks_for: str) -> str:
     """An image, and a map over it with its scale, as SVG elements.
 
     Args:
         pixels_CHW: uint8, one channel or three.
         strength_HW: In [0, 1].
-        strongest: What 1 stands for.
+        strongest: What 1 stands for, in logits.
         says: Title of the image, such as the class that the net names.
         speaks_for: The class that the map is of.
-        unit: Of `strongest`.
     """
-    image = picture(pixels_CHW)
-    height = PANEL * image.height / image.width
+    height = _height(pixels_CHW)
     below = LINE + height + 8
-    bar = Image.fromarray(_colours()[None])
+    bar = _coloured(np.arange(256)[None], np.array(128))  # as over a grey between black and white
     scale = (
         _embedded(bar, (0, below, PANEL, BAR), stretched=True)
         + _text("0", 0, below + BAR + 15, TEXT)
-        + _text(f"{strongest:.3g} {unit}", PANEL, below + BAR + 15, TEXT, "end")
+        + _text(f"{strongest:.3g} logits", PANEL, below + BAR + 15, TEXT, "end")
     )
-    return _panel(LINE + height, _titled(says) + _embedded(image, (0, LINE, PANEL, height))) + _panel(
-        below + BAR + 20,
-        _titled(f"speaks for {speaks_for}")
-        + _embedded(overlay(pixels_CHW, strength_HW), (0, LINE, PANEL, height))
-        + scale,
-    )
+    covered = _embedded(overlay(pixels_CHW, strength_HW), (0, LINE, PANEL, height))
+    return _seen(pixels_CHW, says) + _panel(below + BAR + 20, _titled(f"speaks for {speaks_for}") + covered + scale)
 
 
 def draw_blocks(pixels_CHW: Tensor, blocks: Sequence[tuple[str, float]], *, says: str, speaks_for: str) -> str:
@@ -112,14 +102,8 @@ def draw_blocks(pixels_CHW: Tensor, blocks: Sequence[tuple[str, float]], *, says
         says: Title of the image.
         speaks_for: The class.
     """
-    from plusx.report.figure import panels, svg
-    from plusx.report.palette import RESIDUAL, SOFT
-
-    image = picture(pixels_CHW)
-    height = PANEL * image.height / image.width
-    [panel] = panels(
-        _shortened(f"blocks that speak for {speaks_for}"), height=max(3.4, 0.17 * min(len(blocks), 60) + 1)
-    )
+    title = _shortened(f"blocks that speak for {speaks_for}").replace("$", r"\$")  # matplotlib would set a formula
+    [panel] = panels(title, height=max(3.4, 0.17 * min(len(blocks), 60) + 1))
     values = [value for _, value in blocks]
     panel.axis.barh(range(len(values)), values, color=[RESIDUAL if value > 0 else SOFT for value in values])
     panel.axis.axvline(0, color=INK, linewidth=0.8)
@@ -128,7 +112,7 @@ def draw_blocks(pixels_CHW: Tensor, blocks: Sequence[tuple[str, float]], *, says
     step = -(-len(blocks) // 60)  # names of hundreds of blocks would cover each other
     panel.axis.set_yticks(range(0, len(blocks), step), [name for name, _ in blocks[::step]], fontsize=8)
     panel.axis.set(xlabel="what the logit loses without the branch (logits)")
-    return _panel(LINE + height, _titled(says) + _embedded(image, (0, LINE, PANEL, height))) + svg([panel])
+    return _seen(pixels_CHW, says) + svg([panel])
 
 
 def explanations(title: str, sentences: Iterable[str], shown: Iterable[Shown]) -> bytes:
@@ -155,8 +139,28 @@ def _colours() -> np.ndarray:
     return (np.array(colormaps[COLOURS](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
 
 
+def _coloured(steps_HW: np.ndarray, grey_HW: np.ndarray) -> Image.Image:
+    """The colours of a map's steps from 0 to 255, over grey from 0 to 255."""
+    below = 128 + CONTRAST * (grey_HW.astype(np.float64) - 128)
+    mixed = COVER * _colours()[steps_HW] + (1 - COVER) * below[..., None]
+    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def _height(pixels_CHW: Tensor) -> float:
+    """Of an image as wide as a panel, in units."""
+    return PANEL * pixels_CHW.shape[1] / pixels_CHW.shape[2]
+
+
+def _seen(pixels_CHW: Tensor, title: str) -> str:
+    """The panel of the image itself."""
+    height = _height(pixels_CHW)
+    return _panel(LINE + height, _titled(title) + _embedded(picture(pixels_CHW), (0, LINE, PANEL, height)))
+
+
 def _panel(height: float, inside: str) -> str:
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PANEL} {height:g}">{inside}</svg>'
+    box = f"0 0 {PANEL + 2 * EDGE} {height + EDGE:g}"
+    placed = f'<g transform="translate({EDGE} 0)">{inside}</g>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{placed}</svg>'
 
 
 def _titled(text: str) -> str:
