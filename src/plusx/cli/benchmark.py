@@ -55,8 +55,8 @@ def benchmark_inference(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare every form of a run on this machine: plusx itself, and what `plusx export` makes for ONNX Runtime,
-    OpenVINO and PyTorch, also in int8. Each form has a process of its own; all are measured in alternating rounds.
+    """Compare the speed of all forms of a run. They are plusx itself, and what `plusx export` makes for ONNX Runtime,
+    OpenVINO and PyTorch, also in int8. Each has a process of its own; all are measured in alternating rounds.
 
     \b
     Example:
