@@ -69,7 +69,7 @@ def require_equal(run: Path, script: Path, images: list[Path], tolerance: float 
 @pytest.mark.parametrize("to", ["onnx", *(pytest.param(to, marks=pytest.mark.more) for to in GRAPHS[1:])])
 def test_it_answers_as_plusx_predict(to: str, two_classes: Path, images: list[Path], tmp_path: Path) -> None:
     need(to)
-    made = export(two_classes, to, out=tmp_path / f"사진 1{FORMS[to].suffix}", progress=False)
+    made = export(two_classes, to, out=tmp_path / f'사진 1\'s "a"{FORMS[to].suffix}', progress=False)
     assert made.script is not None
     require_equal(two_classes, made.script, images)
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -333,10 +333,10 @@ def _arguments(to: str, card: Card) -> str:
 
 
 def _calibration(sample: Iterator[Tensor], pixels: Pixels, batch: int | None) -> Iterator[np.ndarray]:
-    """Batches of training images as the graph takes them."""
-    while images := list(islice(sample, batch or 1)):
-        if len(images) == (batch or 1):
-            yield as_input(torch.stack(images), pixels).numpy()
+    """Batches of training images as the graph takes them; the last one is filled up with its own images."""
+    size = batch or 1
+    while images := list(islice(sample, size)):
+        yield as_input(torch.stack(list(islice(cycle(images), size))), pixels).numpy()
 
 
 def _run(run: Run, pixels: Pixels, pixels_BCHW: Tensor) -> Tensor:
