@@ -18,8 +18,9 @@ from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.harness import Apart, data_folder, write
+from benchmarks.harness import data_folder, write
 from benchmarks.training import contender
+from plusx.benchmark.apart import Apart
 from plusx.placement.turns import take_turns
 from plusx.runs.store import read_card
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness import Apart, only, write_case
+from benchmarks.harness import only, write_case
 from benchmarks.training import compared, contender
+from plusx.benchmark.apart import Apart
 from plusx.placement.kernels import native
 from plusx.placement.machine import cpu_flags, multiplies_bf16, usable_cpus
 from plusx.placement.turns import take_turns

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write
+from benchmarks.harness import as_range, between_ceilings, only, peak, write
 from plusx.analysis.cost import cost
+from plusx.benchmark.apart import Apart
 from plusx.benchmark.training import WholeStep, ours
 from plusx.nets import build, entry
 from plusx.placement.place import choose_placement

@@ -18,7 +18,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.harness import Apart, as_range, between_ceilings, only, peak, write_case
+from benchmarks.harness import as_range, between_ceilings, only, peak, write_case
+from plusx.benchmark.apart import Apart
 from plusx.nets import build, entry
 from plusx.placement.inference.backend import BATCH, choose_backend
 from plusx.placement.inference.frozen import freeze

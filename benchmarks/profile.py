@@ -18,9 +18,10 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.harness import Apart, as_range, between_ceilings, held_to, only, write_case
+from benchmarks.harness import as_range, between_ceilings, held_to, only, write_case
 from benchmarks.training import bf16_under, contender
 from plusx.analysis.cost import cost
+from plusx.benchmark.apart import Apart
 from plusx.nets import build, entry
 from plusx.placement.turns import Spread, take_turns
 

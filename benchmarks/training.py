@@ -16,7 +16,8 @@ import timm
 import torch
 import torchvision
 
-from benchmarks.harness import Apart, as_range, between_ceilings, held_to, only, peak, write_case
+from benchmarks.harness import as_range, between_ceilings, held_to, only, peak, write_case
+from plusx.benchmark.apart import Apart
 from plusx.benchmark.training import WholeStep, plain_step
 from plusx.nets import build, entry
 from plusx.placement.machine import cpu_flags, multiplies_bf16, usable_cpus

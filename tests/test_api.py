@@ -54,17 +54,9 @@ def test_the_whole_help_can_be_shown() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("analyse", "benchmark_training", "calibrate", "check_data", "compare_runs", "cross_validate", "demo"),
-        *(
-            "evaluate",
-            "explain_files",
-            "find_lr",
-            "predict",
-            "predict_files",
-            "prepare_data",
-            "prepare_imagenet",
-            "reproduce",
-        ),
+        *("analyse", "benchmark_inference", "benchmark_training", "calibrate", "check_data", "compare_runs"),
+        *("cross_validate", "demo", "evaluate", "explain_files", "export", "find_lr", "predict", "predict_files"),
+        *("prepare_data", "prepare_imagenet", "reproduce"),
         *("resume", "train"),
     ],
 )
@@ -105,6 +97,11 @@ def calls(
 
     return {
         "Predictor": lambda of: plusx.Predictor(of(digits_run)).predict(of(image)),
+        "benchmark_inference": lambda of: refusal(
+            plusx.benchmark_inference, of(digits_run), rounds=0, data_dir=of(folder)
+        ),
+        "export": lambda of: refusal(plusx.export, of(digits_run), "x", out=of(new()), data_dir=of(folder)),
+        "read_metadata": lambda of: refusal(plusx.read_metadata, of(image)),
         "analyse": lambda of: plusx.analyse(of(digits_run), "filters", data_dir=of(folder)).figure.read_bytes(),
         "build": lambda of: len(plusx.build("resnet20", of(weights)).state_dict()),
         "calibrate": lambda of: refusal(plusx.calibrate, of(digits_run), of(image), data_dir=of(folder)),

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "weights": {"recipes", "nets", "data", "runs"},
     "report": {"data", "runs"},
     "engine": {"progress", "recipes", "nets", "data", "placement", "runs", "weights", "report", "analysis"},
-    "benchmark": {"progress", "recipes", "nets", "data", "placement", "engine"},
+    "benchmark": {"progress", "recipes", "nets", "data", "placement", "engine", "deploy"},
     "analysis": {"progress", "nets", "data", "runs", "report"},
     "comparison": {"progress", "recipes", "data", "engine", "analysis", "report", "runs"},
     "deploy": {"progress", "nets", "data", "runs", "placement", "weights", "report", "analysis"},

@@ -81,7 +81,9 @@ def folded(groups: Mapping[str, Sequence[Case]], tables: Callable[[Sequence[Case
 
 
 def named(case: Case) -> str:
-    """A case in a table: net, batch, and the instructions if they were limited."""
+    """A case in a table: net, batch if it has one, and the instructions if they were limited."""
+    if not {"batch", "batch_size"} & case.keys():
+        return case["net"]
     net, batch = _subject(case)
     isa = case.get("onednn_max_cpu_isa", "all")
     return f"{net}, {batch}" + ("" if isa == "all" else f", {isa}")

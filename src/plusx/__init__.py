@@ -44,6 +44,7 @@ Everything that the command line does, as functions. Files and folders may be na
     list_experiments()            the papers' experiments, and how far each has come
     reproduce(experiment)         run one of them; the paper's numbers beside ours
     benchmark_training(net)       training speed on this machine, beside plain PyTorch
+    benchmark_inference(run)      how fast each form of a run predicts here: plusx itself, and what export() makes
     StoppedError                  raised when a run ends before its last step
 
 A verb is imported when it is first used, so that `import plusx` is quick. What takes long shows a bar in a terminal or
@@ -59,6 +60,7 @@ if TYPE_CHECKING:  # the one list of public names, which `_homes` reads when the
     from plusx.analysis.analyse import analyse
     from plusx.analysis.cost import compare, cost, summarise
     from plusx.analysis.explain import explain, explain_files
+    from plusx.benchmark.inference import benchmark_inference
     from plusx.benchmark.training import benchmark_training
     from plusx.comparison.compare import compare_runs
     from plusx.data.check import check_data

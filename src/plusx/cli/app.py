@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from plusx.cli.analyse import analyse
-from plusx.cli.benchmark import benchmark_train
+from plusx.cli.benchmark import benchmark_inference, benchmark_train
 from plusx.cli.calibrate import calibrate
 from plusx.cli.check import data_check
 from plusx.cli.compare import compare
@@ -61,6 +61,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "data check": data_check,
     "data prepare": data_prepare,
     "benchmark train": benchmark_train,
+    "benchmark inference": benchmark_inference,
 }
 """What is typed after `plusx`, in the order in which --help lists it."""
 

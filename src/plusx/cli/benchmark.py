@@ -1,13 +1,14 @@
-"""`plusx benchmark train`."""
+"""`plusx benchmark train` and `plusx benchmark inference`."""
 
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 import plusx
-from plusx.cli.options import Json, Quiet
-from plusx.cli.tables import print_json, print_table
+from plusx.cli.options import Json, Quiet, RunData, TrustCode
+from plusx.cli.tables import filled, per_cent, print_json, print_table
 from plusx.progress import watching
 
 
@@ -43,3 +44,44 @@ def benchmark_train(
         ],
     )
     print(f"medians of {rounds} rounds; making the batch took {100 * speed.data_share:.1f} % of our step")
+
+
+def benchmark_inference(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    batch: Annotated[int, typer.Option(help="Images of a call, for the throughput.")] = 32,
+    rounds: Annotated[int, typer.Option(help="Number of alternating rounds.")] = 5,
+    data_dir: RunData = None,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the speed of all forms of a run. They are plusx itself, and what `plusx export` makes for ONNX Runtime,
+    OpenVINO and PyTorch, also in int8. Each has a process of its own; all are measured in alternating rounds.
+
+    \b
+    Example:
+      plusx benchmark inference runs/photos-resnet18-seed0
+    """
+    how: dict[str, Any] = {"data_dir": data_dir, "trust_code": trust_code}
+    with watching(f"{run.name}, batch {batch}", quiet=quiet, unit="measurements") as bar:
+        speed = plusx.benchmark_inference(run, batch_size=batch, rounds=rounds, progress=bar, **how)
+    if as_json:
+        print_json({"batch": speed.batch_size, **asdict(speed), "run": str(run)})
+        return
+    head = ["form", "p50 ms", "p99 ms", "images/s", "accuracy", "MB", "load s", "memory MB"]
+    rows = []
+    for name, found in speed.forms.items():
+        title = name if found.precision in name else f"{name}, {found.precision}"
+        known = "" if found.accuracy is None else per_cent(found.accuracy)
+        times = [f"{1e3 * seconds:.2f}" for seconds in (found.p50_seconds, found.p99_seconds)]
+        sizes = [f"{found.size_bytes / 2**20:.1f}", f"{found.load_seconds:.2f}", f"{found.memory_bytes / 2**20:.0f}"]
+        rows.append([title, *times, f"{found.images_per_s.median:,.0f}", known, *sizes])
+    print_table(head, rows, spare=["memory MB", "load s", "MB", "p99 ms"])
+    print(
+        filled(
+            f"times of one image; images/s at batch {batch}, the median of {rounds} rounds; accuracy on "
+            f"{speed.images:,} images of {speed.source}; memory that loading and computing adds"
+        )
+    )
+    for name, reason in speed.left_out.items():
+        print(filled(f"left out: {name}: {reason}", 2))

@@ -52,7 +52,7 @@ def export(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Export a run to a file for other runtimes, with a short script that uses it without plusx.
+    """Write a run as a file for other software. A short script comes with it, which uses the file without plusx.
 
     Scaling and normalisation are in the graph; class names, preprocessing and the run's card are in the file. Before
     the file is put in place, it is compared with the net on the run's validation images; if it computes something else,

@@ -97,7 +97,7 @@ class Predictor:
         self.placement = placement_after(
             dataclasses.replace(spec, precision=asked, kernels="plain"), "cpu" if precision == "int8" else device
         )
-        self._streams = Streams(self.placement.threads)
+        self.streams = Streams(self.placement.threads)
         self._forward: Forward
         net = net.requires_grad_(False)
         input_shape = (self.card.preprocess.channels, *self.card.preprocess.size)
@@ -118,7 +118,7 @@ class Predictor:
                 net,
                 input_shape,
                 precision="bf16" if self.placement.precision == "bf16" else "fp32",
-                streams=self._streams,
+                streams=self.streams,
                 measure=images >= MEASURED_FROM,
             )
 
@@ -133,7 +133,7 @@ class Predictor:
 
     def close(self) -> None:
         """End its threads; they end as well when the predictor is no longer referred to."""
-        self._streams.close()
+        self.streams.close()
 
     def predict(self, image: AnyImage, *, top_k: int = 5) -> Prediction:
         """The most probable classes of an image.
@@ -147,7 +147,7 @@ class Predictor:
             ValueError: It is no image, or an array of another type or shape.
         """
         k, source = _positive(top_k), as_source(image)
-        (result,) = self._streams.together(lambda: self._predictions([source], k))
+        (result,) = self.streams.together(lambda: self._predictions([source], k))
         if isinstance(result, UndecodableError):
             raise result
         return result
@@ -169,8 +169,16 @@ class Predictor:
         every = chain(first, rest)
         size = max(1, -(-len(first) // threads))  # every processor takes its share of a few images
         batches = iter(lambda: list(islice(every, size)), [])
-        for results in self._streams.apart(lambda batch: self._predictions(batch, k), batches):
+        for results in self.streams.apart(lambda batch: self._predictions(batch, k), batches):
             yield from results
+
+    def logits(self, pixels_BCHW: Tensor) -> Tensor:
+        """What the net computes of images that went through the run's preprocessing, B x K in float32.
+
+        Args:
+            pixels_BCHW: uint8, as `card.preprocess.pixels` makes them.
+        """
+        return self._forward(self.card.preprocess.normalise(pixels_BCHW))
 
     def predict_pixels(self, pixels: Sequence[Tensor], *, top_k: int = 5) -> list[Prediction]:
         """The most probable classes of images that `card.preprocess.pixels` has read, computed in the caller's thread.
@@ -200,8 +208,7 @@ class Predictor:
         ]
 
     def _computed(self, pixels_BCHW: Tensor, top_k: int) -> list[Prediction]:
-        logits_BK = self._forward(self.card.preprocess.normalise(pixels_BCHW))
-        return ranked(logits_BK, self.card.class_names, self.card.calibration, top_k)
+        return ranked(self.logits(pixels_BCHW), self.card.class_names, self.card.calibration, top_k)
 
 
 def ranked(

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -136,9 +136,11 @@ def export(
     )
     where = Path(data_dir) if data_dir is not None else None
     with shown(progress, f"exporting {path.name}", unit="images") as report:
-        compared, source, total, labels, note = _images(path, card, where, int8)
-        if note:
-            notes.append(note)
+        compared = compared_images(path, card, where)
+        if compared.labels is None:
+            if int8:
+                raise ValueError(f"int8 needs validation images to measure its accuracy on: {compared.why_drawn}")
+            notes.append(f"compared on drawn images alone, so no accuracy is known: {compared.why_drawn}")
         write, run_it = (
             _graph(asked, form, loaded, metadata, partial(training_sample, path, card, where))
             if form
@@ -162,12 +164,12 @@ def export(
                 loaded,
                 card.preprocess,
                 runtimes,
-                compared,
-                labels,
-                source=source,
+                compared.pixels,
+                compared.labels,
+                source=compared.source,
                 batch=batch,
                 max_drop=max_drop if int8 else None,
-                total=total,
+                total=compared.count,
                 progress=report,
             )
             del runtimes  # Windows moves no file that is open
@@ -237,23 +239,41 @@ def _require_free(files: Sequence[Path]) -> None:
     require_writable(folder)
 
 
-def _images(
-    run: Path, card: Card, data_dir: Path | None, int8: bool
-) -> tuple[Iterable[Tensor], str, int, list[int] | None, str | None]:
-    """The images that the file is compared on: their pixels, which they are, how many, their labels, and a note."""
+@dataclass(frozen=True)
+class Compared:
+    """The images that a file is compared on."""
+
+    pixels: Iterable[Tensor]
+    """uint8, C x H x W each; they can be taken once."""
+    count: int
+    source: str
+    """Which they are: val, test, or drawn images."""
+    labels: list[int] | None
+    """None for drawn ones."""
+    why_drawn: str = ""
+    """Why the run's own are not at hand."""
+
+
+def compared_images(run: Path, card: Card, data_dir: Path | None = None) -> Compared:
+    """A run's validation images, or its test images; drawn ones where none is at hand.
+
+    Args:
+        run: Run directory.
+        card: The run's.
+        data_dir: Where its images lie now, if not where they lay; then none is drawn.
+
+    Raises:
+        ValueError: There is no image of the run in `data_dir`.
+    """
     try:
         held_back = images_of(run, card, data_dir=data_dir, prefer=("val", "test"))
     except ValueError as fault:
-        if int8:
-            raise ValueError(f"int8 needs validation images, on which its accuracy is measured: {fault}") from None
         if data_dir is not None:
             raise
         drawn = list(drawn_images((card.preprocess.channels, *card.preprocess.size)))
-        note = f"the file was compared on {len(drawn)} drawn images, without an accuracy: {fault}"
-        return drawn, "drawn images", len(drawn), None, note
-    images = held_back.images
-    labels: list[int] = images.labels_N.tolist()
-    return pixels_of(images, card.preprocess), held_back.split, len(images), labels, None
+        return Compared(drawn, len(drawn), "drawn images", None, str(fault))
+    labels: list[int] = held_back.images.labels_N.tolist()
+    return Compared(pixels_of(held_back.images, card.preprocess), len(labels), held_back.split, labels)
 
 
 Write = Callable[[Path], None]
@@ -313,10 +333,10 @@ def _arguments(to: str, card: Card) -> str:
 
 
 def _calibration(sample: Iterator[Tensor], pixels: Pixels, batch: int | None) -> Iterator[np.ndarray]:
-    """Batches of training images as the graph takes them."""
-    while images := list(islice(sample, batch or 1)):
-        if len(images) == (batch or 1):
-            yield as_input(torch.stack(images), pixels).numpy()
+    """Batches of training images as the graph takes them; the last one is filled up with its own images."""
+    size = batch or 1
+    while images := list(islice(sample, size)):
+        yield as_input(torch.stack(list(islice(cycle(images), size))), pixels).numpy()
 
 
 def _run(run: Run, pixels: Pixels, pixels_BCHW: Tensor) -> Tensor:

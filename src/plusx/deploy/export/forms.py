@@ -166,7 +166,7 @@ def save_compiled(program: ExportedProgram, file: Path, texts: Mapping[str, str]
         texts: The metadata.
 
     Raises:
-        ValueError: There is no C++ compiler.
+        ValueError: There is no C++ compiler, or it fails.
     """
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise ValueError("--compile needs a C++ compiler (g++ or clang++), and none is found; without it: --to torch")
@@ -174,8 +174,12 @@ def save_compiled(program: ExportedProgram, file: Path, texts: Mapping[str, str]
 
     from torch._inductor import aoti_compile_and_package
 
-    with warnings.catch_warnings(action="ignore"), torch.no_grad():
-        aoti_compile_and_package(program, package_path=str(file))
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            aoti_compile_and_package(program, package_path=str(file))
+    except Exception as fault:  # the compiler's, which are many
+        reason = (str(fault) or type(fault).__name__).splitlines()[0]
+        raise ValueError(f"AOTInductor cannot compile this net: {reason}; without --compile: --to torch") from None
     with zipfile.ZipFile(file, "a") as package:
         root = package.namelist()[0].partition("/")[0]
         package.writestr(f"{root}/extra/{FOLDER}.json", json.dumps(dict(texts)))

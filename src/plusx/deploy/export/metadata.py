@@ -117,7 +117,8 @@ def shareable_card(card: Card) -> dict[str, Any]:
     known = [str(path) for path in (source.get("data_dir"), card.recipe.net.weights, name) if path]
     known = sorted((path for path in known if path not in NAMES and "/" in path), key=len, reverse=True)
     fields["source"] = {**source, "data_dir": None}
-    return {key: _without_paths(value, known) for key, value in fields.items()}
+    kept = ("class_names", "preprocess")  # where nothing is a path, whatever it looks like
+    return {key: value if key in kept else _without_paths(value, known) for key, value in fields.items()}
 
 
 def _without_paths(value: Any, known: list[str]) -> Any:

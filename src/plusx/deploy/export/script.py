@@ -7,7 +7,8 @@ classes. What it leaves out is what `plusx.data.decode` does for rare files: CMY
 from plusx.data.preprocess import Preprocess
 from plusx.deploy.export.metadata import FOLDER, INPUT, OUTPUT, Metadata
 
-_HEAD = '''"""Classify images with {file}. Needs numpy, Pillow and {runtime}, not plusx: python {script} IMAGE..."""
+_HEAD = """# Classifies images with {file}: python {script} IMAGE...
+# Needs numpy, Pillow and {runtime}, not plusx.
 import json
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 {imports}
 from PIL import Image, ImageOps
 
-file = str(Path(__file__).with_name("{file}"))
+file = str(Path(__file__).with_name({quoted}))
 {opening}
 classes, temperature = json.loads(facts["class_names"]), json.loads(facts["temperature"])
 
@@ -39,7 +40,7 @@ if __name__ == "__main__":
         best = predict(name)
         {answer}
         print(f"{{name}}: {{unknown}}" + ", ".join(f"{{c}} {{100 * p:.1f}} %" for c, p in best))
-'''
+"""
 _OPENING = {
     "onnx": (
         "onnxruntime",
@@ -123,6 +124,7 @@ def script(to: str, file: str, name: str, metadata: Metadata, arguments: str = "
     height, width = preprocess.size
     return _HEAD.format(
         file=file,
+        quoted=repr(file),
         script=name,
         runtime=runtime,
         imports=imports,

@@ -31,6 +31,9 @@ Logits = Callable[[Tensor], Tensor]
 class ExportRefusedError(Exception):
     """An exported file does not compute what the net does, or int8 costs more accuracy than allowed."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
 
 @dataclass(frozen=True)
 class Verified:
