@@ -61,6 +61,25 @@ def cifar10_sentence(words: Words) -> str:
     return sentence
 
 
+def finetune_table(words: Words) -> str:
+    """Validation error and time of training from random weights, of fine-tuning, and of fitting the last layer."""
+    if not exists("finetune"):
+        return ""
+    cases = read("finetune")["cases"]
+    rows = []
+    for data, text in words["photographs"].items():
+        for way, what in words["ways"].items():
+            runs = [case for case in cases if (case["data"], case["way"]) == (data, way)]
+            seconds = statistics.mean(run["seconds"] for run in runs)
+            rows.append((text, what, mean_std([run["val_error"] for run in runs]), f"{seconds:.0f} s"))
+    about = words["weights"].format(
+        n=len(cases) // len(rows),
+        minutes=cases[0]["weights_seconds"] / 60,
+        accuracy=100 * (1 - cases[0]["weights_val_error"]),
+    )
+    return f"{table(words['finetune'], rows, words=2)}\n\n<sub>{about} {evidence_line(cases, words['machine'])}</sub>"
+
+
 def speed_table(words: Words) -> str:
     """Images per second beside plain PyTorch and the fastest of all others; a dash where one was not measured."""
     lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|" + "---:|" * 6]
