@@ -13,7 +13,7 @@ def serve(
     models: str | Path | Sequence[str | Path],
     settings: Settings = Settings(),
     *,
-    listening: Callable[[str], None] = lambda url: None,
+    listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serve models over HTTP until SIGTERM or Ctrl-C; what was accepted until then is answered.
 
@@ -30,4 +30,4 @@ def serve(
     from plusx.deploy.server.process import run
 
     paths = [models] if isinstance(models, str | Path) else models
-    run([Path(path) for path in paths], settings, listening)
+    run([Path(path) for path in paths], settings, listening or (lambda url: None))
