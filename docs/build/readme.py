@@ -74,7 +74,6 @@ def finetune_table(words: Words) -> str:
             rows.append((text, what, mean_std([run["val_error"] for run in runs]), f"{seconds:.0f} s"))
     about = words["weights"].format(
         n=len(cases) // len(rows),
-        minutes=cases[0]["weights_seconds"] / 60,
         accuracy=100 * (1 - cases[0]["weights_val_error"]),
     )
     return f"{table(words['finetune'], rows, words=2)}\n\n<sub>{about} {evidence_line(cases, words['machine'])}</sub>"
