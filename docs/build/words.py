@@ -42,8 +42,8 @@ WORDS: dict[str, Words] = {
             "quick": "`--from RUN --quick`",
             "finetune": "`--from RUN`",
         },
-        "weights": "ResNet-18; mean ± standard deviation of {n} seeds. RUN was trained for 30 epochs on 45,000 photographs "
-        "of 64 × 64 pixels, 180 classes of Tiny ImageNet, of which it gets {accuracy:.1f} % right.",
+        "weights": "ResNet-18; mean ± standard deviation of {n} seeds. RUN was trained for 30 epochs on 45,000 "
+        "photographs of 64 × 64 pixels, 180 classes of Tiny ImageNet, of which it gets {accuracy:.1f} % right.",
     },
     "README.ko.md": {
         "net": "신경망",
