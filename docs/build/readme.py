@@ -63,19 +63,14 @@ def cifar10_sentence(words: Words) -> str:
 
 def finetune_table(words: Words) -> str:
     """Validation error and time of training from random weights, of fine-tuning, and of fitting the last layer."""
-    if not exists("finetune"):
-        return ""
     cases = read("finetune")["cases"]
     rows = []
     for data, text in words["photographs"].items():
         for way, what in words["ways"].items():
             runs = [case for case in cases if (case["data"], case["way"]) == (data, way)]
-            seconds = statistics.mean(run["seconds"] for run in runs)
-            rows.append((text, what, mean_std([run["val_error"] for run in runs]), f"{seconds:.0f} s"))
-    about = words["weights"].format(
-        n=len(cases) // len(rows),
-        accuracy=100 * (1 - cases[0]["weights_val_error"]),
-    )
+            error = f"{mean_std([run['val_error'] for run in runs])} (n = {len(runs)})"
+            rows.append((text, what, error, f"{statistics.mean(run['seconds'] for run in runs):.0f} s"))
+    about = words["weights"].format(accuracy=100 * (1 - cases[0]["weights_val_error"]))
     return f"{table(words['finetune'], rows, words=2)}\n\n<sub>{about} {evidence_line(cases, words['machine'])}</sub>"
 
 

@@ -42,7 +42,7 @@ WORDS: dict[str, Words] = {
             "quick": "`--from RUN --quick`",
             "finetune": "`--from RUN`",
         },
-        "weights": "ResNet-18; mean ± standard deviation of {n} seeds. RUN was trained for 30 epochs on 45,000 "
+        "weights": "ResNet-18; mean ± standard deviation of n seeds. RUN was trained for 30 epochs on 45,000 "
         "photographs of 64 × 64 pixels, 180 classes of Tiny ImageNet, of which it gets {accuracy:.1f} % right.",
     },
     "README.ko.md": {
@@ -96,7 +96,7 @@ WORDS: dict[str, Words] = {
             "quick": "`--from RUN --quick`",
             "finetune": "`--from RUN`",
         },
-        "weights": "ResNet-18, 시드 {n}개의 평균 ± 표준편차. RUN은 64 × 64 픽셀 사진 45,000장(Tiny ImageNet의 클래스 "
+        "weights": "ResNet-18, 시드 n개의 평균 ± 표준편차. RUN은 64 × 64 픽셀 사진 45,000장(Tiny ImageNet의 클래스 "
         "180개)으로 30 에폭 동안 학습했으며 그 클래스들의 정확도는 {accuracy:.1f} %입니다.",
     },
 }
