@@ -141,7 +141,7 @@ def test_a_path_and_its_text_are_answered_alike(calls: dict[str, Callable[[Calla
         for name in plusx.__all__
         if any("Path" in str(p.annotation) for p in inspect.signature(getattr(plusx, name)).parameters.values())
     }
-    assert set(calls) == takers
+    assert set(calls) == takers - {"serve"}  # which does not return; the command's tests give it text
     for name, call in calls.items():
         assert call(str) == call(Path), name
 

@@ -57,6 +57,7 @@ def test_one_good_image_is_explained_at_a_time(client: TestClient) -> None:
         assert client.post("/v1/explain", files={"files": ("a.png", bad)}).status_code == 422
 
 
+@pytest.mark.more
 def test_an_exported_file_is_served_as_its_run_is(
     digits_run: Path, photos_run: Path, images: list[Path], tmp_path: Path
 ) -> None:
