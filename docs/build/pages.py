@@ -19,6 +19,7 @@ def _in_words(words: Words) -> Tables:
         "nets": readme.nets_table,
         "peers": readme.peers_sentence,
         "cifar10": readme.cifar10_sentence,
+        "finetune": readme.finetune_table,
         "speed": readme.speed_table,
         "accuracy": readme.accuracy_lines,
         "experiments": readme.experiments_table,

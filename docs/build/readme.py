@@ -61,6 +61,19 @@ def cifar10_sentence(words: Words) -> str:
     return sentence
 
 
+def finetune_table(words: Words) -> str:
+    """Validation error and time of training from random weights, of fine-tuning, and of fitting the last layer."""
+    cases = read("finetune")["cases"]
+    rows = []
+    for data, text in words["photographs"].items():
+        for way, what in words["ways"].items():
+            runs = [case for case in cases if (case["data"], case["way"]) == (data, way)]
+            error = f"{mean_std([run['val_error'] for run in runs])} (n = {len(runs)})"
+            rows.append((text, what, error, f"{statistics.mean(run['seconds'] for run in runs):.0f} s"))
+    about = words["weights"].format(accuracy=100 * (1 - cases[0]["weights_val_error"]))
+    return f"{table(words['finetune'], rows, words=2)}\n\n<sub>{about} {evidence_line(cases, words['machine'])}</sub>"
+
+
 def speed_table(words: Words) -> str:
     """Images per second beside plain PyTorch and the fastest of all others; a dash where one was not measured."""
     lines = ["| " + " | ".join(words["speed"]) + " |", "|---|---|" + "---:|" * 6]

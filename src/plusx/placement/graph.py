@@ -2,7 +2,8 @@
 
 import operator
 import random
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,9 +16,35 @@ _IN_PLACE = {
 _IN_PLACE |= {operator.iand, operator.ior, operator.ixor, operator.setitem}
 
 
+class OwnTracer(fx.Tracer):
+    """A tracer that records what its own thread calls.
+
+    PyTorch traces by replacing what every module is called with, in the whole process. So a net that another thread
+    uses meanwhile, such as one that answers requests, would be recorded too, and fail.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """What a module's call becomes."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """What an attribute of a module becomes."""
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
 def trace(net: nn.Module, method: str = "forward") -> fx.Graph | None:
     """A method of the net as a graph that holds in training and in evaluation, or None where there is no such graph."""
-    graphs, was_training, tracer, before = [], net.training, fx.Tracer(), PythonState(net)
+    graphs, was_training, tracer, before = [], net.training, OwnTracer(), PythonState(net)
     tracer.traced_func_name = method
     try:
         for training in (True, False):

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from plusx.placement.graph import PythonState
+from plusx.placement.graph import OwnTracer, PythonState
 from plusx.placement.inference.eager import Eager
 
 Precision = Literal["fp32", "bf16"]
@@ -46,7 +46,7 @@ class Frozen:
         return logits_BK.float()
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(OwnTracer):
     """Traces into blocks that draw random numbers in training, since this graph will never train."""
 
     evaluation_only = True
