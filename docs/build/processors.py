@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness import OF_A_RUN
 from docs.build.results import read
 
 Case = dict[str, Any]
@@ -81,7 +82,9 @@ def folded(groups: Mapping[str, Sequence[Case]], tables: Callable[[Sequence[Case
 
 
 def named(case: Case) -> str:
-    """A case in a table: net, batch, and the instructions if they were limited."""
+    """A case in a table: net, batch, and the instructions if they were limited; of a training, what tells it apart."""
+    if "net" not in case:
+        return ", ".join(f"seed {case[key]}" if key == "seed" else case[key] for key in OF_A_RUN if key in case)
     net, batch = _subject(case)
     isa = case.get("onednn_max_cpu_isa", "all")
     return f"{net}, {batch}" + ("" if isa == "all" else f", {isa}")
