@@ -156,6 +156,12 @@ def test_evidence_names_what_was_measured_apart() -> None:
     )
 
 
+def test_evidence_names_trainings_that_were_measured_apart() -> None:
+    usual = [{"data": "ants-bees", "way": way, "seed": 0, "evidence": evidence(XEON)} for way in ("quick", "scratch")]
+    later = {"data": "ants-bees", "way": "quick", "seed": 2, "evidence": evidence(XEON, commit="def")}
+    assert processors.evidence_line([*usual, later]).endswith(" ants-bees, quick, seed 2: def, 2026-01-02.")
+
+
 def test_a_profile_has_its_instruction_sets_as_columns(folder: Path) -> None:
     epyc, xeon = training.profile_table().split("<details>")[1:]
     assert "<summary>Intel Xeon (AMX), 2 cores</summary>" in xeon and "AMD EPYC (AVX512-BF16), 2 cores" in epyc

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness import OF_A_RUN
 from docs.build.results import read
 
 Case = dict[str, Any]
@@ -81,7 +82,9 @@ def folded(groups: Mapping[str, Sequence[Case]], tables: Callable[[Sequence[Case
 
 
 def named(case: Case) -> str:
-    """A case in a table: net, batch if it has one, and the instructions if they were limited."""
+    """A case in a table: net, batch and limited instructions, where it has them; of a training, what tells it apart."""
+    if "net" not in case:
+        return ", ".join(f"seed {case[key]}" if key == "seed" else case[key] for key in OF_A_RUN if key in case)
     if not {"batch", "batch_size"} & case.keys():
         return case["net"]
     net, batch = _subject(case)

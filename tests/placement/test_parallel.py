@@ -3,6 +3,7 @@
 import _thread
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -182,8 +183,13 @@ def test_what_a_call_raises_is_raised_and_it_has_ended_when_the_wait_is_interrup
         time.sleep(0.5)
         ended.append(True)
 
-    with pytest.raises(KeyboardInterrupt):
-        own(long)
+    # A shell has its jobs in the background ignore SIGINT, and those that they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            own(long)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended
     torch.set_num_threads(torch_threads)
 
