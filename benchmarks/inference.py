@@ -23,7 +23,7 @@ from plusx.benchmark.apart import Apart
 from plusx.nets import build, entry
 from plusx.placement.inference.backend import BATCH, choose_backend
 from plusx.placement.inference.frozen import freeze
-from plusx.placement.inference.openvino import without_reports
+from plusx.placement.inference.openvino import core, without_reports
 from plusx.placement.inference.streams import Streams
 from plusx.placement.machine import cpu_flags, multiplies_bf16, tune_allocator, usable_cpus
 from plusx.placement.turns import Turns, take_turns
@@ -159,7 +159,7 @@ def openvino(net: nn.Module, x_BCHW: Tensor, hint: str, precision: str) -> Calla
     model = openvino.convert_model(net, example_input=x_BCHW)
     model.reshape(list(x_BCHW.shape))
     settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": precision}
-    code = openvino.Core().compile_model(model, "CPU", settings)
+    code = core().compile_model(model, "CPU", settings)
     queue = openvino.AsyncInferQueue(code, code.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def logits() -> None:

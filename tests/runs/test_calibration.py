@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from torch.nn import functional as F
@@ -94,6 +95,7 @@ def test_few_images_fit_nothing_and_it_is_said() -> None:
 
 
 @settings(deadline=None)
+@example([0.1, math.nextafter(0.1, 1)], 1)
 @given(st.lists(st.floats(0.1, 1), min_size=1, max_size=300, unique=True), st.integers(1, 100))
 def test_the_threshold_keeps_the_share_to_one_image(tops: list[float], per_cent: int) -> None:
     found = fit_rejection(torch.tensor(tops, dtype=torch.float64), per_cent / 100)

@@ -175,9 +175,9 @@ def check_data(root: str | Path, *, progress: bool | Callable[[int, int], None] 
     except ValueError as fault:
         problem = problem or str(fault)  # the one that training would name
     counts = {split or "all": dict.fromkeys(sorted(classes), 0) for split, classes in folder.classes.items()}
-    unread = {each.path for each in left_out}
+    not_used = {each.path for each in left_out}
     for image in folder.images:
-        counts[image.split or "all"][image.class_name] += _path(image) not in unread
+        counts[image.split or "all"][image.class_name] += _path(image) not in not_used
     placed = [_Placed(_path(image), image, split_of[image.parts], appearances[image.parts]) for image in folder.images]
     copies, near = _alike(placed)
     seen = [each.appearance for each in placed]
@@ -196,7 +196,7 @@ def check_data(root: str | Path, *, progress: bool | Callable[[int, int], None] 
         problem=problem,
         mistakes=rows.mistakes if rows else (),
         spellings=rows.spellings if rows else (),
-        parted=tuple(_parted(placed)),
+        parted=tuple(_parted([each for each in placed if each.path not in not_used])),
         places={
             each.path: Place(folder.root.joinpath(*each.image.parts), each.split, each.image.class_name)
             for each in placed

@@ -130,8 +130,9 @@ def fit_rejection(top_N: Tensor, keep: float) -> Rejection:
     count = math.ceil(round(keep * len(top_N), 9))  # 0.95 * 100 is not 95 in binary
     ranked = torch.sort(top_N.double(), descending=True).values.tolist()
     last = ranked[count - 1]
-    # Between two images, so that rounding moves neither across.
-    threshold = (last + ranked[count]) / 2 if count < len(ranked) else last - ROUNDING
+    following = ranked[count] if count < len(ranked) else last - 2 * ROUNDING
+    between = (last + following) / 2  # so that rounding moves neither image across
+    threshold = between if between > following else last  # equals and neighbours have no number between them
     return Rejection(keep, threshold, sum(top >= threshold for top in ranked))
 
 

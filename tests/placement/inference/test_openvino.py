@@ -49,6 +49,33 @@ assert sys.modules["openvino_telemetry"] is None
 
 
 @pytest.mark.usefixtures("extra")
+def test_a_signal_is_handled_whichever_net_goes_first_and_whichever_thread_frees_it() -> None:
+    script = """
+import os, signal, threading, torch
+from plusx.placement.inference.openvino import OpenVino
+from plusx.nets import build
+
+def compiled(precision):
+    x = torch.zeros(1, 1, 32, 32)
+    net = OpenVino(build("lenet5"), (1, 32, 32), precision=precision, threads=1, batch=1, calibration=[x])
+    net(x)
+    return net
+
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = compiled("fp32"), compiled("int8")
+del first, second
+os.kill(os.getpid(), signal.SIGUSR1)
+mine = [compiled("fp32")]
+thread = threading.Thread(target=mine.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\nhandled\n"), done.stderr
+
+
+@pytest.mark.usefixtures("extra")
 def test_int8_names_nearly_every_digit_as_fp32_does(
     digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch.export import ExportedProgram
 
 from plusx.deploy.export.metadata import FOLDER, INPUT, OUTPUT
-from plusx.placement.inference.openvino import INSTALL, is_installed, without_reports
+from plusx.placement.inference.openvino import INSTALL, core, is_installed, without_reports
 
 Run = Callable[[np.ndarray], np.ndarray]
 """A batch of images as the graph takes them to its float32 logits, B x K."""
@@ -212,12 +212,10 @@ def run_openvino(file: Path, threads: int | None) -> Run:
         file: FILE.xml or FILE.onnx.
         threads: As for `run_onnxruntime`.
     """
-    openvino = without_reports("openvino")
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    core = openvino.Core()
-    request = core.compile_model(core.read_model(str(file)), "CPU", settings).create_infer_request()
+    request = core().compile_model(core().read_model(str(file)), "CPU", settings).create_infer_request()
 
     def run(images: np.ndarray) -> np.ndarray:
         (logits_BK,) = request.infer([np.ascontiguousarray(images)]).values()

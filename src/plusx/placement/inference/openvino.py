@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 Precision = Literal["fp32", "bf16", "int8"]
 INSTALL = "pip install 'plusx[export]'"
+_MAKING = Lock()
 
 
 def is_installed(*names: str) -> bool:
@@ -40,6 +41,22 @@ def without_reports(name: str) -> Any:
     """A package of OpenVINO's, which would otherwise report its use to Google Analytics: plusx opens no connection."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
     return importlib.import_module(name)
+
+
+def core() -> Any:
+    """OpenVINO's `Core`, one for the life of the process.
+
+    Each gives the thread that makes it another stack for signals, and takes it back in whichever thread frees it. Two
+    that go in the order in which they came, or one that goes in another thread, leave a thread with a stack that is
+    gone, and its next signal, such as Ctrl-C, ends the process with a segmentation fault.
+    """
+    with _MAKING:
+        return _only_core()
+
+
+@cache
+def _only_core() -> Any:
+    return without_reports("openvino").Core()
 
 
 class OpenVino:
@@ -86,7 +103,7 @@ class OpenVino:
         @cache
         def requests(size: int) -> _Requests:
             model.reshape([size, *input_shape])
-            return _Requests(openvino.Core().compile_model(model, "CPU", settings))
+            return _Requests(core().compile_model(model, "CPU", settings))
 
         self._batch, self._requests, self._alone = batch, requests, Lock()
 
