@@ -100,7 +100,10 @@ def test_what_mirrors_an_image_mirrors_its_map(method: str, seed: int, side: int
     torch.testing.assert_close(one.flip(1), other, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[pytest.mark.more] * (m in ("occlusion", "gradients"))) for m in METHODS],
+)
 def test_maps_depend_on_the_weights(method: str) -> None:
     """Sanity check of Adebayo et al. (2018): with other weights the map is another."""
     name = "resnet20"

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -117,3 +119,20 @@ def test_a_full_disk_does_not_lose_what_was_predicted(
     done = plusx("predict", digits_run, photos, "--out", photos.parent / "new")
     assert done.returncode == 2 and "images predicted" in done.stdout and "report:" not in done.stdout
     assert done.stderr.splitlines()[-1].endswith("new: No space left on device; choose another --out")
+
+
+def test_a_prediction_loads_no_compiler_and_no_library_of_figures(digits_run: Path, tmp_path: Path) -> None:
+    """Each takes longer to load than plusx."""
+    save_image(tmp_path / "digit.png")
+    code = f"""
+import sys
+from plusx.cli.app import main
+sys.argv = ["plusx", "predict", {str(digits_run)!r}, {str(tmp_path / "digit.png")!r}]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.count("%") > 1, done.stderr
+    assert {"torch._dynamo", "sklearn", "scipy", "matplotlib", "sympy", "openvino"}.isdisjoint(done.stderr.split())

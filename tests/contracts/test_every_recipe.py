@@ -11,8 +11,10 @@ from plusx.recipes import RECIPES, digits_degradation
 from plusx.runs.store import load_run
 from tests.conftest import write_cifar
 
+DEAR = ("cifar10-paper-110", "cifar10-94", "imagenet", "imagenet-a3")
 
-@pytest.mark.parametrize("name", RECIPES)
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.more] * (n in DEAR)) for n in RECIPES])
 def test_a_recipe_trains(name: str, tmp_path: Path, class_folder: Callable[..., Path]) -> None:
     recipe = RECIPES[name]().smoke()
     if name.startswith("cifar10"):

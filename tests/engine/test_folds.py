@@ -61,7 +61,7 @@ def test_every_image_is_out_of_one_fold_and_its_number_is_that_of_the_run_withou
     assert "For each image, the net that was trained without it is wrong on" in page and "out on photos" in page
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 5])
+@pytest.mark.parametrize("stop_at", [*(pytest.param(at, marks=pytest.mark.more) for at in (1, 5)), 2])
 def test_an_interrupted_call_goes_on_with_the_fold_that_was_cut(photos: Path, tmp_path: Path, stop_at: int) -> None:
     whole = run(photos, tmp_path / "whole")
     asked = 0

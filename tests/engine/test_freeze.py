@@ -22,7 +22,7 @@ from plusx.runs.store import load_run
 
 NETS = (
     "lenet5",
-    "vgg11_bn",
+    pytest.param("vgg11_bn", marks=pytest.mark.more),
     "googlenet",
     "highway_c",
     "resnet20",

@@ -71,6 +71,7 @@ def test_a_class_of_one_image_forbids_cross_validation() -> None:
     assert (fitted.cv_error, fitted.folds) == (None, 0)
 
 
+@pytest.mark.more
 def test_every_net_with_a_linear_end_is_recognised() -> None:
     for name in names():
         with torch.device("meta"):

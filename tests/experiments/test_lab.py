@@ -25,7 +25,7 @@ from plusx.experiments.lab import (
     verdict,
     write_result,
 )
-from plusx.experiments.reproduce import _work, list_experiments, reproduce
+from plusx.experiments.reproduce import Reproduced, _work, list_experiments, reproduce
 from plusx.experiments.story import EXPERIMENTS, find_experiment
 from plusx.recipes import Recipe, digits
 from plusx.recipes.net import NetSpec
@@ -159,9 +159,13 @@ def test_a_misspelt_experiment_is_answered_with_the_nearest() -> None:
         find_experiment("degradations")
 
 
-def test_the_list_says_how_far_each_experiment_has_come(tmp_path: Path) -> None:
-    reproduce("worked-example", out=tmp_path)
-    found = {each.name: each for each in list_experiments(tmp_path)}
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Reproduced:
+    return plusx.reproduce("worked-example", out=tmp_path_factory.mktemp("worked"))
+
+
+def test_the_list_says_how_far_each_experiment_has_come(worked: Reproduced) -> None:
+    found = {each.name: each for each in list_experiments(worked.folder.parents[1])}
     assert list(found) == list(EXPERIMENTS)
     assert found["worked-example"].verdict == "yes" and found["worked-example"].seconds == 0
     assert found["degradation"].trials == 16 and found["degradation"].trained == 0
@@ -196,7 +200,7 @@ def test_the_papers_budget_is_the_papers_recipe() -> None:
         assert (r.warmup is not None) == (r.net.name == "resnet110")
 
 
-QUICK = ("degradation", "responses", "gradients")
+MARKS: dict[str, list[pytest.MarkDecorator]] = {"degradation": [pytest.mark.more], "responses": [], "gradients": []}
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +214,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        pytest.param(name, marks=MARKS.get(name, [pytest.mark.slow]))
         for name, experiment in EXPERIMENTS.items()
         if experiment.trials("quick")
     ],
@@ -225,8 +229,8 @@ def test_an_experiment_runs_from_nothing_to_its_report(name: str, small: tuple[P
         assert (found.folder / figure["file"]).read_text().startswith("<svg") and figure["caption"]
 
 
-def test_the_worked_example_has_the_known_values(tmp_path: Path) -> None:
-    found = plusx.reproduce("worked-example", out=tmp_path).result
+def test_the_worked_example_has_the_known_values(worked: Reproduced) -> None:
+    found = worked.result
     assert verdict(found.seen) == "yes" and found.numbers["ratio"] == pytest.approx(40.03, abs=0.01)
     rows = {row[0]: row[1:] for row in found.tables[0].rows}
     for name, without, with_ in (

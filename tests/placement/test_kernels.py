@@ -397,3 +397,13 @@ def test_recomputing_changes_no_bit(name: str, kernels: str, monkeypatch: pytest
 def test_recomputing_needs_somewhere_to_cut() -> None:
     with pytest.raises(ValueError, match=r"placement.recompute is true; this net's forward cannot be cut"):
         choose_placement(PlacementSpec(device="cpu", recompute=True)).place(build("resnet20", survival=0.5))
+
+
+def test_the_compiler_takes_what_the_library_says_as_constant() -> None:
+    """`_constant` marks a function as PyTorch does."""
+
+    def ours() -> None: ...
+
+    def theirs() -> None: ...
+
+    assert vars(native._constant(ours)) == vars(torch.compiler.assume_constant_result(theirs)) != {}

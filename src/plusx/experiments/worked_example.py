@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from plusx.data.images import ImageSet
 from plusx.data.sources import load_digits
 from plusx.experiments.lab import Budget, Experiment, Figure, Lab, Result, Table
 from plusx.nets import build
@@ -41,7 +42,8 @@ def conclude(lab: Lab, budget: Budget) -> Result:
         ("dL/dw1, shortcut", "–", f"{total - main:.6g}"),
         ("dL/dwr", "–", f"{residual['dL/dwr']:.6g}"),
     ]
-    falls = {key: fall(*key) for key in product(("mlp", "residual_mlp"), ACTIVATIONS, INITIALISERS, DEPTHS)}
+    images = load_digits()["train"]
+    falls = {key: fall(images, *key) for key in product(("mlp", "residual_mlp"), ACTIVATIONS, INITIALISERS, DEPTHS)}
     chain_rows = [
         (f"{'with' if net == 'residual_mlp' else 'without'} shortcuts, {act}, {init}",)
         + tuple(f"{falls[net, act, init, depth]:.1e}" for depth in DEPTHS)
@@ -103,12 +105,11 @@ def plain_path(found: dict[str, float], weight: float = 0.1) -> float:
     return found["dL/dw3"] / h2 * weight * h2 * (1 - h2) * weight * h1 * (1 - h1) * X
 
 
-def fall(net: str, activation: str, init: str, depth: int) -> float:
+def fall(images: ImageSet, net: str, activation: str, init: str, depth: int) -> float:
     """How much of a gradient is left at the first hidden layer: its norm at that layer's outputs over the last's.
 
     Not at the weights: their gradients are products with activations, which vanish forwards as gradients do backwards.
     """
-    images = load_digits()["train"]
     assert images.pixels_NCHW is not None
     x_BCHW, labels_B = images.pixels_NCHW[:128].double() / 255 - 0.3, images.labels_N[:128]
     ratios = []

@@ -18,7 +18,7 @@ from plusx.runs.store import read_card
 from tests.deploy.export.conftest import need
 
 
-@pytest.mark.parametrize("to", ["onnx", "openvino"])
+@pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=pytest.mark.more)])
 def test_int8_is_smaller_and_nearly_as_accurate(to: str, digits_run: Path, tmp_path: Path) -> None:
     need(to, *NEEDS[to])
     whole, small = (

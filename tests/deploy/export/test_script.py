@@ -82,12 +82,13 @@ def test_whatever_the_graph_takes(options: Any, two_classes: Path, images: list[
     require_equal(two_classes, made.script, images)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "changes",
     [
         {"fit": "pad"},
-        pytest.param({"fit": "squash", "interpolation": "bicubic"}, marks=pytest.mark.more),
-        pytest.param({"interpolation": "bicubic", "crop_fraction": 1.0}, marks=pytest.mark.more),
+        {"fit": "squash", "interpolation": "bicubic"},
+        {"interpolation": "bicubic", "crop_fraction": 1.0},
     ],
     ids=str,
 )

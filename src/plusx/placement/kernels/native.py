@@ -4,13 +4,17 @@ It is plain C behind `ctypes`: it needs no header of PyTorch when it is built an
 """
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch  # first: the library takes its threads from what this loads
 
 from plusx.placement.machine import cpu_flags, multiplies_bf16, vector_limit
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class NormCall(ctypes.Structure):
@@ -56,6 +60,16 @@ class BlockCall(ctypes.Structure):
     )
 
 
+def _constant(function: F) -> F:
+    """Have torch.compile call a function while it compiles, and take the answer: it cannot follow one that reads files.
+
+    As `torch.compiler.assume_constant_result` does, without its import of the compiler, which takes longer than that of
+    all of plusx.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled library, or None where it was not built or does not load."""
@@ -70,7 +84,7 @@ def library() -> ctypes.CDLL | None:
 
 
 @cache
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no files
+@_constant
 def vector_level() -> int:
     """2 where the processor has AVX-512, 1 where it has AVX2, 0 where the library cannot be used."""
     found = library()
@@ -78,7 +92,7 @@ def vector_level() -> int:
 
 
 @cache
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile reads no files
+@_constant
 def engine(dtype: torch.dtype) -> str | None:
     """What computes 3x3 convolutions of tensors of this type here: the name of a C file, or None.
 
