@@ -17,14 +17,14 @@ from tests.contracts.test_every_net import COUNTED
 blocks_of_net = functools.cache(architecture.blocks_of_net)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in COUNTED else pytest.param(name, marks=pytest.mark.more)
-        for name in names()
-        if entry(name).layers < 1000
-    ],
-)
+NAMES = [
+    name if name in COUNTED else pytest.param(name, marks=pytest.mark.more)
+    for name in names()
+    if entry(name).layers < 1000
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_blocks_sum_to_the_facts_of_the_catalog(name: str) -> None:
     blocks, facts = blocks_of_net(name), entry(name)
     assert sum(block.params for block in blocks) == facts.params
@@ -33,7 +33,7 @@ def test_the_blocks_sum_to_the_facts_of_the_catalog(name: str) -> None:
     assert all(any(branch) for block in blocks for branch in block.branches), "a block without a layer in words"
 
 
-@pytest.mark.parametrize("name", [n for n in names() if entry(n).layers < 1000])
+@pytest.mark.parametrize("name", NAMES)
 def test_each_block_reads_what_the_one_before_it_puts_out(name: str) -> None:
     running = [block for block in blocks_of_net(name) if block.output is not None]
     shape: tuple[int, ...] | None = entry(name).input_shape

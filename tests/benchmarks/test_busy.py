@@ -34,6 +34,7 @@ def test_programs_end_with_the_block() -> None:
     assert not any(alive(program) for program in programs)
 
 
+@pytest.mark.more
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test_programs_end_with_a_benchmark_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "benchmark.py"

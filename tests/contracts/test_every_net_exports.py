@@ -9,7 +9,7 @@ from plusx.nets import Entry
 from plusx.placement.inference.openvino import is_installed
 from tests.contracts.test_every_net import ENTRIES, ONE_A_FAMILY, SMALLEST, dear
 
-QUICK = ("lenet5", "resnet20")
+QUICK = ("resnet20",)
 
 
 def _marks(facts: Entry) -> list[pytest.MarkDecorator]:

@@ -11,7 +11,7 @@ from plusx.recipes import RECIPES, digits_degradation
 from plusx.runs.store import load_run
 from tests.conftest import write_cifar
 
-DEAR = ("cifar10-paper-110", "cifar10-94", "imagenet", "imagenet-a3")
+DEAR = ("cifar10-paper-110", "cifar10-94", "imagenet", "imagenet-a3", "imagenet-small")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.more] * (n in DEAR)) for n in RECIPES])

@@ -57,6 +57,7 @@ def test_the_sample_is_of_the_training_images_and_of_every_class(digits_run: Pat
     assert len(sample) == CALIBRATION and (counts - share).abs().max() <= 1
 
 
+@pytest.mark.more
 def test_with_a_fixed_batch_the_calibration_has_that_batch(
     digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ def test_grey_images_and_a_mean_of_each_pixel(
         require_equal(run, made.script, images)
 
 
+@pytest.mark.more
 def test_what_it_prints_is_what_the_command_prints(two_classes: Path, images: list[Path], tmp_path: Path) -> None:
     """With `unknown`, as the run has a threshold."""
     made = export(two_classes, "torch", out=tmp_path / "x.pt2", progress=False)
