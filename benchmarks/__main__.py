@@ -1,10 +1,10 @@
 """`python -m benchmarks NAME [NET...]`: measure, print, and write results/. Run it with nothing else running.
 
-If nets are named, only these are measured. Training, profile, busy, inference, serving and export write each case as
-soon as it is measured, in the place of the same case on the same processor; rows of other processors stay. There, a
-name may be narrower, as in `training resnet20:AVX2`, `inference resnet50:1` or `serving resnet20:peers`, and export
-takes runs as well. The other benchmarks write nothing if nets are named. What follows gpu and unmoved are options of
-their own.
+If nets are named, only these are measured. Training, profile, busy, inference, export, by_hand and serving write each
+case as soon as it is measured, in the place of the same case on the same processor; rows of other processors stay.
+There, a name may be narrower, as in `training resnet20:AVX2`, `inference resnet50:1` or `serving resnet20:peers`, and
+export takes runs as well. The other benchmarks write nothing if nets are named. What follows gpu and unmoved are
+options of their own.
 """
 
 import difflib
@@ -24,6 +24,7 @@ NAMES = {
     "gpu": "captured training steps on a CUDA machine; python -m benchmarks.gpu --help",
     "inference": "images classified in a second beside torchvision, torch.compile, ONNX Runtime and OpenVINO",
     "export": "size and largest difference of every net's exported files; for runs, what int8 costs",
+    "by_hand": "exported files beside the same nets exported by hand, in ONNX Runtime and OpenVINO",
     "serving": "the server under load beside LitServe and a plain handler of FastAPI",
     "reading": "training batches out of image files beside torchvision's loader",
     "unmoved": "whether two commits train to the same weights; python -m benchmarks unmoved --help",

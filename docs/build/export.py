@@ -1,5 +1,6 @@
-"""The tables of docs/export.md: every net as an exported file, and what int8 costs trained runs."""
+"""The tables of docs/export.md: every net as an exported file, its speed, and what int8 costs trained runs."""
 
+import statistics
 from collections.abc import Sequence
 
 from docs.build.markdown import table
@@ -35,6 +36,25 @@ def int8_table() -> str:
         for what, found in case["forms"].items()
     ]
     head = ("run", "form", "MB", "accuracy", "points lost", "images")
+    return f"{table(head, rows, words=2)}\n\n<sub>{evidence_line(cases)}</sub>"
+
+
+def by_hand_table() -> str:
+    """How many times as fast our files are as those exported by hand, by runtime and by what they take."""
+    if not exists("by-hand"):
+        return "Not measured."
+    cases: list[Case] = read("by-hand")["cases"]
+    rows = [
+        (
+            f"{case['net']}, {case['batch']}",
+            FORMS[to],
+            f"{statistics.median(found['by hand']['ms']):.2f}",
+            *("{:.2f} ({:.2f} to {:.2f})".format(*found[pixels]["as_fast"]) for pixels in ("uint8", "float")),
+        )
+        for case in cases
+        for to, found in case["runtimes"].items()
+    ]
+    head = ("net, batch", "form", "by hand, ms", "ours of uint8, times as fast", "ours of floats, times as fast")
     return f"{table(head, rows, words=2)}\n\n<sub>{evidence_line(cases)}</sub>"
 
 

@@ -43,7 +43,7 @@ PAGES: Mapping[str, Tables] = {
         "accuracy": performance.accuracy_table,
         "gpu": gpu.gpu_tables,
     },
-    "docs/export.md": {"exported": export.export_table, "int8": export.int8_table},
+    "docs/export.md": {"exported": export.export_table, "by-hand": export.by_hand_table, "int8": export.int8_table},
     "docs/story.md": {name: partial(story.experiment_section, name) for name in EXPERIMENTS},
 }
 """Every file with tables of results/."""

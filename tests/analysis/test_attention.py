@@ -124,7 +124,7 @@ def test_maps_depend_on_the_weights(method: str) -> None:
     "name",
     [
         "resnet20",
-        pytest.param("vgg16_cifar", marks=pytest.mark.more),
+        pytest.param("vgg16_cifar", marks=pytest.mark.slow),
         pytest.param("densenet_40_12", marks=pytest.mark.more),
         pytest.param("res_airbench94", marks=pytest.mark.more),
     ],

@@ -129,8 +129,8 @@ def test_another_librarys_net_answers_the_same(to: str, images: list[Path], tmp_
     for i in range(8):
         save_image(tmp_path / "photos" / "train" / ("ant", "bee")[i % 2] / f"{i}.png", seed=i, hue=i % 2)
         save_image(tmp_path / "photos" / "val" / ("ant", "bee")[i % 2] / f"{i}.png", seed=50 + i, hue=i % 2)
-    recipe = dataclasses.replace(folder(), steps=2, epochs=None, batch_size=4)
-    overrides = {"net.name": "resnet18", "preprocess.size": "32"}
+    recipe = dataclasses.replace(folder(), steps=20, epochs=None, batch_size=4)
+    overrides = {"net.name": "resnet18", "preprocess.size": "32", "optim.lr": "0.001"}
     run = plusx.train(tmp_path / "photos", recipe=recipe, overrides=overrides, out=tmp_path / "r", progress=False).run
     made = export(run, to, out=tmp_path / "x.safetensors", progress=False)
     assert made.script is not None and made.verified.largest_difference < 1e-5

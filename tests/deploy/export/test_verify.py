@@ -76,6 +76,23 @@ def test_rounding_passes(net: nn.Module) -> None:
     assert 5e-6 < found.largest_difference < 2e-5
 
 
+def test_a_net_that_makes_much_of_rounding_is_compared_by_its_own_error(net: nn.Module) -> None:
+    class Cancelling(nn.Module):
+        """The net, whose last digits are lost in single precision."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.net(x) + 1e5) - 1e5
+
+    found = verify(Cancelling(), PREPROCESS, {"file": same(net)}, IMAGES, labels_of(net), source="val")
+    assert 1e-3 < found.largest_difference < 5e-3
+    with pytest.raises(ExportRefusedError, match=r"logits differ by 0.0[34]"):
+        verify(Cancelling(), PREPROCESS, {"file": same(net, lambda y: y + 0.03)}, IMAGES, None, source="val")
+
+
 def test_small_logits_are_compared_by_their_size(net: nn.Module) -> None:
     """A net that begins with logits of 1e-4 must not pass with any others as small."""
     with torch.no_grad():
