@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docs.build import busy, export, gpu, inference, performance, reading, readme, story, training
+from docs.build import busy, export, gpu, inference, performance, reading, readme, serving, story, training
 from docs.build.results import ROOT
 from docs.build.words import WORDS, Words
 from plusx.experiments.story import EXPERIMENTS
@@ -44,6 +44,7 @@ PAGES: Mapping[str, Tables] = {
         "gpu": gpu.gpu_tables,
     },
     "docs/export.md": {"exported": export.export_table, "by-hand": export.by_hand_table, "int8": export.int8_table},
+    "docs/serving.md": {"served": serving.serving_tables},
     "docs/story.md": {name: partial(story.experiment_section, name) for name in EXPERIMENTS},
 }
 """Every file with tables of results/."""

@@ -86,7 +86,7 @@ def named(case: Case) -> str:
     if "net" not in case:
         return ", ".join(f"seed {case[key]}" if key == "seed" else case[key] for key in OF_A_RUN if key in case)
     if not {"batch", "batch_size"} & case.keys():
-        return case["net"]
+        return ", ".join(case[key] for key in ("net", "way") if key in case)
     net, batch = _subject(case)
     isa = case.get("onednn_max_cpu_isa", "all")
     return f"{net}, {batch}" + ("" if isa == "all" else f", {isa}")
