@@ -3,7 +3,7 @@
 Servers are processes of their own, asked over loopback by a further process, on the same processors. All compute the
 same run by plusx's own predictor, so that what differs is how requests reach it:
 
-- `batching`: answers in a second at 16 clients, with images put together and with each by itself;
+- `batching`: answers in a second at 16 and 32 clients, with images put together and with each by itself;
 - `latency`: one client; what HTTP adds to the predictor alone, both by the median;
 - `peers`: 16 clients, rounds in turns;
 - `overload`: as many requests as can be answered, twice and ten times as many;
@@ -14,12 +14,13 @@ Weights are random, which does not change the speed. `python -m benchmarks servi
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -97,14 +98,16 @@ def latency(run: Path, image: Path) -> dict[str, Any]:
 
 
 def batching(run: Path, image: Path) -> dict[str, Any]:
-    """Images together beside each by itself, in rounds of turns."""
-    with server(run) as together, server(run, "--latency-budget", "0") as single:
-        found = in_turns({"together": together, "single": single}, image)
-        sizes = batches(together)
-    ratios = [
-        a["answered_per_s"] / b["answered_per_s"] for a, b in zip(found["together"], found["single"], strict=True)
-    ]
-    return {"clients": CLIENTS, **summary(found), "ratio": spread(ratios), "batches": sizes}
+    """Images together beside each by itself, in rounds of turns; with twice the clients, two batches can be full."""
+    by_clients = {}
+    for clients in (CLIENTS, 2 * CLIENTS):
+        with server(run) as together, server(run, "--latency-budget", "0") as single:
+            found = in_turns({"together": together, "single": single}, image, clients=clients)
+            sizes = batches(together)
+        both = zip(found["together"], found["single"], strict=True)
+        ratios = [a["answered_per_s"] / b["answered_per_s"] for a, b in both]
+        by_clients[str(clients)] = {**summary(found), "ratio": spread(ratios), "batches": sizes}
+    return {"by_clients": by_clients}
 
 
 def peers(run: Path, image: Path) -> dict[str, Any]:
@@ -148,12 +151,12 @@ def load(port: int, image: Path, **options: float) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def in_turns(ports: dict[str, int], image: Path) -> dict[str, list[Any]]:
+def in_turns(ports: dict[str, int], image: Path, clients: int = CLIENTS) -> dict[str, list[Any]]:
     """Rounds of load on each server, in alternating order, after one that is not counted."""
     found: dict[str, list[Any]] = {name: [] for name in ports}
     for number in range(1 + ROUNDS):
         for name in sorted(ports, reverse=bool(number % 2)):
-            result = load(ports[name], image, clients=CLIENTS, seconds=SECONDS if number else 1)
+            result = load(ports[name], image, clients=clients, seconds=SECONDS if number else 1)
             if number:
                 found[name].append(result)
     return found
@@ -203,17 +206,17 @@ def peer(name: str, run: Path) -> Iterator[int]:
 
 @contextmanager
 def started(command: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
-    """A process that is told to end, and if it does not, is killed, with those that it started."""
+    """A process that is told to end; what is left of it and of those that it started is killed."""
     root = Path(__file__).parents[1]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True) as process:
         try:
             yield process
         finally:
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
+            with suppress(ProcessLookupError):  # LitServe's own go on without it
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def until_answered(port: int, path: str) -> None:
