@@ -62,10 +62,11 @@ def _latency(case: Case) -> str:
 
 
 def _batching(case: Case) -> str:
-    return (
-        f"{case['clients']} clients, images of several requests together beside each by itself: "
-        "{:.2f} ({:.2f} to {:.2f}) times as many answers.".format(*case["ratio"])
+    found = (
+        "{:.2f} ({:.2f} to {:.2f}) times as many answers from {} clients".format(*its["ratio"], clients)
+        for clients, its in case["by_clients"].items()
     )
+    return f"Images of several requests together, beside each by itself: {' and '.join(found)}."
 
 
 def _memory(case: Case) -> str:
@@ -75,4 +76,10 @@ def _memory(case: Case) -> str:
     )
 
 
-SENTENCES = {"latency": _latency, "batching": _batching, "memory": _memory}
+def _paint(case: Case) -> str:
+    return "The page is first painted after {:.0f} ms ({:.0f} to {:.0f}) in headless Chromium.".format(
+        *case["first_paint_ms"]
+    )
+
+
+SENTENCES = {"latency": _latency, "batching": _batching, "memory": _memory, "paint": _paint}
