@@ -82,7 +82,7 @@ def prepared(folder: Path, net: str) -> tuple[Path, Path]:
 def latency(run: Path, image: Path) -> dict[str, Any]:
     """One client beside the predictor alone, in rounds of turns; milliseconds.
 
-    The predictor computes a lone image on all processors or on one, as the server does; the faster way of a round counts.
+    The predictor computes a lone image on all processors or on one, as the server does; the faster way counts.
     """
     raw, alone, asked = image.read_bytes(), list[float](), list[float]()
     with plusx.Predictor(run) as predictor, server(run) as port:
