@@ -45,35 +45,37 @@ def main(wanted: Sequence[str] = ()) -> None:
 
 def measure(name: str, batch: int, to: str) -> dict[str, Any]:
     """Milliseconds of a call of each file, and how many times as fast ours are as that by hand."""
-    preprocess = ready_for(name)
-    net = settled(build(name), preprocess)
-    pixels_BCHW = torch.stack(list(drawn_images((preprocess.channels, *preprocess.size), batch)))
     with TemporaryDirectory() as folder:
-        contenders = {BY_HAND: by_hand(net, preprocess.normalise(pixels_BCHW), to, Path(folder))}
-        for pixels in PIXELS:
-            file = Path(folder) / f"{pixels}{FORMS[to].suffix}"
-            FORMS[to].save(FORMS[to].make(capture(net, preprocess, pixels=pixels, batch=None)), file, {})
-            run = FORMS[to].runtimes[RUNTIMES[to]](file, None)
-            contenders[pixels] = partial(run, as_input(pixels_BCHW, pixels).numpy())
-        turns = take_turns(contenders, rounds=ROUNDS)
-    found: dict[str, Any] = {who: {"ms": [1e3 * each for each in turns.seconds[who]]} for who in contenders}
+        turns = take_turns(contenders(name, batch, to, Path(folder)), rounds=ROUNDS)
+    found: dict[str, Any] = {who: {"ms": [1e3 * each for each in turns.seconds[who]]} for who in turns.seconds}
     for pixels in PIXELS:
         ratio = turns.ratio(pixels, BY_HAND)
         found[pixels]["as_fast"] = [ratio.median, ratio.low, ratio.high]
     return found
 
 
-def by_hand(net: nn.Module, x_BCHW: Tensor, to: str, folder: Path) -> Callable[[], object]:
+def contenders(name: str, batch: int, to: str, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Calls that give the logits of the same images, of files in a folder."""
+    preprocess = ready_for(name)
+    net = settled(build(name), preprocess)
+    pixels_BCHW = torch.stack(list(drawn_images((preprocess.channels, *preprocess.size), batch)))
+    calls = {BY_HAND: by_hand(net, preprocess.normalise(pixels_BCHW), to, folder)}
+    for pixels in PIXELS:
+        file = folder / f"{pixels}{FORMS[to].suffix}"
+        FORMS[to].save(FORMS[to].make(capture(net, preprocess, pixels=pixels, batch=None)), file, {})
+        run = FORMS[to].runtimes[RUNTIMES[to]](file, None)
+        calls[pixels] = partial(run, as_input(pixels_BCHW, pixels).numpy())
+    return calls
+
+
+def by_hand(net: nn.Module, x_BCHW: Tensor, to: str, folder: Path) -> Callable[[], Any]:
     """A call of the net, as somebody exports and runs it who has its input normalised."""
     if to == "openvino":
         openvino = without_reports("openvino")
-        openvino.save_model(
-            openvino.convert_model(net, example_input=x_BCHW), folder / "hand.xml", compress_to_fp16=False
-        )
-        request = (
-            core().compile_model(folder / "hand.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-        )
-        return partial(request.infer, [x_BCHW.numpy()])
+        model, file = openvino.convert_model(net, example_input=x_BCHW), folder / "hand.xml"
+        openvino.save_model(model, file, compress_to_fp16=False)
+        request = core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        return lambda: request.infer([x_BCHW.numpy()])[0]
     import onnxruntime
 
     shapes = ({0: torch.export.Dim("batch", min=1)},)
@@ -82,4 +84,4 @@ def by_hand(net: nn.Module, x_BCHW: Tensor, to: str, folder: Path) -> Callable[[
         net, (example,), folder / "hand.onnx", input_names=["x"], dynamic_shapes=shapes, dynamo=True, verbose=False
     )
     session = onnxruntime.InferenceSession(folder / "hand.onnx", providers=["CPUExecutionProvider"])
-    return partial(session.run, None, {"x": x_BCHW.numpy()})
+    return lambda: session.run(None, {"x": x_BCHW.numpy()})[0]

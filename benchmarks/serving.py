@@ -101,7 +101,7 @@ def latency(run: Path, image: Path) -> dict[str, Any]:
 
 
 def median_seconds(call: Callable[[], object]) -> float:
-    """Of 200 calls."""
+    """The median of 200 calls."""
     seconds = []
     for _ in range(200):
         began = time.perf_counter()
@@ -247,7 +247,7 @@ def started(command: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            with suppress(ProcessLookupError):  # LitServe's own go on without it
+            with suppress(ProcessLookupError):  # LitServe's workers outlive it
                 os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -34,7 +34,7 @@ def _tables(cases: list[Case]) -> str:
                 f"{found['answered_per_s']:.1f}",
                 f"{found['p50_ms']:,.0f}",
                 f"{found['p99_ms']:,.0f}",
-                f"{100 * found['error_rate']:.0f} %",
+                f"{100 * found['statuses'].get('503', 0) / sum(found['statuses'].values()):.0f} %",
                 str(found["lost"]),
             )
             for times, found in ((times, case[times]) for times in ("1x", "2x", "10x"))

@@ -30,4 +30,4 @@ def test_what_a_server_started_ends_with_it() -> None:
         if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
             return  # it has ended, and its parent has not asked yet
         time.sleep(0.1)
-    pytest.fail("the child goes on")
+    pytest.fail("the child still runs")
