@@ -7,11 +7,12 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from plusx.engine import course as engine_course
@@ -63,6 +64,7 @@ class Machine:
         return True
 
 
+@example(max_time=55.0, share_of_a_step=0.01171875, slower=4.0, at=0.5, evaluation=0.0)
 @given(
     max_time=st.floats(20, 4000),
     share_of_a_step=st.floats(0.002, 0.02),
@@ -84,7 +86,9 @@ def test_a_time_is_kept_and_the_schedule_gone_through_on_a_machine_whose_speed_c
     assert machine.shares == sorted(machine.shares) and machine.shares[0] == 0
     ends = machine.legs[-1]
     assert ends.total == machine.step and ends.at(machine.step) == 1  # what the next step would have had
-    assert machine.evaluations == 5
+    # None is left out but where one step does more than a fifth of the run, and two would fall on it.
+    jumps = [after - share for share, after in pairwise([*machine.shares, 1.0])]
+    assert 5 - sum(int(5 * jump) for jump in jumps) <= machine.evaluations <= 5
 
 
 @given(kills=st.lists(st.floats(0.0, 1.2), max_size=3), a_step=st.floats(0.2, 2.0), overhead=st.floats(0.0, 3.0))
